@@ -1,0 +1,158 @@
+//! What the program uses: validated settings, one struct a layer, each with its default and the reason for it.
+
+mod flag;
+
+pub use flag::MountFlag;
+
+use std::{path::PathBuf, time::Duration};
+
+use zeroize::Zeroizing;
+
+/// Everything a mount needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach the server.
+    pub ftp: FtpConfig,
+    /// How the filesystem behaves.
+    pub fs: FsConfig,
+    /// How much is kept, and for how long.
+    pub cache: CacheConfig,
+    /// Where and how to mount.
+    pub mount: MountConfig,
+    /// What is logged, and where to.
+    pub log: LogConfig,
+}
+
+/// How to reach the server, for [`crate::ftp`].
+#[derive(Debug, Clone)]
+pub struct FtpConfig {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// The control port.
+    pub port: u16,
+    /// The user to log in as.
+    pub user: String,
+    /// The password.
+    pub password: Password,
+    /// The directory to mount.
+    pub base: BaseDir,
+    /// The longest wait without progress, whatever for. 30 s: longer than a busy server's fsync, shorter than a
+    /// user's patience.
+    pub timeout: Duration,
+    /// The most sessions at once. 8: Pure-FTPd's shipped limit for one address.
+    pub connections_max: usize,
+}
+
+/// The directory on the server that becomes the mount's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseDir {
+    /// Below the directory that the login ends in, no leading slash; empty for that directory itself.
+    Login(Vec<u8>),
+    /// From the server's root, with a leading slash.
+    Absolute(Vec<u8>),
+}
+
+/// A password that no `Debug` shows and that is wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the login alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(***)")
+    }
+}
+
+/// How the filesystem behaves, for [`crate::fs`].
+#[derive(Debug, Clone)]
+pub struct FsConfig {
+    /// The user that owns all that is shown.
+    pub uid: u32,
+    /// The group that owns all that is shown.
+    pub gid: u32,
+    /// Permission bits taken away from files.
+    pub file_mask: u32,
+    /// Permission bits taken away from directories.
+    pub dir_mask: u32,
+    /// Whether every change is refused with EROFS.
+    pub is_read_only: bool,
+    /// The most memory that one file's unsent bytes take before they move to a file. 8 MiB: nearly all files fit.
+    pub spool_memory_bytes_max: u64,
+    /// Where spool files live, and where bytes that could not be sent are left at unmount.
+    pub spool_dir: PathBuf,
+    /// How long the end of a mount waits for uploads that still make progress.
+    pub drain_timeout: Duration,
+}
+
+/// How much is kept, and for how long, for [`crate::cache`].
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// How old a listing may be that is shown. 20 s: a change made elsewhere is noticed while one still looks for it.
+    pub dir_ttl: Duration,
+    /// The most entries that all cached listings hold together. 200 000: twice the largest directory promised, some
+    /// 50 MB.
+    pub entries_max: usize,
+    /// The most memory for blocks of file content, read ahead or kept. 64 MiB.
+    pub bytes_max: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            dir_ttl: Duration::from_secs(20),
+            entries_max: 200_000,
+            bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// Where and how to mount, for [`crate::mount`].
+#[derive(Debug, Clone)]
+pub struct MountConfig {
+    /// The directory to mount on.
+    pub mountpoint: PathBuf,
+    /// What /proc/mounts shows as the source: `ftp://user@host/dir`, never a password.
+    pub source: String,
+    /// Whether to stay in the foreground.
+    pub is_foreground: bool,
+    /// Who may look in.
+    pub access: Access,
+    /// Whether the kernel checks permission bits.
+    pub default_permissions: bool,
+    /// The kernel's own mount options, in the order given; a later one overrides an earlier one.
+    pub flags: Vec<MountFlag>,
+}
+
+/// Which local users may look into the mount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The user who mounted it: FUSE's own default.
+    #[default]
+    Owner,
+    /// That user and root (`allow_root`).
+    OwnerAndRoot,
+    /// Everyone (`allow_other`).
+    Everyone,
+}
+
+/// What is logged, and where to, for [`crate::logging`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// A filter as in `FTPFS_LOG`; overrides the verbosity.
+    pub filter: Option<String>,
+    /// The file to log to; otherwise the standard error output in the foreground, syslog in the background.
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,10 @@
+//! `ftpfs` mounts an FTP server as a local directory.
+//!
+//! The rooms, from the command line down to the wire (ARCHITECTURE.md walks through them):
+//!
+//! - [`cli`] and [`config`]: what the user typed, and what the program uses;
+//! - [`remote`]: the seam to the server, and the in-memory double used by tests;
+
+pub mod clock;
+pub mod config;
+pub mod remote;

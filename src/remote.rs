@@ -1,0 +1,151 @@
+//! The seam between the filesystem and the server: what a remote can be asked, in filesystem terms.
+//!
+//! [`Remote`] is implemented by [`crate::ftp`] for real servers and by [`memory`] for tests. Everything above
+//! this line knows no FTP; everything below it knows no inodes.
+
+mod entry;
+mod error;
+pub mod memory;
+mod path;
+
+pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, RemoteEntry};
+pub use error::{Phase, RemoteError, RemoteErrorKind};
+pub use path::{InvalidName, RemotePath};
+
+use std::{fmt::Debug, time::SystemTime};
+
+/// The result of asking a remote.
+pub type Result<T> = std::result::Result<T, RemoteError>;
+
+/// A server, seen as a tree of named entries below the mounted directory.
+///
+/// Every method blocks, may be called from any thread, and ends: no wait without progress takes longer than
+/// the configured time-out, after which the error's kind is [`RemoteErrorKind::TimedOut`].
+///
+/// # Errors
+///
+/// An implementation reports what the server said and does not guess: a bare FTP 550 is
+/// [`RemoteErrorKind::Refused`], whatever the reason was. The caller finds the reason in a fresh listing. A request
+/// that is safe to repeat has already been repeated on a fresh session when a
+/// [`RemoteErrorKind::Disconnected`] arrives here.
+pub trait Remote: Send + Sync + Debug {
+    /// Lists a directory: all its entries at one moment, `.` and `..` left out, in the server's order.
+    fn list(&self, dir: &RemotePath) -> Result<Listing>;
+
+    /// Looks one path up without a listing; `None` when the server says that nothing is there.
+    ///
+    /// The entry may know less than a listing would (a server without MLST tells size and time only).
+    fn stat(&self, path: &RemotePath) -> Result<Option<RemoteEntry>>;
+
+    /// Starts to read a file at `offset`, up to `len` bytes or its end.
+    fn open_download(
+        &self,
+        path: &RemotePath,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Box<dyn Download>>;
+
+    /// Starts to write a file.
+    fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>>;
+
+    /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read.
+    fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
+        let mut upload = self.open_upload(path, UploadMode::Replace)?;
+        upload.write_all(data)?;
+        upload.finish()
+    }
+
+    /// Sets what is wanted of a file's mode and time, and reports its size and time as the server sees them
+    /// afterwards. One exchange; a refused attribute does not keep the others from being set.
+    fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled>;
+
+    /// Renames a file or directory. Whether an existing target is replaced, refused or left alone differs by
+    /// server.
+    fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()>;
+
+    /// Removes a file or a symbolic link.
+    fn remove_file(&self, path: &RemotePath) -> Result<()>;
+
+    /// Makes a directory.
+    fn make_dir(&self, path: &RemotePath) -> Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &RemotePath) -> Result<()>;
+
+    /// Makes a symbolic link at `path` that holds `target`.
+    fn make_symlink(&self, target: &[u8], path: &RemotePath) -> Result<()>;
+
+    /// Where the symbolic link at `path` points: a relative target as the server wrote it; an absolute one as seen
+    /// from the mounted directory (`/` is that directory). A target outside it is [`RemoteErrorKind::Refused`].
+    ///
+    /// The listing that shows the link may not tell the target (MLSD does not on most servers).
+    fn read_link(&self, path: &RemotePath) -> Result<Box<[u8]>>;
+
+    /// The free space below `dir`, where the server tells.
+    fn space(&self, dir: &RemotePath) -> Result<Option<u64>>;
+
+    /// Whether [`UploadMode::At`] is known to keep the bytes around the written range on this server. May cost a probe
+    /// with a scratch file in `dir` the first time; the answer is remembered.
+    fn can_patch(&self, dir: &RemotePath) -> bool;
+
+    /// Whether someone waits for a session at this moment: who holds one without using it should give it up.
+    fn is_contended(&self) -> bool {
+        false
+    }
+}
+
+/// A running download. Dropped early, it gives its session back without making the caller wait.
+pub trait Download: Send + Debug {
+    /// Reads what has arrived, at least one byte; 0 means that the file (or the asked length) has ended and the
+    /// server has confirmed it.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
+}
+
+/// A running upload. Dropped before [`Upload::finish`], it is abandoned: the server may keep what has arrived.
+pub trait Upload: Send + Debug {
+    /// Sends all of `data`.
+    fn write_all(&mut self, data: &[u8]) -> Result<()>;
+
+    /// Ends the upload and waits for the server's completion reply.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Where an upload puts its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadMode {
+    /// STOR: the file is made, or its old content is gone.
+    Replace,
+    /// APPE: behind the present end.
+    Append,
+    /// REST + STOR: over the bytes at this offset. Only where [`Remote::can_patch`] says so.
+    At(u64),
+}
+
+/// What a program has set on a file and the server is to be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, `0o7777` at most.
+    pub mode: Option<u32>,
+    /// Modification time; servers keep whole seconds.
+    pub modified: Option<SystemTime>,
+}
+
+impl Attributes {
+    /// Whether there is nothing to set.
+    pub fn is_empty(&self) -> bool {
+        self.mode.is_none() && self.modified.is_none()
+    }
+}
+
+/// What came of [`Remote::settle`].
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Whether the mode was set; `Ok` when none was wanted.
+    pub mode: Result<()>,
+    /// Whether the time was set; `Ok` when none was wanted.
+    pub modified: Result<()>,
+    /// The file's size afterwards; `None` when the server does not tell sizes at all.
+    pub size: Result<Option<u64>>,
+    /// The file's time afterwards, where the server tells.
+    pub seen_modified: Option<Modified>,
+}

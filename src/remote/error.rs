@@ -1,0 +1,157 @@
+//! What a server said, in filesystem terms.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use super::RemotePath;
+
+/// An error of the remote: what happened, while doing what, to which path. Cheap to clone, because
+/// several readers may wait for one fetch.
+#[derive(Debug, Clone)]
+pub struct RemoteError {
+    kind: RemoteErrorKind,
+    command: &'static str,
+    path: Option<RemotePath>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// What happened. The FTP reply code that leads to each kind stands in brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RemoteErrorKind {
+    /// The server refuses this on this path and the code does not tell why (550, 521, 501, other 5xx).
+    Refused,
+    /// The file is in use (450).
+    Busy,
+    /// The server failed at it (451, other 4xx).
+    Failed,
+    /// The server's disk is full (452).
+    NoSpace,
+    /// The user's quota is used up (552).
+    QuotaExceeded,
+    /// The server does not take this name (553).
+    NameRefused,
+    /// The user may not log in, or lost the right to (530, 532).
+    LoginRefused,
+    /// The server does not know the command or parameter (500, 502, 504, 202).
+    Unsupported,
+    /// The connection broke (421, 425, 426, EOF, reset), also after the retries that were safe.
+    Disconnected,
+    /// No progress within the time-out, in this phase.
+    TimedOut(Phase),
+    /// What came is no FTP; the session was thrown away.
+    Protocol,
+    /// A path that cannot stand in a command line (CR, LF, NUL); nothing was sent.
+    InvalidPath,
+}
+
+/// What was waited for when time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// A free session.
+    Session,
+    /// The TCP connection.
+    Connect,
+    /// The greeting and the log-in.
+    Login,
+    /// The reply to a command.
+    Reply,
+    /// Bytes on a data connection.
+    Data,
+}
+
+impl RemoteError {
+    /// An error while `command` (an FTP verb, or what stands for it) ran.
+    pub fn new(kind: RemoteErrorKind, command: &'static str) -> Self {
+        Self {
+            kind,
+            command,
+            path: None,
+            source: None,
+        }
+    }
+
+    /// Names the path that the command was about.
+    #[must_use]
+    pub fn with_path(mut self, path: &RemotePath) -> Self {
+        self.path = Some(path.clone());
+        self
+    }
+
+    /// Adds what lies beneath: a reply's text, an I/O error.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// The same, taken for another kind by who knows the server better.
+    #[must_use]
+    pub fn into_kind(self, kind: RemoteErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> RemoteErrorKind {
+        self.kind
+    }
+
+    /// The FTP verb, or what stands for it.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// The path that the command was about.
+    pub fn path(&self) -> Option<&RemotePath> {
+        self.path.as_ref()
+    }
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.command)?;
+        if let Some(path) = &self.path {
+            write!(f, " {path}")?;
+        }
+        write!(f, ": {}", self.kind)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for RemoteError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().and_then(|source| source.source())
+    }
+}
+
+impl fmt::Display for RemoteErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused by the server",
+            Self::Busy => "the file is busy on the server",
+            Self::Failed => "the server failed",
+            Self::NoSpace => "no space left on the server",
+            Self::QuotaExceeded => "quota exceeded on the server",
+            Self::NameRefused => "the server does not take this name",
+            Self::LoginRefused => "the server refused the login",
+            Self::Unsupported => "not supported by the server",
+            Self::Disconnected => "the connection to the server broke",
+            Self::TimedOut(phase) => return write!(f, "timed out waiting for {phase}"),
+            Self::Protocol => "the server sent something that is no FTP",
+            Self::InvalidPath => "FTP cannot carry this name",
+        })
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Session => "a free session",
+            Self::Connect => "the connection",
+            Self::Login => "the login",
+            Self::Reply => "the reply",
+            Self::Data => "data",
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! How the memory remote differs from a friendly server: one knob for each quirk seen on a real one.
+
+use std::collections::BTreeSet;
+
+use super::super::{Precision, RemoteErrorKind, RemotePath};
+
+/// What a server allows, refuses and tells. The default is friendly: everything works and everything is told.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a quirk of its own, in any combination"
+)]
+pub struct Behaviour {
+    /// What a rename onto an existing name does.
+    pub rename_over: RenameOver,
+    /// Whether an upload may write a file that exists already, else refused (ProFTPD: `AllowOverwrite off`).
+    pub can_overwrite: bool,
+    /// Directories in which no new name can be made, else refused; what is there may be written.
+    pub closed_dirs: BTreeSet<RemotePath>,
+    /// With what new names that start with a dot are refused (Pure-FTPd: 553, vsftpd's `deny_file`: 550).
+    pub dot_names_refused: Option<RemoteErrorKind>,
+    /// Whether a mode can be set, else [`RemoteErrorKind::Unsupported`].
+    pub can_set_mode: bool,
+    /// Whether a time can be set, else [`RemoteErrorKind::Unsupported`].
+    pub can_set_time: bool,
+    /// Whether symbolic links can be made, else [`RemoteErrorKind::Unsupported`].
+    pub can_symlink: bool,
+    /// Whether files can be appended to, else [`RemoteErrorKind::Unsupported`].
+    pub can_append: bool,
+    /// Whether bytes inside a file can be written, else [`RemoteErrorKind::Unsupported`].
+    pub can_patch: bool,
+    /// The mode of new files.
+    pub file_mode: u32,
+    /// The mode of new directories.
+    pub dir_mode: u32,
+    /// Whether listings and `stat` tell modes.
+    pub tells_mode: bool,
+    /// Whether listings and `stat` tell where symbolic links point (MLSD of ProFTPD and Pure-FTPd does not).
+    pub tells_target: bool,
+    /// How exactly listings tell times; `stat` always tells the second.
+    pub list_precision: Precision,
+    /// A listing ends after so many entries (Pure-FTPd: 10 000, some NAS: 2 000).
+    pub list_entries_max: Option<usize>,
+    /// Whether a listing that was cut says so.
+    pub tells_truncation: bool,
+    /// A read returns no more than this at once.
+    pub read_bytes_max: Option<usize>,
+    /// The free space, where the server tells.
+    pub space: Option<u64>,
+}
+
+/// What a rename onto an existing name does, where the kinds fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenameOver {
+    /// The target is replaced, as rename(2) does.
+    Replaces,
+    /// Refused, both stay (ProFTPD's compiled default, IIS).
+    Refuses,
+    /// Answers success, both stay (swiftp).
+    Lies,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            rename_over: RenameOver::Replaces,
+            can_overwrite: true,
+            closed_dirs: BTreeSet::new(),
+            dot_names_refused: None,
+            can_set_mode: true,
+            can_set_time: true,
+            can_symlink: true,
+            can_append: true,
+            can_patch: true,
+            file_mode: 0o644,
+            dir_mode: 0o755,
+            tells_mode: true,
+            tells_target: true,
+            list_precision: Precision::Second,
+            list_entries_max: None,
+            tells_truncation: true,
+            read_bytes_max: None,
+            space: None,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The memory remote's answers: what each operation of the seam does to the tree.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    super::{
+        Attributes, Download, EntryKind, Listing, Modified, Precision, Remote, RemoteEntry,
+        RemoteError, RemoteErrorKind, RemotePath, Result, Settled, Upload, UploadMode,
+    },
+    Behaviour, MemoryRemote, Operation, RenameOver, State,
+    transfer::{MemoryDownload, MemoryUpload, OpenFile},
+    tree::{Answer, NodeId, Place, Stored},
+};
+
+const REFUSED: RemoteErrorKind = RemoteErrorKind::Refused;
+
+impl Remote for MemoryRemote {
+    fn list(&self, dir: &RemotePath) -> Result<Listing> {
+        self.ask(Operation::List, dir, || self.lock().list(dir))
+    }
+
+    fn stat(&self, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+        self.ask(Operation::Stat, path, || {
+            let state = self.lock();
+            let Ok(Place { node: Some(id), .. }) = state.tree.place(path) else {
+                return Ok(None);
+            };
+            state
+                .entry(path.name().unwrap_or(b"/"), id, Precision::Second)
+                .map(Some)
+        })
+    }
+
+    fn open_download(
+        &self,
+        path: &RemotePath,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Box<dyn Download>> {
+        self.ask(Operation::OpenDownload, path, || {
+            let mut state = self.lock();
+            let node = state.tree.resolve(path)?;
+            state.tree.file_mut(node)?;
+            let file = self.hold(&mut state, path, node, Operation::OpenDownload, offset);
+            drop(state);
+            let download = MemoryDownload {
+                file,
+                bytes_left: len.unwrap_or(u64::MAX),
+            };
+            Ok(Box::new(download) as Box<dyn Download>)
+        })
+    }
+
+    fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
+        self.ask(Operation::OpenUpload, path, || {
+            let file = self.start_upload(path, mode, Operation::OpenUpload)?;
+            Ok(Box::new(MemoryUpload { file }) as Box<dyn Upload>)
+        })
+    }
+
+    fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
+        self.ask(Operation::Put, path, || {
+            let mut file = self.start_upload(path, UploadMode::Replace, Operation::Put)?;
+            file.write(data)?;
+            file.complete()
+        })
+    }
+
+    fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled> {
+        self.ask(Operation::Settle, path, || {
+            Ok(self.lock().settle(path, attributes))
+        })
+    }
+
+    fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+        let now = self.wall();
+        self.ask(Operation::Rename, from, || {
+            self.lock().rename(from, to, now)
+        })
+    }
+
+    fn remove_file(&self, path: &RemotePath) -> Result<()> {
+        let now = self.wall();
+        self.ask(Operation::RemoveFile, path, || {
+            let mut state = self.lock();
+            let place = state.tree.place(path)?;
+            match state.tree.node(place.node.ok_or(REFUSED)?)?.stored {
+                Stored::Directory(_) => Err(REFUSED),
+                Stored::File(_) | Stored::Symlink(_) => state.tree.remove(&place, now),
+            }
+        })
+    }
+
+    fn make_dir(&self, path: &RemotePath) -> Result<()> {
+        let now = self.wall();
+        self.ask(Operation::MakeDir, path, || {
+            let mut state = self.lock();
+            let place = state.tree.place(path)?;
+            state
+                .make(path, &place, Stored::Directory(BTreeMap::new()), now)
+                .map(drop)
+        })
+    }
+
+    fn remove_dir(&self, path: &RemotePath) -> Result<()> {
+        let now = self.wall();
+        self.ask(Operation::RemoveDir, path, || {
+            let mut state = self.lock();
+            let place = state.tree.place(path)?;
+            if state.tree.children(place.node.ok_or(REFUSED)?)?.is_empty() {
+                state.tree.remove(&place, now)
+            } else {
+                Err(REFUSED)
+            }
+        })
+    }
+
+    fn make_symlink(&self, target: &[u8], path: &RemotePath) -> Result<()> {
+        let now = self.wall();
+        self.ask(Operation::MakeSymlink, path, || {
+            let mut state = self.lock();
+            if !state.behaviour.can_symlink {
+                return Err(RemoteErrorKind::Unsupported);
+            }
+            let place = state.tree.place(path)?;
+            state
+                .make(path, &place, Stored::Symlink(target.into()), now)
+                .map(drop)
+        })
+    }
+
+    fn read_link(&self, path: &RemotePath) -> Result<Box<[u8]>> {
+        self.ask(Operation::ReadLink, path, || {
+            let state = self.lock();
+            let place = state.tree.place(path)?;
+            match &state.tree.node(place.node.ok_or(REFUSED)?)?.stored {
+                Stored::Symlink(target) => Ok(target.clone()),
+                Stored::File(_) | Stored::Directory(_) => Err(REFUSED),
+            }
+        })
+    }
+
+    fn space(&self, dir: &RemotePath) -> Result<Option<u64>> {
+        self.ask(Operation::Space, dir, || Ok(self.lock().behaviour.space))
+    }
+
+    fn can_patch(&self, dir: &RemotePath) -> bool {
+        self.ask(Operation::CanPatch, dir, || {
+            Ok(self.lock().behaviour.can_patch)
+        })
+        .unwrap_or(false)
+    }
+}
+
+impl MemoryRemote {
+    fn start_upload(
+        &self,
+        path: &RemotePath,
+        mode: UploadMode,
+        operation: Operation,
+    ) -> Answer<OpenFile> {
+        let now = self.wall();
+        let mut state = self.lock();
+        let is_known = match mode {
+            UploadMode::Replace => true,
+            UploadMode::Append => state.behaviour.can_append,
+            UploadMode::At(_) => state.behaviour.can_patch,
+        };
+        if !is_known {
+            return Err(RemoteErrorKind::Unsupported);
+        }
+        let place = state.tree.place_followed(path)?;
+        let node = match place.node {
+            Some(_) if mode == UploadMode::Replace && !state.behaviour.can_overwrite => {
+                return Err(REFUSED);
+            }
+            Some(node) => node,
+            None => state.make(path, &place, Stored::File(Vec::new()), now)?,
+        };
+        let file = state.tree.file_mut(node)?;
+        let position = match mode {
+            UploadMode::Replace => {
+                file.clear();
+                0
+            }
+            UploadMode::Append => file.len() as u64,
+            UploadMode::At(offset) => offset,
+        };
+        if mode == UploadMode::Replace {
+            state.tree.node_mut(node)?.modified = now;
+        }
+        Ok(self.hold(&mut state, path, node, operation, position))
+    }
+
+    fn hold(
+        &self,
+        state: &mut State,
+        path: &RemotePath,
+        node: NodeId,
+        operation: Operation,
+        position: u64,
+    ) -> OpenFile {
+        state.tree.open(node);
+        OpenFile {
+            remote: self.clone(),
+            path: path.clone(),
+            node,
+            position: usize::try_from(position).unwrap_or(usize::MAX),
+            fault: state.script.take_byte_fault(operation),
+            broken: None,
+        }
+    }
+}
+
+impl State {
+    fn list(&self, dir: &RemotePath) -> Answer<Listing> {
+        let children = self.tree.children(self.tree.resolve(dir)?)?;
+        let shown = self.behaviour.list_entries_max.unwrap_or(usize::MAX);
+        let entries = children
+            .iter()
+            .take(shown)
+            .map(|(name, id)| {
+                self.entry(name, *id, self.behaviour.list_precision)
+                    .map(Arc::new)
+            })
+            .collect::<Answer<_>>()?;
+        let is_truncated = children.len() > shown && self.behaviour.tells_truncation;
+        Ok(Listing {
+            entries,
+            is_truncated,
+            rejected: 0,
+        })
+    }
+
+    fn entry(&self, name: &[u8], id: NodeId, precision: Precision) -> Answer<RemoteEntry> {
+        let node = self.tree.node(id)?;
+        let Behaviour {
+            tells_mode,
+            tells_target,
+            ..
+        } = self.behaviour;
+        let mut entry = RemoteEntry::new(name, EntryKind::File);
+        match &node.stored {
+            Stored::File(data) => entry.size = Some(data.len() as u64),
+            Stored::Directory(_) => entry.kind = EntryKind::Directory,
+            Stored::Symlink(target) => {
+                entry.kind = EntryKind::Symlink;
+                entry.size = Some(target.len() as u64);
+                entry.target = tells_target.then(|| target.clone());
+            }
+        }
+        entry.modified = Some(tell(node.modified, precision));
+        entry.mode = tells_mode.then_some(node.mode);
+        entry.unique = Some(id.to_string().into_bytes().into());
+        Ok(entry)
+    }
+
+    fn settle(&mut self, path: &RemotePath, attributes: &Attributes) -> Settled {
+        let error = |kind| RemoteError::new(kind, Operation::Settle.command()).with_path(path);
+        let id = self.tree.resolve(path);
+        let Behaviour {
+            can_set_mode,
+            can_set_time,
+            ..
+        } = self.behaviour;
+        let mode = attributes.mode.map_or(Ok(()), |mode| {
+            let node = self.tree.node_mut(id?)?;
+            node.mode = can_set_mode
+                .then_some(mode & 0o7777)
+                .ok_or(RemoteErrorKind::Unsupported)?;
+            Ok(())
+        });
+        let modified = attributes.modified.map_or(Ok(()), |time| {
+            let node = self.tree.node_mut(id?)?;
+            node.modified = can_set_time
+                .then(|| whole_seconds(time))
+                .ok_or(RemoteErrorKind::Unsupported)?;
+            Ok(())
+        });
+        // SIZE and MDTM of a directory are refused by all servers that were measured.
+        let size = id.and_then(|id| Ok(self.tree.file_mut(id)?.len() as u64));
+        let seen = id
+            .ok()
+            .filter(|_| size.is_ok())
+            .and_then(|id| self.tree.node(id).ok());
+        Settled {
+            mode: mode.map_err(error),
+            modified: modified.map_err(error),
+            size: size.map(Some).map_err(error),
+            seen_modified: seen.map(|node| tell(node.modified, Precision::Second)),
+        }
+    }
+
+    fn rename(&mut self, from: &RemotePath, to: &RemotePath, now: SystemTime) -> Answer<()> {
+        let old = self.tree.place(from)?;
+        let mut new = self.tree.place(to)?;
+        let source = old.node.ok_or(REFUSED)?;
+        let Some(target) = new.node else {
+            self.check_new_name(to)?;
+            return self.tree.rename(&old, &new, now);
+        };
+        if source == target {
+            return Ok(());
+        }
+        let is_dir = matches!(self.tree.node(source)?.stored, Stored::Directory(_));
+        let fits = match &self.tree.node(target)?.stored {
+            Stored::Directory(children) => is_dir && children.is_empty(),
+            Stored::File(_) | Stored::Symlink(_) => !is_dir,
+        };
+        match self.behaviour.rename_over {
+            RenameOver::Lies => Ok(()),
+            RenameOver::Replaces if fits => {
+                self.tree.remove(&new, now)?;
+                new.node = None;
+                self.tree.rename(&old, &new, now)
+            }
+            RenameOver::Replaces | RenameOver::Refuses => Err(REFUSED),
+        }
+    }
+}
+
+/// A time as a server tells it: cut, never rounded.
+fn tell(time: SystemTime, precision: Precision) -> Modified {
+    let seconds = Modified::from(time).seconds;
+    let unit = match precision {
+        Precision::Day => 86_400,
+        Precision::Minute => 60,
+        Precision::Remembered | Precision::Second => 1,
+    };
+    Modified {
+        seconds: seconds - seconds.rem_euclid(unit),
+        nanoseconds: 0,
+        precision,
+    }
+}
+
+fn whole_seconds(time: SystemTime) -> SystemTime {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => UNIX_EPOCH + Duration::from_secs(since.as_secs()),
+        Err(_) => time,
+    }
+}
