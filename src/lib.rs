@@ -3,8 +3,10 @@
 //! The rooms, from the command line down to the wire (ARCHITECTURE.md walks through them):
 //!
 //! - [`cli`] and [`config`]: what the user typed, and what the program uses;
+//! - [`cache`]: listings, blocks, read-ahead;
 //! - [`remote`]: the seam to the server, and the in-memory double used by tests;
 
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod remote;

@@ -1,0 +1,509 @@
+//! Blocks of file content: what one is, and the cache that keeps them within a hard budget of bytes.
+//!
+//! The budget covers everything that this room holds of file content: the cached blocks, the buffers kept for
+//! reuse, and what running streams have reserved for their windows.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use lru::LruCache;
+
+use crate::remote::Modified;
+
+/// The size of a block, which starts at a multiple of it. 256 KiB: two READs of the kernel's usual 128 KiB; bigger ones cost
+/// more to throw away, smaller ones more to keep account of.
+pub const BLOCK_BYTES: usize = 256 << 10;
+
+/// What a cached block costs besides its bytes: its place in the LRU and in the index, its parts.
+const OVERHEAD_BYTES: usize = 256;
+
+/// How many free buffers are kept for reuse. 4: what the streams of a busy moment return between two fetches. They
+/// are set aside from the budget, and may take no more than a sixteenth of it.
+const SPARE_MAX: usize = 4;
+
+/// A file, as the caller numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u64);
+
+/// Which content of a file is meant: what was seen of it, and how often we changed it ourselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Its size in bytes.
+    pub size: u64,
+    /// When the server says that it was modified.
+    pub modified: Option<Modified>,
+    /// Counts our own changes.
+    pub epoch: u64,
+}
+
+impl Version {
+    /// Takes the epoch of what was known before, where size and time are the same: nobody has changed the file since.
+    pub fn adopt_epoch(&mut self, known: Option<Self>) -> bool {
+        let same = known.filter(|known| known.size == self.size && known.modified == self.modified);
+        if let Some(known) = same {
+            self.epoch = known.epoch;
+        }
+        same.is_some()
+    }
+}
+
+/// Content of a file that lies within one block's bounds; the whole block, or the part of it that was fetched.
+#[derive(Debug, Clone)]
+pub struct Block {
+    start: u64,
+    len: usize,
+    /// In order and without gaps; several where a reader waited for the first while the rest was on its way.
+    parts: Vec<Bytes>,
+    /// The memory behind the parts, which may be more than their length.
+    allocated: usize,
+    /// Whether the file ends where this block ends.
+    ends_file: bool,
+}
+
+impl Block {
+    /// An empty block that starts at this offset of the file.
+    pub(super) fn new(start: u64) -> Self {
+        Self {
+            start,
+            len: 0,
+            parts: Vec::with_capacity(1),
+            allocated: 0,
+            ends_file: false,
+        }
+    }
+
+    /// A block of its own memory with a copy of `content`, which starts at `start` in the file and may not cross a
+    /// block's bound.
+    pub fn copy_of(start: u64, content: &[u8]) -> Self {
+        let mut block = Self::new(start);
+        block.push(Bytes::copy_from_slice(content), content.len());
+        block
+    }
+
+    /// Adds what follows; `allocated` is the memory that it takes and that was not counted with an earlier part.
+    pub(super) fn push(&mut self, part: Bytes, allocated: usize) {
+        self.len += part.len();
+        self.allocated += allocated;
+        self.parts.push(part);
+        debug_assert!(self.len == 0 || self.index() == index_of(self.end() - 1));
+    }
+
+    pub(super) fn set_ends_file(&mut self) {
+        self.ends_file = true;
+    }
+
+    /// Which block of the file it is.
+    pub fn index(&self) -> u64 {
+        index_of(self.start)
+    }
+
+    /// The offset in the file where it starts.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The offset in the file behind its last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.len as u64
+    }
+
+    /// What lies at `position` in the file, at most `len` bytes, at least one, fewer where a part ends; no copy.
+    pub fn slice(&self, position: u64, len: usize) -> Option<Bytes> {
+        let mut skip = usize::try_from(position.checked_sub(self.start)?).ok()?;
+        for part in &self.parts {
+            if skip < part.len() {
+                return Some(part.slice(skip..part.len().min(skip.saturating_add(len))));
+            }
+            skip -= part.len();
+        }
+        None
+    }
+
+    /// Whether all that `other` tells is in this block too.
+    fn covers(&self, other: &Self) -> bool {
+        self.start <= other.start
+            && self.end() >= other.end()
+            && (self.ends_file || !other.ends_file)
+    }
+
+    /// The buffer of a whole block that nobody else holds any more.
+    fn into_buffer(mut self) -> Option<BytesMut> {
+        if self.len != BLOCK_BYTES || self.parts.len() != 1 {
+            return None;
+        }
+        let buffer = self.parts.pop()?.try_into_mut().ok()?;
+        (buffer.len() == BLOCK_BYTES).then_some(buffer)
+    }
+
+    fn weight(&self) -> usize {
+        self.allocated + OVERHEAD_BYTES
+    }
+}
+
+/// The block of a file that an offset lies in.
+pub(super) fn index_of(offset: u64) -> u64 {
+    offset / BLOCK_BYTES as u64
+}
+
+/// What the cache knows of one place in a file.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// At least one byte of it.
+    Bytes(Bytes),
+    /// The file ends at or before it.
+    End,
+    /// Nothing.
+    Nothing,
+}
+
+/// The cached blocks, least recently used first out. One version of each block is kept, the one inserted last.
+pub struct BlockCache {
+    /// What blocks and reservations may take: the budget less the room for spare buffers.
+    bytes_max: usize,
+    spare_max: usize,
+    state: Mutex<State>,
+}
+
+/// Guarded by `BlockCache::state`; the last lock in this room's order, nothing else is taken under it.
+struct State {
+    blocks: LruCache<(FileId, u64), (Version, Block)>,
+    /// Which blocks of a file are in `blocks`.
+    files: HashMap<FileId, BTreeSet<u64>>,
+    /// The sum of the weights in `blocks`.
+    held: usize,
+    /// What running streams may hold.
+    reserved: usize,
+    /// Whole blocks' buffers for reuse: cheaper than new ones, which have to be zeroed.
+    spare: Vec<BytesMut>,
+}
+
+impl BlockCache {
+    /// An empty cache that never holds more than `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        let spare_max = SPARE_MAX.min(bytes_max / BLOCK_BYTES / 16);
+        Self {
+            bytes_max: bytes_max - spare_max * BLOCK_BYTES,
+            spare_max,
+            state: Mutex::new(State {
+                blocks: LruCache::unbounded(),
+                files: HashMap::new(),
+                held: 0,
+                reserved: 0,
+                spare: Vec::new(),
+            }),
+        }
+    }
+
+    /// A block, whole or as far as it was fetched, if it is cached in this version.
+    pub fn get(&self, file: FileId, version: &Version, index: u64) -> Option<Block> {
+        let mut state = self.lock();
+        state
+            .blocks
+            .get(&(file, index))
+            .filter(|(v, _)| v == version)
+            .map(|(_, b)| b.clone())
+    }
+
+    /// Keeps a block, if there is room for it; what was cached at its place is gone.
+    pub fn insert(&self, file: FileId, version: &Version, block: Block) {
+        self.insert_in(&mut self.lock(), file, version, block);
+    }
+
+    /// Drops all blocks of a file.
+    pub fn invalidate(&self, file: FileId) {
+        let mut state = self.lock();
+        for index in state.files.remove(&file).unwrap_or_default() {
+            if let Some((_, block)) = state.blocks.pop(&(file, index)) {
+                state.held -= block.weight();
+            }
+        }
+    }
+
+    /// How many bytes of memory are held and reserved: at most the budget.
+    pub fn bytes(&self) -> usize {
+        let state = self.lock();
+        state.held + state.reserved + state.spare.len() * BLOCK_BYTES
+    }
+
+    /// What is known of the place `position` of a file: at most `len` bytes.
+    pub(super) fn slice(
+        &self,
+        file: FileId,
+        version: &Version,
+        position: u64,
+        len: usize,
+    ) -> Found {
+        let mut state = self.lock();
+        if let Some((cached, block)) = state.blocks.get(&(file, index_of(position)))
+            && cached == version
+            && let Some(bytes) = block.slice(position, len)
+        {
+            return Found::Bytes(bytes);
+        }
+        let last = (file, index_of(version.size.saturating_sub(1)));
+        match state.blocks.peek(&last) {
+            Some((cached, block))
+                if block.ends_file && cached == version && position >= block.end() =>
+            {
+                Found::End
+            }
+            _ => Found::Nothing,
+        }
+    }
+
+    /// Sets memory aside for a stream; blocks make room. Returns whether there was enough.
+    pub(super) fn reserve(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let is_enough = self.make_room(&mut state, bytes);
+        if is_enough {
+            state.reserved += bytes;
+        }
+        is_enough
+    }
+
+    /// Takes over what a stream leaves behind, in exchange for what it had reserved.
+    pub(super) fn settle(
+        &self,
+        file: FileId,
+        version: &Version,
+        blocks: impl Iterator<Item = Block>,
+        reserved: usize,
+    ) {
+        let mut state = self.lock();
+        state.reserved -= reserved;
+        for block in blocks {
+            self.insert_in(&mut state, file, version, block);
+        }
+    }
+
+    /// A buffer of this length; its content is unspecified.
+    pub(super) fn buffer(&self, len: usize) -> BytesMut {
+        let spare = if len == BLOCK_BYTES {
+            self.lock().spare.pop()
+        } else {
+            None
+        };
+        spare.unwrap_or_else(|| BytesMut::zeroed(len))
+    }
+
+    fn insert_in(&self, state: &mut State, file: FileId, version: &Version, block: Block) {
+        let key = (file, block.index());
+        if let Some((cached, known)) = state.blocks.peek(&key)
+            && cached == version
+            && known.covers(&block)
+        {
+            return;
+        }
+        state.take(key);
+        if block.len == 0 || !self.make_room(state, block.weight()) {
+            self.recycle(state, block);
+            return;
+        }
+        state.held += block.weight();
+        state.files.entry(file).or_default().insert(key.1);
+        state.blocks.put(key, (*version, block));
+    }
+
+    /// Evicts until `bytes` more fit; returns whether they do.
+    fn make_room(&self, state: &mut State, bytes: usize) -> bool {
+        if state.reserved.saturating_add(bytes) > self.bytes_max {
+            return false;
+        }
+        while state.held + state.reserved + bytes > self.bytes_max {
+            let Some(key) = state.blocks.peek_lru().map(|(key, _)| *key) else {
+                return false;
+            };
+            if let Some(block) = state.take(key) {
+                self.recycle(state, block);
+            }
+        }
+        true
+    }
+
+    fn recycle(&self, state: &mut State, block: Block) {
+        if state.spare.len() < self.spare_max
+            && let Some(buffer) = block.into_buffer()
+        {
+            state.spare.push(buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, key: (FileId, u64)) -> Option<Block> {
+        let (_, block) = self.blocks.pop(&key)?;
+        self.held -= block.weight();
+        if let Some(indexes) = self.files.get_mut(&key.0) {
+            indexes.remove(&key.1);
+            if indexes.is_empty() {
+                self.files.remove(&key.0);
+            }
+        }
+        Some(block)
+    }
+}
+
+impl fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("BlockCache")
+            .field("bytes_max", &self.bytes_max)
+            .field("blocks", &state.blocks.len())
+            .field("held", &state.held)
+            .field("reserved", &state.reserved)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: FileId = FileId(1);
+    const BLOCK: u64 = BLOCK_BYTES as u64;
+
+    fn version(size: u64) -> Version {
+        Version {
+            size,
+            modified: None,
+            epoch: 0,
+        }
+    }
+
+    fn whole(index: u64) -> Block {
+        Block::copy_of(
+            index * BLOCK,
+            &vec![u8::try_from(index).unwrap(); BLOCK_BYTES],
+        )
+    }
+
+    fn has(cache: &BlockCache, index: u64) -> bool {
+        cache.get(FILE, &version(9), index).is_some()
+    }
+
+    #[test]
+    fn least_recently_used_block_makes_room_and_the_budget_holds() {
+        let budget = 3 * (BLOCK_BYTES + OVERHEAD_BYTES);
+        let cache = BlockCache::new(budget);
+        for index in 0..3 {
+            cache.insert(FILE, &version(9), whole(index));
+        }
+        assert!(has(&cache, 0));
+        cache.insert(FILE, &version(9), whole(3));
+        assert!(has(&cache, 0) && !has(&cache, 1) && has(&cache, 2) && has(&cache, 3));
+        for index in 0..100 {
+            cache.insert(FILE, &version(9), whole(index));
+            assert!(cache.bytes() <= budget);
+        }
+    }
+
+    #[test]
+    fn reservations_push_blocks_out_and_stop_at_the_budget() {
+        let budget = 4 * BLOCK_BYTES;
+        let cache = BlockCache::new(budget);
+        for index in 0..3 {
+            cache.insert(FILE, &version(9), whole(index));
+        }
+        assert!(cache.reserve(2 * BLOCK_BYTES));
+        assert!(cache.bytes() <= budget);
+        assert!(has(&cache, 2) && !has(&cache, 0));
+        assert!(!cache.reserve(3 * BLOCK_BYTES));
+        cache.settle(FILE, &version(9), [whole(7)].into_iter(), 2 * BLOCK_BYTES);
+        assert!(has(&cache, 7) && has(&cache, 2));
+        assert!(cache.reserve(budget));
+        assert_eq!(cache.bytes(), budget);
+        cache.insert(FILE, &version(9), whole(1));
+        assert!(!has(&cache, 1));
+    }
+
+    #[test]
+    fn blocks_are_of_one_version_and_of_one_file() {
+        let cache = BlockCache::new(1 << 20);
+        cache.insert(FILE, &version(9), whole(0));
+        cache.insert(FileId(2), &version(9), whole(0));
+        let mut changed = version(9);
+        changed.epoch = 1;
+        assert!(cache.get(FILE, &changed, 0).is_none());
+        cache.insert(FILE, &changed, Block::copy_of(0, b"new"));
+        assert_eq!(
+            cache.get(FILE, &changed, 0).unwrap().slice(1, 9).unwrap(),
+            "ew"
+        );
+        assert!(!has(&cache, 0), "the older version is gone");
+        cache.invalidate(FILE);
+        assert!(cache.get(FILE, &changed, 0).is_none());
+        assert!(cache.get(FileId(2), &version(9), 0).is_some());
+        cache.invalidate(FileId(2));
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn parts_are_sliced_without_a_copy_and_the_end_is_known() {
+        let cache = BlockCache::new(1 << 20);
+        let source = Bytes::from(vec![7; 10]);
+        let mut block = Block::new(BLOCK);
+        block.push(source.slice(..4), 10);
+        block.push(source.slice(4..), 0);
+        block.set_ends_file();
+        let seen = version(BLOCK + 10);
+        cache.insert(FILE, &seen, block);
+        let Found::Bytes(slice) = cache.slice(FILE, &seen, BLOCK + 1, 100) else {
+            panic!()
+        };
+        assert_eq!((slice.len(), slice.as_ptr()), (3, source[1..].as_ptr()));
+        let Found::Bytes(slice) = cache.slice(FILE, &seen, BLOCK + 4, 100) else {
+            panic!()
+        };
+        assert_eq!(slice.len(), 6);
+        assert!(matches!(
+            cache.slice(FILE, &seen, BLOCK + 10, 1),
+            Found::End
+        ));
+        assert!(matches!(cache.slice(FILE, &seen, 5 * BLOCK, 1), Found::End));
+        assert!(matches!(cache.slice(FILE, &seen, 0, 1), Found::Nothing));
+        assert!(matches!(
+            cache.slice(FILE, &version(9), BLOCK + 10, 1),
+            Found::Nothing
+        ));
+    }
+
+    #[test]
+    fn a_lesser_part_of_a_block_does_not_replace_the_greater() {
+        let cache = BlockCache::new(1 << 20);
+        cache.insert(FILE, &version(9), whole(0));
+        cache.insert(FILE, &version(9), Block::copy_of(100, b"part"));
+        assert_eq!(cache.get(FILE, &version(9), 0).unwrap().end(), BLOCK);
+    }
+
+    #[test]
+    fn buffers_of_evicted_blocks_are_used_again_unless_somebody_holds_them() {
+        let cache = BlockCache::new(16 * BLOCK_BYTES);
+        let fill = || {
+            let buffer = cache.buffer(BLOCK_BYTES);
+            let at = buffer.as_ptr();
+            let mut block = Block::new(0);
+            block.push(buffer.freeze(), BLOCK_BYTES);
+            cache.insert(FILE, &version(9), block);
+            at
+        };
+        let evict = || (1..16).for_each(|index| cache.insert(FILE, &version(9), whole(index)));
+        let first = fill();
+        let reader = cache.get(FILE, &version(9), 0).unwrap();
+        evict();
+        assert_ne!(fill(), first);
+        assert_eq!(reader.start(), 0);
+        cache.invalidate(FILE);
+        let second = fill();
+        evict();
+        assert_eq!(cache.buffer(BLOCK_BYTES).as_ptr(), second);
+        assert!(cache.bytes() <= 16 * BLOCK_BYTES);
+    }
+}

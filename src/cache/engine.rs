@@ -1,0 +1,206 @@
+//! The read engine: all running streams of a mount, their number and their memory, and the block cache behind them.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{
+    block::{BLOCK_BYTES, Block, BlockCache, FileId, Version},
+    stream::{IDLE_MAX, Source, Stream, WINDOW_BYTES_MIN, WINDOW_OVERHEAD_BYTES},
+};
+use crate::{clock::Clock, config::CacheConfig, remote::Remote};
+
+/// The least that a stream may grow to. 1 MiB: what is on its way at 400 Mbit/s and 20 ms.
+const WINDOW_BYTES_LIMIT_MIN: usize = 1 << 20;
+
+/// The most that a stream may grow to. 16 MiB: what is on its way at 1 Gbit/s and 130 ms.
+const WINDOW_BYTES_LIMIT_MAX: usize = 16 << 20;
+
+/// How many more streams than sessions there may be. 4: they wait for a session and take turns with the others, which is
+/// faster than to fetch what each read asks; more would each get too little of it.
+const STREAMS_WAITING_MAX: usize = 4;
+
+/// A stream that was read so lately is not ended for another's sake. 1 s: a program that reads on comes back sooner,
+/// and two that compete do not end each other's streams by turns.
+const BUSY_MAX: Duration = Duration::from_secs(1);
+
+/// The streams of all open files, and what they have fetched.
+#[derive(Debug)]
+pub struct ReadEngine {
+    remote: Arc<dyn Remote>,
+    clock: Arc<dyn Clock>,
+    cache: Arc<BlockCache>,
+    streams_max: usize,
+    window_bytes_max: usize,
+    last_id: AtomicU64,
+    registry: Mutex<Registry>,
+}
+
+/// Guarded by `ReadEngine::registry`; taken after a reader's list of streams and before a stream's window.
+#[derive(Debug, Default)]
+struct Registry {
+    running: Vec<Arc<Stream>>,
+    threads: Vec<JoinHandle<()>>,
+    is_shut: bool,
+}
+
+impl ReadEngine {
+    /// An engine that reads from `remote`, holds at most `config.bytes_max` of content, and has sessions for `streams_max`
+    /// streams at once; a few more may wait for their turn (fewer where the memory does not suffice for so many). One stream is always possible as long as
+    /// `bytes_max` is 768 KiB or more; with less, everything is fetched as it is asked.
+    pub fn new(
+        remote: Arc<dyn Remote>,
+        config: &CacheConfig,
+        streams_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        // Half for the windows, half for what was read.
+        let share = config.bytes_max / 2;
+        let least = WINDOW_BYTES_LIMIT_MIN + WINDOW_OVERHEAD_BYTES;
+        let streams_max = streams_max.min(share / least).max(1);
+        let window_bytes_max = (share / streams_max)
+            .saturating_sub(WINDOW_OVERHEAD_BYTES)
+            .clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_LIMIT_MAX);
+        Self {
+            remote,
+            clock,
+            cache: Arc::new(BlockCache::new(config.bytes_max)),
+            streams_max,
+            window_bytes_max,
+            last_id: AtomicU64::new(0),
+            registry: Mutex::default(),
+        }
+    }
+
+    /// The block cache.
+    pub fn cache(&self) -> &BlockCache {
+        &self.cache
+    }
+
+    /// Keeps a whole file that was fetched by other means.
+    pub fn keep_whole(&self, file: FileId, version: &Version, content: &[u8]) {
+        let mut start = 0;
+        for part in content.chunks(BLOCK_BYTES) {
+            let mut block = Block::copy_of(start, part);
+            start = block.end();
+            if start == content.len() as u64 {
+                block.set_ends_file();
+            }
+            self.cache.insert(file, version, block);
+        }
+    }
+
+    /// Whether the last block of a file is cached, as [`Self::keep_whole`] leaves it.
+    pub fn has_whole(&self, file: FileId, version: &Version) -> bool {
+        let last = version.size.saturating_sub(1) / BLOCK_BYTES as u64;
+        self.cache
+            .get(file, version, last)
+            .is_some_and(|block| block.end() == version.size)
+    }
+
+    /// Drops what is cached of a file.
+    pub fn invalidate(&self, file: FileId) {
+        self.cache.invalidate(file);
+    }
+
+    /// How many streams run.
+    pub fn streams(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    /// Ends the streams that nobody reads from; a stream that waits for room does so by itself.
+    pub fn reap_idle(&self) {
+        let idle = |stream: &&Arc<Stream>| stream.idle().is_some_and(|idle| idle >= IDLE_MAX);
+        self.lock()
+            .running
+            .iter()
+            .filter(idle)
+            .for_each(|stream| stream.cancel());
+    }
+
+    /// Ends all streams and waits for their threads, which ends as the remote's calls do. Reads that come later are
+    /// answered without streams.
+    pub fn shutdown(&self) {
+        let threads = {
+            let mut registry = self.lock();
+            registry.is_shut = true;
+            registry.running.iter().for_each(|stream| stream.cancel());
+            std::mem::take(&mut registry.threads)
+        };
+        for thread in threads {
+            // A stream's thread catches panics itself.
+            let _ = thread.join();
+        }
+    }
+
+    pub(super) fn remote(&self) -> &dyn Remote {
+        &*self.remote
+    }
+
+    /// A number that nothing else of this engine has.
+    pub(super) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Starts a stream, ending the longest idle one if there are too many; `None` if too many wait already, or there is no
+    /// memory or thread for it.
+    pub(super) fn start(self: &Arc<Self>, source: Source, start: u64) -> Option<Arc<Stream>> {
+        let mut registry = self.lock();
+        if registry.is_shut {
+            return None;
+        }
+        registry.threads.retain(|thread| !thread.is_finished());
+        let active = registry.running.iter().filter(|stream| !stream.is_over());
+        let count = active.clone().count();
+        if count >= self.streams_max {
+            let idle = active.filter_map(|stream| Some((stream.idle()?, stream)));
+            match idle.max_by_key(|(idle, _)| *idle) {
+                Some((idle, longest)) if idle >= BUSY_MAX => longest.cancel(),
+                _ if count < self.streams_max + STREAMS_WAITING_MAX => {}
+                _ => return None,
+            }
+        }
+        let reserved = WINDOW_BYTES_MIN + WINDOW_OVERHEAD_BYTES;
+        if !self.cache.reserve(reserved) {
+            return None;
+        }
+        let (cache, clock) = (Arc::clone(&self.cache), Arc::clone(&self.clock));
+        let (file, version) = (source.file, source.version);
+        let (id, size_max) = (self.next_id(), self.window_bytes_max);
+        let stream = Arc::new(Stream::new(id, source, start, size_max, cache, clock));
+        let spawned = thread::Builder::new()
+            .name(format!("ftpfs-stream-{id}"))
+            .spawn({
+                let (engine, stream) = (Arc::clone(self), Arc::clone(&stream));
+                move || {
+                    stream.run(engine.remote());
+                    engine
+                        .lock()
+                        .running
+                        .retain(|running| !Arc::ptr_eq(running, &stream));
+                }
+            });
+        match spawned {
+            Ok(thread) => {
+                registry.threads.push(thread);
+                registry.running.push(Arc::clone(&stream));
+                Some(stream)
+            }
+            Err(error) => {
+                log::warn!("no thread to read ahead with: {error}");
+                self.cache
+                    .settle(file, &version, std::iter::empty(), reserved);
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,328 @@
+//! The listings kept in memory: an LRU with a TTL, one fetch a directory at a time, our own changes patched in.
+//!
+//! What is hard here, and what answers it:
+//! 1. Many callers want one directory at once: the first leads a [`Flight`], the others wait for it.
+//! 2. A fetch that runs while we change the directory may or may not show the change: each [`Patch`] made meanwhile
+//!    stays with the flight and is applied to what it brings.
+//! 3. A fetch that runs while its directory is renamed, removed or found wrong is cut off from the map of
+//!    flights: its callers get what it brings, the cache does not, and nobody else joins it.
+
+mod flight;
+mod snapshot;
+
+pub use snapshot::CachedListing;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+
+use self::{
+    flight::{Airborne, Flight, Lead},
+    snapshot::Patch,
+};
+use crate::{
+    clock::Clock,
+    config::CacheConfig,
+    remote::{Listing, Remote, RemoteEntry, RemotePath, Result},
+};
+
+/// The cached listings, least recently used first out. Bounded by the number of entries that they hold together;
+/// one listing larger than that bound is kept while it is the only one, or each lookup in it would fetch it again.
+pub struct ListingCache {
+    clock: Arc<dyn Clock>,
+    dir_ttl: Duration,
+    entries_max: usize,
+    state: Mutex<State>,
+}
+
+/// Guarded by `ListingCache::state`, which is never held across a call to the remote.
+struct State {
+    listings: LruCache<RemotePath, Arc<CachedListing>>,
+    flights: HashMap<RemotePath, Airborne>,
+    /// The sum of `weight` over `listings`.
+    weight: usize,
+    /// The identity of the listing made last.
+    last_id: u64,
+}
+
+impl ListingCache {
+    /// An empty cache.
+    pub fn new(config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            dir_ttl: config.dir_ttl,
+            entries_max: config.entries_max,
+            state: Mutex::new(State {
+                listings: LruCache::unbounded(),
+                flights: HashMap::new(),
+                weight: 0,
+                last_id: 0,
+            }),
+        }
+    }
+
+    /// The listing if it is cached and not expired.
+    pub fn fresh(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
+        self.fresh_in(&mut self.lock(), dir)
+    }
+
+    /// The listing if it is cached, however old: for while the server does not answer.
+    pub fn last_known(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
+        self.lock().listings.get(dir).cloned()
+    }
+
+    /// The listing, cached if fresh, else fetched; callers of one directory share one fetch.
+    ///
+    /// # Errors
+    ///
+    /// What [`Remote::list`] reports; all callers that share a fetch get the same.
+    pub fn list(&self, remote: &dyn Remote, dir: &RemotePath) -> Result<Arc<CachedListing>> {
+        if self.dir_ttl.is_zero() {
+            // A fetch that somebody else has started shows a moment before this call: too old already.
+            return self.refetch(remote, dir);
+        }
+        let mut state = self.lock();
+        if let Some(listing) = self.fresh_in(&mut state, dir) {
+            return Ok(listing);
+        }
+        let flight = match state.flights.get(dir) {
+            Some(airborne) => {
+                let flight = Arc::clone(&airborne.running);
+                drop(state);
+                return flight.wait(dir);
+            }
+            None => state.start(dir),
+        };
+        drop(state);
+        Lead::new(self, dir, flight).fetch(remote)
+    }
+
+    /// Fetches the listing anew: the fetch starts after this call, so what it brings is not older. Callers that wait
+    /// for such a fetch to start share it.
+    ///
+    /// # Errors
+    ///
+    /// What [`Remote::list`] reports. When the fetch before this one found the server dead, its error.
+    pub fn refetch(&self, remote: &dyn Remote, dir: &RemotePath) -> Result<Arc<CachedListing>> {
+        let mut state = self.lock();
+        let Some(airborne) = state.flights.get_mut(dir) else {
+            let flight = state.start(dir);
+            drop(state);
+            return Lead::new(self, dir, flight).fetch(remote);
+        };
+        if let Some(queued) = &airborne.queued {
+            let queued = Arc::clone(queued);
+            drop(state);
+            return queued.wait(dir);
+        }
+        let previous = Arc::clone(&airborne.running);
+        let flight = Arc::new(Flight::default());
+        airborne.queued = Some(Arc::clone(&flight));
+        drop(state);
+        let lead = Lead::new(self, dir, flight);
+        match previous.wait(dir) {
+            // A second wait for a server that has just used up the first would double the deadline.
+            Err(error) if flight::is_dead(error.kind()) => lead.land(Err(error)),
+            _ => lead.fetch(remote),
+        }
+    }
+
+    /// Puts our own new or changed entry into the listing, if the directory is cached or being fetched.
+    pub fn upsert(&self, dir: &RemotePath, entry: RemoteEntry) {
+        self.patch(dir, Patch::Upsert(Arc::new(entry)));
+    }
+
+    /// Changes what is known of an entry, everything but its name, if it is cached or being fetched. `change` may run
+    /// more than once, on different versions of the entry.
+    pub fn update(
+        &self,
+        dir: &RemotePath,
+        name: &[u8],
+        change: impl FnMut(&mut RemoteEntry) + Send + 'static,
+    ) {
+        self.patch(dir, Patch::Update(name.into(), Box::new(change)));
+    }
+
+    /// Takes out an entry that we removed, if the directory is cached or being fetched.
+    pub fn remove(&self, dir: &RemotePath, name: &[u8]) {
+        self.patch(dir, Patch::Remove(name.into()));
+    }
+
+    /// Drops a listing that we were told is wrong, and what a running fetch of it brings.
+    pub fn invalidate(&self, dir: &RemotePath) {
+        let mut state = self.lock();
+        state.flights.remove(dir);
+        state.take(dir);
+    }
+
+    /// Drops the listings of `dir` and of all below it: it was renamed or removed.
+    pub fn forget_tree(&self, dir: &RemotePath) {
+        let mut state = self.lock();
+        state.flights.retain(|path, _| !path.is_within(dir));
+        let gone: Vec<RemotePath> = state
+            .listings
+            .iter()
+            .map(|(path, _)| path)
+            .filter(|p| p.is_within(dir))
+            .cloned()
+            .collect();
+        for path in &gone {
+            state.take(path);
+        }
+    }
+
+    /// Takes up a directory that we just made: known to be empty without a fetch.
+    pub fn made_dir(&self, dir: &RemotePath) {
+        let mut state = self.lock();
+        state.flights.remove(dir);
+        self.store(&mut state, dir, CachedListing::new(Listing::default()));
+    }
+
+    fn fresh_in(&self, state: &mut State, dir: &RemotePath) -> Option<Arc<CachedListing>> {
+        // Looked up even with a TTL of zero, where nothing is fresh: `now` is then at or after the expiry.
+        let listing = state.listings.peek(dir)?;
+        if self.clock.now() >= listing.expires() {
+            return None;
+        }
+        state.listings.get(dir).cloned()
+    }
+
+    /// Ends a flight: applies the patches made meanwhile, and caches the result unless it was cut off.
+    fn land(
+        &self,
+        dir: &RemotePath,
+        flight: &Arc<Flight>,
+        fetched: Result<CachedListing>,
+    ) -> Result<Arc<CachedListing>> {
+        let mut state = self.lock();
+        let outcome = match state.take_flight(dir, flight) {
+            None => fetched.map(|listing| state.share(listing, self.expiry())),
+            Some(patches) => fetched.map(|mut listing| {
+                if let Some(older) = state.listings.peek(dir) {
+                    listing.keep_exact_times(older);
+                }
+                for mut patch in patches {
+                    listing.apply(&mut patch);
+                }
+                self.store(&mut state, dir, listing)
+            }),
+        };
+        drop(state);
+        flight.complete(outcome.clone());
+        outcome
+    }
+
+    fn patch(&self, dir: &RemotePath, mut patch: Patch) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(listing) = state.listings.peek_mut(dir) {
+            let before = listing.weight();
+            let listing = Arc::make_mut(listing);
+            if listing.apply(&mut patch) {
+                state.last_id += 1;
+                listing.set_id(state.last_id);
+            }
+            state.weight = state.weight - before + listing.weight();
+        }
+        if let Some(airborne) = state.flights.get_mut(dir) {
+            airborne.patches.push(patch);
+        }
+        state.evict(self.entries_max);
+    }
+
+    fn store(
+        &self,
+        state: &mut State,
+        dir: &RemotePath,
+        listing: CachedListing,
+    ) -> Arc<CachedListing> {
+        let listing = state.share(listing, self.expiry());
+        state.take(dir);
+        state.weight += listing.weight();
+        state.listings.put(dir.clone(), Arc::clone(&listing));
+        state.evict(self.entries_max);
+        listing
+    }
+
+    /// Counted from the arrival: a listing that takes longer than the TTL to fetch would never be of use otherwise.
+    fn expiry(&self) -> Instant {
+        let now = self.clock.now();
+        now.checked_add(self.dir_ttl).unwrap_or(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn start(&mut self, dir: &RemotePath) -> Arc<Flight> {
+        let flight = Arc::new(Flight::default());
+        self.flights
+            .insert(dir.clone(), Airborne::new(Arc::clone(&flight)));
+        flight
+    }
+
+    /// Takes a flight out of the map, with the patches made while it ran, and lets the one queued behind it be the
+    /// running one. `None` when it was cut off before.
+    fn take_flight(&mut self, dir: &RemotePath, flight: &Arc<Flight>) -> Option<Vec<Patch>> {
+        let airborne = self.flights.get_mut(dir)?;
+        if airborne
+            .queued
+            .as_ref()
+            .is_some_and(|queued| Arc::ptr_eq(queued, flight))
+        {
+            // It never started (its leader panicked while it waited).
+            airborne.queued = None;
+            return None;
+        }
+        if !Arc::ptr_eq(&airborne.running, flight) {
+            return None;
+        }
+        let landed = self.flights.remove(dir)?;
+        if let Some(queued) = landed.queued {
+            self.flights.insert(dir.clone(), Airborne::new(queued));
+        }
+        Some(landed.patches)
+    }
+
+    fn share(&mut self, mut listing: CachedListing, expires: Instant) -> Arc<CachedListing> {
+        self.last_id += 1;
+        listing.set_id(self.last_id);
+        listing.set_expires(expires);
+        Arc::new(listing)
+    }
+
+    fn take(&mut self, dir: &RemotePath) {
+        if let Some(listing) = self.listings.pop(dir) {
+            self.weight -= listing.weight();
+        }
+    }
+
+    fn evict(&mut self, entries_max: usize) {
+        while self.weight > entries_max && self.listings.len() > 1 {
+            if let Some((_, listing)) = self.listings.pop_lru() {
+                self.weight -= listing.weight();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ListingCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("ListingCache")
+            .field("listings", &state.listings.len())
+            .field("weight", &state.weight)
+            .field("flights", &state.flights.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! The promises of the listing cache, over a fake remote and a clock that the test moves.
+
+use std::thread;
+
+use super::*;
+use crate::{
+    cache::fake::{FakeRemote, Gate},
+    clock::ManualClock,
+    remote::{EntryKind, RemoteError, RemoteErrorKind},
+};
+
+fn path(text: &str) -> RemotePath {
+    let names = text.split('/').filter(|name| !name.is_empty());
+    names.fold(RemotePath::root(), |dir, name| {
+        dir.join(name.as_bytes()).unwrap()
+    })
+}
+
+fn file(name: &str, size: u64) -> RemoteEntry {
+    RemoteEntry {
+        size: Some(size),
+        ..RemoteEntry::new(name.as_bytes(), EntryKind::File)
+    }
+}
+
+fn listing(names: &[&str]) -> Listing {
+    Listing {
+        entries: names.iter().map(|name| Arc::new(file(name, 1))).collect(),
+        ..Listing::default()
+    }
+}
+
+fn names(listing: &CachedListing) -> Vec<String> {
+    listing
+        .entries()
+        .iter()
+        .map(|e| String::from_utf8_lossy(&e.name).into_owned())
+        .collect()
+}
+
+fn cache(ttl: u64, entries_max: usize) -> (Arc<ListingCache>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new());
+    let config = CacheConfig {
+        dir_ttl: Duration::from_secs(ttl),
+        entries_max,
+        ..CacheConfig::default()
+    };
+    (
+        Arc::new(ListingCache::new(
+            &config,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        )),
+        clock,
+    )
+}
+
+/// A remote whose listings wait at a gate after they have been read.
+fn gated(content: &[&str]) -> (Arc<FakeRemote>, Arc<Gate>, Arc<Mutex<Listing>>) {
+    let gate = Arc::new(Gate::default());
+    let content = Arc::new(Mutex::new(listing(content)));
+    let remote = FakeRemote::listing({
+        let (gate, content) = (Arc::clone(&gate), Arc::clone(&content));
+        move |_| {
+            let seen = content.lock().unwrap().clone();
+            gate.pass();
+            Ok(seen)
+        }
+    });
+    (Arc::new(remote), gate, content)
+}
+
+type Outcome = thread::JoinHandle<Result<Arc<CachedListing>>>;
+
+fn list_elsewhere(cache: &Arc<ListingCache>, remote: &Arc<FakeRemote>, dir: &str) -> Outcome {
+    let (cache, remote, dir) = (Arc::clone(cache), Arc::clone(remote), path(dir));
+    thread::spawn(move || cache.list(&*remote, &dir))
+}
+
+fn refetch_elsewhere(cache: &Arc<ListingCache>, remote: &Arc<FakeRemote>, dir: &str) -> Outcome {
+    let (cache, remote, dir) = (Arc::clone(cache), Arc::clone(remote), path(dir));
+    thread::spawn(move || cache.refetch(&*remote, &dir))
+}
+
+/// Waits until `count` threads besides the leader and the map hold the running or queued flight of `dir`.
+fn await_waiters(cache: &ListingCache, dir: &str, is_queued: bool, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let state = cache.lock();
+        let airborne = state.flights.get(&path(dir));
+        let flight = if is_queued {
+            airborne.and_then(|airborne| airborne.queued.as_ref())
+        } else {
+            airborne.map(|airborne| &airborne.running)
+        };
+        if flight.is_some_and(|flight| Arc::strong_count(flight) == 2 + count) {
+            return;
+        }
+        drop(state);
+        assert!(Instant::now() < deadline, "the waiters never came");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn entries_are_sorted_and_found_and_the_last_of_a_doubled_name_stays() {
+    let mut twice = listing(&["b", "a", "c"]);
+    twice.entries.push(Arc::new(file("a", 7)));
+    let sorted = CachedListing::new(twice);
+    assert_eq!(names(&sorted), ["a", "b", "c"]);
+    assert_eq!(sorted.find(b"a").unwrap().size, Some(7));
+    assert!(sorted.find(b"aa").is_none());
+}
+
+// SEMANTICS: S-lookup
+#[test]
+fn expired_listing_is_refetched_and_stays_as_last_known() {
+    let (cache, clock) = cache(20, 100);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let dir = path("/d");
+    let first = cache.list(&remote, &dir).unwrap();
+    clock.advance(Duration::from_secs(19));
+    assert_eq!(cache.list(&remote, &dir).unwrap().id(), first.id());
+    assert_eq!(remote.lists(), 1);
+    clock.advance(Duration::from_secs(1));
+    assert!(cache.fresh(&dir).is_none());
+    assert_eq!(cache.last_known(&dir).unwrap().id(), first.id());
+    let second = cache.list(&remote, &dir).unwrap();
+    assert_eq!(remote.lists(), 2);
+    assert_ne!(first.id(), second.id());
+}
+
+// SEMANTICS: S-lookup
+#[test]
+fn ttl_of_zero_fetches_each_time() {
+    let (cache, _) = cache(0, 100);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    for _ in 0..3 {
+        cache.list(&remote, &path("/d")).unwrap();
+        assert!(cache.fresh(&path("/d")).is_none());
+    }
+    cache.made_dir(&path("/new"));
+    assert!(cache.fresh(&path("/new")).is_none());
+    assert_eq!(remote.lists(), 3);
+}
+
+#[test]
+fn least_recently_used_listing_makes_room() {
+    let (cache, _) = cache(20, 10);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "b", "c"])));
+    cache.list(&remote, &path("/1")).unwrap();
+    cache.list(&remote, &path("/2")).unwrap();
+    assert!(cache.fresh(&path("/1")).is_some());
+    cache.list(&remote, &path("/3")).unwrap();
+    assert!(cache.fresh(&path("/1")).is_some());
+    assert!(cache.fresh(&path("/2")).is_none());
+    assert!(cache.fresh(&path("/3")).is_some());
+    assert_eq!(cache.lock().weight, 8);
+}
+
+#[test]
+fn patches_count_against_the_bound() {
+    let (cache, _) = cache(20, 10);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "b", "c"])));
+    cache.list(&remote, &path("/1")).unwrap();
+    cache.list(&remote, &path("/2")).unwrap();
+    for name in ["d", "e", "f"] {
+        cache.upsert(&path("/2"), file(name, 1));
+    }
+    assert!(cache.last_known(&path("/1")).is_none());
+    assert_eq!(cache.lock().weight, 7);
+}
+
+#[test]
+fn one_listing_beyond_the_bound_is_kept_alone() {
+    let (cache, _) = cache(20, 2);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "b", "c"])));
+    cache.list(&remote, &path("/1")).unwrap();
+    cache.list(&remote, &path("/2")).unwrap();
+    assert!(cache.fresh(&path("/1")).is_none());
+    assert!(cache.fresh(&path("/2")).is_some());
+}
+
+#[test]
+fn patches_show_and_leave_snapshots_alone() {
+    let (cache, _) = cache(20, 100);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "c"])));
+    let dir = path("/d");
+    let before = cache.list(&remote, &dir).unwrap();
+    cache.upsert(&dir, file("b", 5));
+    cache.update(&dir, b"a", |entry| entry.size = Some(9));
+    cache.update(&dir, b"none", |entry| entry.size = Some(9));
+    cache.remove(&dir, b"c");
+    let after = cache.fresh(&dir).unwrap();
+    assert_eq!(names(&before), ["a", "c"]);
+    assert_eq!(before.find(b"a").unwrap().size, Some(1));
+    assert_eq!(names(&after), ["a", "b"]);
+    assert_eq!(after.find(b"a").unwrap().size, Some(9));
+    assert_ne!(before.id(), after.id());
+    let id = after.id();
+    cache.remove(&dir, b"c");
+    assert_eq!(
+        cache.fresh(&dir).unwrap().id(),
+        id,
+        "nothing changed, so the id stays"
+    );
+}
+
+#[test]
+fn patching_does_not_make_a_listing_younger() {
+    let (cache, clock) = cache(20, 100);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let dir = path("/d");
+    cache.list(&remote, &dir).unwrap();
+    clock.advance(Duration::from_secs(19));
+    cache.upsert(&dir, file("b", 5));
+    clock.advance(Duration::from_secs(1));
+    assert!(cache.fresh(&dir).is_none());
+}
+
+#[test]
+fn hundred_thousand_entries_take_patches_in_place() {
+    let (cache, _) = cache(20, 200_000);
+    let all: Vec<String> = (0..100_000).map(|i| format!("file-{i:06}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let content = listing(&all);
+    let remote = FakeRemote::listing(move |_| Ok(content.clone()));
+    let dir = path("/d");
+    let at = cache.list(&remote, &dir).unwrap().entries().as_ptr();
+    for i in 0..2_000 {
+        cache.update(&dir, format!("file-{:06}", i * 50).as_bytes(), |entry| {
+            entry.size = None;
+        });
+        cache.remove(&dir, format!("file-{:06}", i * 50 + 1).as_bytes());
+    }
+    let listing = cache.fresh(&dir).unwrap();
+    assert_eq!(listing.entries().len(), 98_000);
+    assert_eq!(
+        listing.entries().as_ptr(),
+        at,
+        "nobody held a snapshot, so nothing was cloned"
+    );
+}
+
+#[test]
+fn callers_at_once_share_one_fetch() {
+    let (cache, _) = cache(20, 100);
+    let (remote, gate, _) = gated(&["a"]);
+    let leader = list_elsewhere(&cache, &remote, "/d");
+    gate.await_arrivals(1);
+    let others: Vec<_> = (0..3)
+        .map(|_| list_elsewhere(&cache, &remote, "/d"))
+        .collect();
+    await_waiters(&cache, "/d", false, 3);
+    gate.open(1);
+    let id = leader.join().unwrap().unwrap().id();
+    for other in others {
+        assert_eq!(other.join().unwrap().unwrap().id(), id);
+    }
+    assert_eq!(remote.lists(), 1);
+    assert!(cache.lock().flights.is_empty());
+}
+
+#[test]
+fn all_waiters_get_the_error_and_the_next_call_tries_again() {
+    let (cache, _) = cache(20, 100);
+    let gate = Arc::new(Gate::default());
+    let remote = Arc::new(FakeRemote::listing({
+        let gate = Arc::clone(&gate);
+        move |_| {
+            gate.pass();
+            Err(RemoteError::new(RemoteErrorKind::Busy, "LIST"))
+        }
+    }));
+    let leader = list_elsewhere(&cache, &remote, "/d");
+    gate.await_arrivals(1);
+    let other = list_elsewhere(&cache, &remote, "/d");
+    await_waiters(&cache, "/d", false, 1);
+    gate.open(2);
+    assert_eq!(
+        leader.join().unwrap().unwrap_err().kind(),
+        RemoteErrorKind::Busy
+    );
+    assert_eq!(
+        other.join().unwrap().unwrap_err().kind(),
+        RemoteErrorKind::Busy
+    );
+    assert!(cache.list(&*remote, &path("/d")).is_err());
+    assert_eq!(remote.lists(), 2);
+}
+
+#[test]
+fn a_panicking_leader_leaves_nobody_waiting() {
+    let (cache, _) = cache(20, 100);
+    let gate = Arc::new(Gate::default());
+    let remote = Arc::new(FakeRemote::listing({
+        let gate = Arc::clone(&gate);
+        move |_| {
+            gate.pass();
+            panic!("on purpose");
+        }
+    }));
+    let leader = list_elsewhere(&cache, &remote, "/d");
+    gate.await_arrivals(1);
+    let other = list_elsewhere(&cache, &remote, "/d");
+    await_waiters(&cache, "/d", false, 1);
+    gate.open(1);
+    assert!(leader.join().is_err());
+    assert_eq!(
+        other.join().unwrap().unwrap_err().kind(),
+        RemoteErrorKind::Failed
+    );
+    assert!(cache.lock().flights.is_empty());
+}
+
+// SEMANTICS: S-tenet-fresh
+#[test]
+fn our_own_changes_outlive_a_fetch_that_raced_with_them() {
+    let (cache, _) = cache(20, 100);
+    let (remote, gate, _) = gated(&["changed", "removed"]);
+    let fetch = list_elsewhere(&cache, &remote, "/d");
+    gate.await_arrivals(1);
+    let dir = path("/d");
+    cache.upsert(&dir, file("made", 3));
+    cache.update(&dir, b"changed", |entry| entry.size = Some(4));
+    cache.update(&dir, b"made", |entry| entry.size = Some(5));
+    cache.remove(&dir, b"removed");
+    gate.open(1);
+    let fetched = fetch.join().unwrap().unwrap();
+    assert_eq!(names(&fetched), ["changed", "made"]);
+    assert_eq!(fetched.find(b"changed").unwrap().size, Some(4));
+    assert_eq!(fetched.find(b"made").unwrap().size, Some(5));
+    assert_eq!(cache.fresh(&dir).unwrap().id(), fetched.id());
+}
+
+#[test]
+fn a_fetch_cut_off_by_a_rename_reaches_its_caller_and_not_the_cache() {
+    let (cache, _) = cache(20, 100);
+    let (remote, gate, content) = gated(&["old"]);
+    let fetch = list_elsewhere(&cache, &remote, "/d/sub");
+    gate.await_arrivals(1);
+    cache.upsert(&path("/d/sub"), file("ours", 1));
+    cache.forget_tree(&path("/d"));
+    *content.lock().unwrap() = listing(&["new"]);
+    let later = list_elsewhere(&cache, &remote, "/d/sub");
+    gate.await_arrivals(2);
+    gate.open(2);
+    assert!(fetch.join().unwrap().unwrap().find(b"old").is_some());
+    assert_eq!(names(&later.join().unwrap().unwrap()), ["new"]);
+    assert_eq!(names(&cache.fresh(&path("/d/sub")).unwrap()), ["new"]);
+}
+
+#[test]
+fn refetch_joins_no_fetch_that_started_before() {
+    let (cache, _) = cache(20, 100);
+    let (remote, gate, content) = gated(&["old"]);
+    let early = list_elsewhere(&cache, &remote, "/d");
+    gate.await_arrivals(1);
+    *content.lock().unwrap() = listing(&["new"]);
+    let first = refetch_elsewhere(&cache, &remote, "/d");
+    // The queued flight is held by the map, its leader, and then by the second caller.
+    await_waiters(&cache, "/d", true, 0);
+    let second = refetch_elsewhere(&cache, &remote, "/d");
+    await_waiters(&cache, "/d", true, 1);
+    gate.open(2);
+    assert_eq!(names(&early.join().unwrap().unwrap()), ["old"]);
+    assert_eq!(names(&first.join().unwrap().unwrap()), ["new"]);
+    assert_eq!(names(&second.join().unwrap().unwrap()), ["new"]);
+    assert_eq!(remote.lists(), 2, "those who refetch share one fetch");
+    assert_eq!(names(&cache.fresh(&path("/d")).unwrap()), ["new"]);
+}
+
+#[test]
+fn refetch_behind_a_dead_server_does_not_wait_twice() {
+    let (cache, _) = cache(20, 100);
+    let gate = Arc::new(Gate::default());
+    let remote = Arc::new(FakeRemote::listing({
+        let gate = Arc::clone(&gate);
+        move |_| {
+            gate.pass();
+            Err(RemoteError::new(RemoteErrorKind::Disconnected, "LIST"))
+        }
+    }));
+    let early = list_elsewhere(&cache, &remote, "/d");
+    gate.await_arrivals(1);
+    let late = refetch_elsewhere(&cache, &remote, "/d");
+    await_waiters(&cache, "/d", true, 0);
+    gate.open(1);
+    assert!(early.join().unwrap().is_err());
+    assert_eq!(
+        late.join().unwrap().unwrap_err().kind(),
+        RemoteErrorKind::Disconnected
+    );
+    assert_eq!(remote.lists(), 1);
+    assert!(cache.lock().flights.is_empty());
+}
+
+#[test]
+fn invalidate_and_forget_tree_drop_what_they_name_and_no_more() {
+    let (cache, _) = cache(20, 100);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    for dir in ["/d", "/d/sub", "/dd", "/e"] {
+        cache.list(&remote, &path(dir)).unwrap();
+    }
+    cache.forget_tree(&path("/d"));
+    cache.invalidate(&path("/e"));
+    assert!(cache.last_known(&path("/d")).is_none());
+    assert!(cache.last_known(&path("/d/sub")).is_none());
+    assert!(cache.last_known(&path("/e")).is_none());
+    assert!(cache.last_known(&path("/dd")).is_some());
+    assert_eq!(cache.lock().weight, 2);
+}
+
+#[test]
+fn a_directory_we_made_is_known_to_be_empty() {
+    let (cache, _) = cache(20, 100);
+    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    cache.made_dir(&path("/new"));
+    cache.upsert(&path("/new"), file("first", 1));
+    let listing = cache.list(&remote, &path("/new")).unwrap();
+    assert_eq!(names(&listing), ["first"]);
+    assert!(!listing.is_truncated());
+    assert_eq!(remote.lists(), 0);
+}
