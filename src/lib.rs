@@ -5,8 +5,10 @@
 //! - [`cli`] and [`config`]: what the user typed, and what the program uses;
 //! - [`cache`]: listings, blocks, read-ahead;
 //! - [`remote`]: the seam to the server, and the in-memory double used by tests;
+//! - [`ftp`]: the seam's implementation over FTP sessions.
 
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod ftp;
 pub mod remote;

@@ -1,0 +1,333 @@
+//! The remote over FTP: [`FtpRemote`], the implementation of [`Remote`] for real servers.
+//!
+//! What makes it hard, and who answers it:
+//!
+//! 1. suppaftp owns the protocol but waits without limit and pays a round trip for each step: `transport` lies under it;
+//! 2. a reply read at the wrong place makes every later one wrong: `session` and `transfer` are different types, and a
+//!    session is thrown away after anything but a complete reply;
+//! 3. sessions die unseen, and servers take only so many: `pool`;
+//! 4. servers differ in what they can do: `capabilities` remembers what they say and refuse;
+//! 5. opening data connections takes two round trips: `background` does it ahead.
+
+mod background;
+mod capabilities;
+mod connect;
+mod control;
+mod deadline;
+mod directory;
+mod download;
+mod encoding;
+mod links;
+pub mod listing;
+mod login;
+mod passive;
+mod patch;
+mod pool;
+mod reply;
+mod session;
+mod settle;
+mod stat;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod transport;
+mod upload;
+pub mod zone;
+
+pub use connect::ConnectError;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::{
+    download::FileDownload,
+    links::Links,
+    login::Host,
+    pool::{Pool, Use},
+    reply::{Failure, Reply},
+    upload::FileUpload,
+};
+use crate::{
+    config::FtpConfig,
+    remote::{
+        Attributes, Download, Listing, Remote, RemoteEntry, RemoteError, RemoteErrorKind,
+        RemotePath, Result, Settled, Upload, UploadMode,
+    },
+};
+
+/// An FTP server, below the directory to mount.
+#[derive(Debug)]
+pub struct FtpRemote {
+    pool: Arc<Pool>,
+    links: Links,
+    /// Held while the server is probed for patches, so that it is probed once. The one lock that is held across the
+    /// network: nobody but another asker of the same question waits for it.
+    probing: Mutex<()>,
+}
+
+/// When commands may be sent once more after the connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// Always: done twice is done once.
+    Always,
+    /// Only when the session had died while idle, so that the server cannot have seen them.
+    IfUnheard,
+}
+
+impl FtpRemote {
+    /// Logs in to the server, learns what it can do, and enters the directory to mount.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the mount from being made, in one line for the user.
+    pub fn connect(config: &FtpConfig) -> std::result::Result<Arc<Self>, ConnectError> {
+        let host = Host::new(config.clone());
+        let first = host.first_session()?;
+        let pool = Pool::new(Arc::new(host), first);
+        // The first listing finds its data connection open.
+        if let Ok(guard) = pool.check_out(Use::Listing, pool.host.deadline()) {
+            guard.check_in_warm();
+        }
+        Ok(Arc::new(Self {
+            pool,
+            links: Links::default(),
+            probing: Mutex::default(),
+        }))
+    }
+
+    /// Says good-bye on idle sessions and ends the background's work. What comes later finds no session.
+    pub fn shutdown(&self) {
+        self.pool.close();
+    }
+
+    /// The path on the server.
+    fn full_path(&self, path: &RemotePath) -> Vec<u8> {
+        let base = self.pool.host.base();
+        match path.is_root() {
+            true if base.is_empty() => b"/".to_vec(),
+            true => base.to_vec(),
+            false => [base, path.as_bytes()].concat(),
+        }
+    }
+
+    /// A link's target as seen from the mounted directory. An absolute one counts from the server's root; only what lies below
+    /// the mounted directory can be shown.
+    fn shown_target(&self, target: &[u8]) -> Option<Box<[u8]>> {
+        if !target.starts_with(b"/") {
+            return Some(target.into());
+        }
+        match target.strip_prefix(self.pool.host.base()) {
+            Some(b"") => Some(Box::from(&b"/"[..])),
+            Some(below) if below.starts_with(b"/") => Some(below.into()),
+            _ => None,
+        }
+    }
+
+    /// A command line about a path; `verb` ends in a space.
+    fn line(&self, verb: &str, path: &RemotePath) -> Vec<u8> {
+        [verb.as_bytes(), &self.full_path(path)].concat()
+    }
+
+    /// The replies to commands that may be sent twice.
+    fn repeatable(
+        &self,
+        path: &RemotePath,
+        verb: &'static str,
+        lines: &[Vec<u8>],
+    ) -> Result<Vec<Reply>> {
+        Ok(self.exchange(path, verb, lines, Repeat::Always)?.0)
+    }
+
+    /// The replies to commands sent in one write, and whether they were sent twice.
+    fn exchange(
+        &self,
+        path: &RemotePath,
+        verb: &'static str,
+        lines: &[Vec<u8>],
+        repeat: Repeat,
+    ) -> Result<(Vec<Reply>, bool)> {
+        let capabilities = &self.pool.host.capabilities;
+        let deadline = self.pool.host.deadline();
+        let named = |error: RemoteError| error.with_path(path);
+        let mut guard = self.pool.check_out(Use::Command, deadline).map_err(named)?;
+        let deadline = guard.deadline();
+        let failure = match guard.session().exchange(verb, lines.to_vec(), capabilities) {
+            Ok(replies) => {
+                guard.check_in();
+                return Ok((replies, false));
+            }
+            Err(failure) => failure,
+        };
+        let was_unheard = !guard.is_fresh() && !guard.session().has_answered;
+        drop(guard);
+        if !failure.is_disconnected() || (repeat == Repeat::IfUnheard && !was_unheard) {
+            return Err(failure.into_error(path));
+        }
+        log::debug!("{verb} {path}: {failure:?}, once more on a fresh session");
+        let mut guard = self
+            .pool
+            .check_out_fresh(Use::Command, deadline)
+            .map_err(named)?;
+        let replies = guard.session().exchange(verb, lines.to_vec(), capabilities);
+        guard.check_in();
+        replies
+            .map(|replies| (replies, true))
+            .map_err(|failure| failure.into_error(path))
+    }
+
+    /// Sends commands that must not be done twice. When they had to be sent twice and are refused, `is_done` looks whether
+    /// the first ones were heard after all.
+    fn change(
+        &self,
+        path: &RemotePath,
+        verb: &'static str,
+        lines: &[Vec<u8>],
+        is_done: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
+        let (replies, is_repeated) = self.exchange(path, verb, lines, Repeat::IfUnheard)?;
+        let (last, before) = match replies.as_slice() {
+            [before @ .., last] => (Some(last), before),
+            [] => (None, &[][..]),
+        };
+        let mut refused = before.iter().find(|reply| reply.is_refusal()).cloned();
+        if refused.is_none() {
+            refused = last.filter(|reply| !reply.is_done()).cloned();
+        }
+        let Some(reply) = refused else { return Ok(()) };
+        if is_repeated && reply.kind() == RemoteErrorKind::Refused && is_done()? {
+            return Ok(());
+        }
+        Err(Failure::Refused(verb, reply).into_error(path))
+    }
+}
+
+impl Remote for FtpRemote {
+    fn list(&self, dir: &RemotePath) -> Result<Listing> {
+        directory::list(self, dir)
+    }
+
+    /// The root's entry is called `/`.
+    fn stat(&self, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+        stat::stat(self, path)
+    }
+
+    fn open_download(
+        &self,
+        path: &RemotePath,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Box<dyn Download>> {
+        let full_path = self.full_path(path);
+        Ok(Box::new(FileDownload::open(
+            &self.pool, path, full_path, offset, len,
+        )?))
+    }
+
+    fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
+        let full_path = self.full_path(path);
+        Ok(Box::new(FileUpload::open(
+            &self.pool, path, full_path, mode,
+        )?))
+    }
+
+    fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
+        upload::put(&self.pool, path, self.full_path(path), data)
+    }
+
+    fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled> {
+        settle::settle(self, path, attributes)
+    }
+
+    fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+        let lines = [self.line("RNFR ", from), self.line("RNTO ", to)];
+        let renamed = self.change(from, "RNFR", &lines, || {
+            Ok(self.stat(from)?.is_none() && self.stat(to)?.is_some())
+        });
+        self.links.forget();
+        renamed.map_err(|error| match error.kind() {
+            // Pure-FTPd says 451 to a rename that it does not allow.
+            RemoteErrorKind::Failed => error.into_kind(RemoteErrorKind::Refused),
+            _ => error,
+        })
+    }
+
+    fn remove_file(&self, path: &RemotePath) -> Result<()> {
+        let is_gone = || Ok(self.stat(path)?.is_none());
+        let removed = self.change(path, "DELE", &[self.line("DELE ", path)], is_gone);
+        self.links.forget();
+        removed
+    }
+
+    fn make_dir(&self, path: &RemotePath) -> Result<()> {
+        // Whose directory it is that is there cannot be told.
+        self.change(path, "MKD", &[self.line("MKD ", path)], || Ok(false))
+    }
+
+    fn remove_dir(&self, path: &RemotePath) -> Result<()> {
+        let is_gone = || Ok(self.stat(path)?.is_none());
+        self.change(path, "RMD", &[self.line("RMD ", path)], is_gone)
+    }
+
+    fn make_symlink(&self, target: &[u8], path: &RemotePath) -> Result<()> {
+        const VERB: &str = "SITE SYMLINK";
+        let capabilities = &self.pool.host.capabilities;
+        let full_path = self.full_path(path);
+        // ProFTPD splits its arguments at spaces, without any way to quote one.
+        let is_sayable = !target.is_empty() && ![target, &full_path].concat().contains(&b' ');
+        if !capabilities.learnt().has_symlink || !is_sayable {
+            return Err(RemoteError::new(RemoteErrorKind::Unsupported, VERB).with_path(path));
+        }
+        let line = [b"SITE SYMLINK ", target, b" ", &full_path].concat();
+        let made = self.change(path, VERB, &[line], || Ok(false));
+        self.links.forget();
+        if matches!(&made, Err(error) if error.kind() == RemoteErrorKind::Unsupported) {
+            capabilities.learn(|learnt| learnt.has_symlink = false);
+        }
+        made
+    }
+
+    fn read_link(&self, path: &RemotePath) -> Result<Box<[u8]>> {
+        directory::read_link(self, path)
+    }
+
+    fn space(&self, dir: &RemotePath) -> Result<Option<u64>> {
+        let capabilities = &self.pool.host.capabilities;
+        if !capabilities.learnt().has_avbl {
+            return Ok(None);
+        }
+        let replies = self.repeatable(dir, "AVBL", &[self.line("AVBL ", dir)])?;
+        let Some(reply) = replies.first() else {
+            return Ok(None);
+        };
+        if reply.is_unknown_command() {
+            capabilities.learn(|learnt| learnt.has_avbl = false);
+        }
+        Ok(stat::size_of(reply))
+    }
+
+    fn is_contended(&self) -> bool {
+        self.pool.is_contended()
+    }
+
+    fn can_patch(&self, dir: &RemotePath) -> bool {
+        let capabilities = &self.pool.host.capabilities;
+        let _probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = capabilities.learnt().has_patch {
+            return known;
+        }
+        let found = patch::probe(self, dir);
+        if let Some(has_patch) = found {
+            log::info!(
+                "writing into the middle of files {}",
+                if has_patch { "works" } else { "is refused" }
+            );
+            capabilities.learn(|learnt| learnt.has_patch = Some(has_patch));
+        }
+        found.unwrap_or(false)
+    }
+}
+
+impl Drop for FtpRemote {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

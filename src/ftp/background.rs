@@ -1,0 +1,219 @@
+//! Work that nobody waits for: reading the last reply of a transfer, opening the next data connection, and tending idle
+//! sessions.
+//!
+//! As many threads as there may be sessions, started when there is work: each job waits for one session's server, and
+//! random reads live on many sessions becoming warm again at the same time.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    net::TcpStream,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{
+    pool::{Guard, Pool, Slot},
+    transfer::Transfer,
+};
+
+/// How often idle sessions are looked after. 15 s: well below the age that a warm data connection may reach.
+const TEND_INTERVAL: Duration = Duration::from_secs(15);
+
+/// One piece of work.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Open the session's next data connection, then check it in.
+    Warm(Guard),
+    /// End a transfer that is wanted no further, then as above.
+    Recover(Transfer),
+    /// Open another session.
+    Open(Slot),
+}
+
+impl Job {
+    fn socket(&self) -> Option<Arc<TcpStream>> {
+        match self {
+            Self::Warm(guard) => Some(guard.control_socket()),
+            Self::Recover(transfer) => Some(transfer.control_socket()),
+            Self::Open(_) => None,
+        }
+    }
+}
+
+/// The threads and what they have to do.
+pub(super) struct Background {
+    shared: Arc<Shared>,
+    threads_max: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    stopped: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    // At most one job a session.
+    jobs: VecDeque<Job>,
+    /// The control connections of the jobs being done, so that the end need not wait for a silent server.
+    running: Vec<Arc<TcpStream>>,
+    idle_threads: usize,
+    is_stopped: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Background {
+    /// No thread is started yet.
+    pub(super) fn new(threads_max: usize) -> Self {
+        Self {
+            shared: Arc::default(),
+            threads_max,
+            threads: Mutex::default(),
+        }
+    }
+
+    /// Starts to look after the idle sessions of `pool`, for as long as it lives.
+    pub(super) fn keep(&self, pool: &Arc<Pool>) {
+        let (shared, pool) = (Arc::clone(&self.shared), Arc::downgrade(pool));
+        self.spawn("ftp-keep", move || tend(&shared, &pool));
+    }
+
+    /// Has a job done. When everything is stopped, or no thread can be had, the session is thrown away.
+    pub(super) fn submit(&self, job: Job) {
+        let mut state = self.shared.lock();
+        if state.is_stopped {
+            drop(state);
+            return discard(job);
+        }
+        let needs_thread = state.jobs.len() >= state.idle_threads;
+        state.jobs.push_back(job);
+        drop(state);
+        self.shared.changed.notify_all();
+        let count = self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
+        if needs_thread && count <= self.threads_max {
+            let shared = Arc::clone(&self.shared);
+            self.spawn("ftp-warm", move || work(&shared));
+        }
+    }
+
+    /// Ends the threads, throwing away what is not done yet.
+    pub(super) fn stop(&self) {
+        let jobs = {
+            let mut state = self.shared.lock();
+            state.is_stopped = true;
+            for socket in &state.running {
+                // Whoever waits for a reply there sees the end of the connection.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+            std::mem::take(&mut state.jobs)
+        };
+        self.shared.changed.notify_all();
+        self.shared.stopped.notify_all();
+        jobs.into_iter().for_each(discard);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // The last handle to the pool may be let go by one of its own threads.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                log::error!("a background thread of the pool has panicked");
+            }
+        }
+    }
+
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) {
+        match thread::Builder::new().name(name.to_owned()).spawn(body) {
+            Ok(thread) => self
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(thread),
+            Err(error) => log::warn!("no background thread for sessions: {error}"),
+        }
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background")
+            .field("threads_max", &self.threads_max)
+            .finish_non_exhaustive()
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut state = shared.lock();
+    while !state.is_stopped {
+        if let Some(job) = state.jobs.pop_front() {
+            let socket = job.socket();
+            state.running.extend(socket.clone());
+            drop(state);
+            run(job);
+            state = shared.lock();
+            if let Some(socket) = socket {
+                state.running.retain(|other| !Arc::ptr_eq(other, &socket));
+            }
+            continue;
+        }
+        state.idle_threads += 1;
+        state = shared
+            .changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.idle_threads -= 1;
+    }
+}
+
+fn run(job: Job) {
+    let guard = match job {
+        Job::Warm(guard) => Some(guard),
+        Job::Recover(transfer) => transfer.recover(),
+        Job::Open(slot) => return slot.open(),
+    };
+    let Some(mut guard) = guard else { return };
+    // Somebody who waits for a session is served before its data connection is.
+    if !guard.pool().is_wanted() && guard.pool().is_warming() {
+        guard.refresh();
+    }
+    guard.check_in();
+}
+
+fn discard(job: Job) {
+    match job {
+        Job::Warm(guard) => drop(guard),
+        Job::Recover(transfer) => transfer.discard(),
+        Job::Open(slot) => drop(slot),
+    }
+}
+
+fn tend(shared: &Shared, pool: &Weak<Pool>) {
+    let mut state = shared.lock();
+    while !state.is_stopped {
+        state = shared
+            .stopped
+            .wait_timeout(state, TEND_INTERVAL)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        if state.is_stopped {
+            return;
+        }
+        drop(state);
+        let Some(pool) = pool.upgrade() else { return };
+        pool.tend();
+        drop(pool);
+        state = shared.lock();
+    }
+}

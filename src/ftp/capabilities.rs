@@ -1,0 +1,353 @@
+//! What a server can do: what it says (greeting, FEAT, SYST) and what its refusals have taught us.
+//!
+//! Everything here belongs to the host, not to a session: a refusal is learnt once.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::{reply::Reply, zone::Offset};
+
+/// The server's make, where the greeting tells; used only for what no reply tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    /// vsftpd.
+    Vsftpd,
+    /// `ProFTPD`.
+    ProFtpd,
+    /// Pure-FTPd.
+    PureFtpd,
+    /// pyftpdlib.
+    Pyftpdlib,
+    /// Any other, or one that hides.
+    Other,
+}
+
+impl Server {
+    /// Reads the greeting.
+    pub(super) fn from_greeting(greeting: &Reply) -> Self {
+        let text = greeting
+            .lines()
+            .collect::<Vec<_>>()
+            .join(&b' ')
+            .to_ascii_lowercase();
+        let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        match () {
+            () if says(b"vsftpd") => Self::Vsftpd,
+            () if says(b"proftpd") => Self::ProFtpd,
+            () if says(b"pure-ftpd") => Self::PureFtpd,
+            () if says(b"pyftpdlib") => Self::Pyftpdlib,
+            () => Self::Other,
+        }
+    }
+
+    /// Whether the byte 0xFF is doubled in commands (Telnet, RFC 854). Measured: `ProFTPD` wants it, vsftpd and
+    /// Pure-FTPd take it literally; RFC 959 section 3.1 has the others.
+    fn doubles_iac(self) -> bool {
+        matches!(self, Self::ProFtpd | Self::Other)
+    }
+}
+
+/// The reply to FEAT (RFC 2389 section 3.2): names in upper case, values as they came.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Features(Vec<(String, String)>);
+
+impl Features {
+    /// Reads the reply; one that is a refusal or a single line ("211 no features") offers nothing.
+    pub(super) fn from_reply(reply: &Reply) -> Self {
+        if !reply.is_done() {
+            return Self::default();
+        }
+        let lines = reply.inner_lines().filter_map(|line| {
+            let line = String::from_utf8_lossy(line);
+            let (name, value) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+            (!name.is_empty()).then(|| (name.to_ascii_uppercase(), value.trim().to_owned()))
+        });
+        Self(lines.collect())
+    }
+
+    /// Whether the feature is offered, with whatever value.
+    pub(super) fn offers(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// The `OPTS MLST` that asks for every useful fact, when some of them are offered and not sent of themselves (their
+    /// names bear no `*`, RFC 3659 section 7.8): pyftpdlib's modes and owners.
+    pub(super) fn mlst_options(&self) -> Option<Vec<u8>> {
+        const USEFUL: [&str; 8] = [
+            "TYPE",
+            "SIZE",
+            "MODIFY",
+            "PERM",
+            "UNIQUE",
+            "UNIX.MODE",
+            "UNIX.UID",
+            "UNIX.GID",
+        ];
+        let (_, facts) = self.0.iter().find(|(name, _)| name == "MLST")?;
+        let useful = facts.split(';').filter(|fact| {
+            let name = fact.trim_end_matches('*').to_ascii_uppercase();
+            USEFUL.contains(&name.as_str()) || fact.ends_with('*')
+        });
+        let is_all_sent = useful.clone().all(|fact| fact.ends_with('*'));
+        let line = useful.fold("OPTS MLST ".to_owned(), |line, fact| {
+            line + fact.trim_end_matches('*') + ";"
+        });
+        (!is_all_sent).then(|| line.into_bytes())
+    }
+
+    /// Whether the feature is offered with this word in its value: `SITE` with `SYMLINK`, `MFF` with `UNIX.MODE`.
+    pub(super) fn offers_word(&self, name: &str, word: &str) -> bool {
+        self.0
+            .iter()
+            .filter(|(known, _)| known == name)
+            .any(|(_, value)| {
+                value
+                    .split([';', ' ', '*', ','])
+                    .any(|part| part.eq_ignore_ascii_case(word))
+            })
+    }
+}
+
+/// How directories are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Bare `MLSD`.
+    Mlsd,
+    /// `MLSD .`, where the bare one is refused (some Synology).
+    MlsdDot,
+    /// `LIST`; with `-a` when true, unknown until probed.
+    List(Option<bool>),
+}
+
+/// How a mode is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetMode {
+    /// `SITE CHMOD mode path`.
+    SiteChmod,
+    /// `MFF UNIX.mode=mode; path`.
+    Mff,
+    /// Not at all.
+    Never,
+}
+
+/// How a time is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetTime {
+    /// `MFMT time path` (draft-somers-ftp-mfxx).
+    Mfmt,
+    /// `SITE UTIME time path` (`ProFTPD` and others).
+    SiteUtime,
+    /// `SITE UTIME path atime mtime ctime UTC` (Pure-FTPd and older).
+    SiteUtimeFive,
+    /// `MDTM time path` (vsftpd).
+    Mdtm,
+    /// Not at all.
+    Never,
+}
+
+/// What was learnt by trying.
+#[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not states of one thing"
+)]
+pub(super) struct Learnt {
+    /// Whether commands may leave in one write.
+    pub(super) has_pipelining: bool,
+    /// Whether EPSV works; else PASV.
+    pub(super) has_epsv: bool,
+    /// Whether data connections may be opened ahead.
+    pub(super) has_warming: bool,
+    /// Whether the byte 0xFF is doubled in commands.
+    pub(super) doubles_iac: bool,
+    /// Whether MLST answers.
+    pub(super) has_mlst: bool,
+    /// Whether MLST has answered once.
+    pub(super) is_mlst_proven: bool,
+    /// How directories are listed.
+    pub(super) dialect: Dialect,
+    /// How a mode is set.
+    pub(super) set_mode: SetMode,
+    /// How a time is set.
+    pub(super) set_time: SetTime,
+    /// Whether that way to set a time has worked once.
+    pub(super) is_set_time_proven: bool,
+    /// Whether AVBL answers.
+    pub(super) has_avbl: bool,
+    /// Whether SITE SYMLINK answers.
+    pub(super) has_symlink: bool,
+    /// Whether REST + STOR keeps what lies around the range; unknown until probed.
+    pub(super) has_patch: Option<bool>,
+    /// How far the times of LIST are ahead of UTC; unknown until one was compared.
+    pub(super) zone_offset: Option<Offset>,
+}
+
+/// What is known of one host.
+#[derive(Debug)]
+pub(super) struct Capabilities {
+    told: OnceLock<(Server, Features)>,
+    // Guarded by itself; held for a copy and never across the network.
+    learnt: Mutex<Learnt>,
+}
+
+impl Capabilities {
+    /// Nothing is known yet; the usual is assumed.
+    pub(super) fn new() -> Self {
+        let learnt = Learnt {
+            has_pipelining: true,
+            has_epsv: true,
+            has_warming: true,
+            doubles_iac: true,
+            has_mlst: false,
+            is_mlst_proven: false,
+            dialect: Dialect::List(None),
+            set_mode: SetMode::SiteChmod,
+            set_time: SetTime::Mfmt,
+            is_set_time_proven: false,
+            has_avbl: false,
+            has_symlink: false,
+            has_patch: None,
+            zone_offset: None,
+        };
+        Self {
+            told: OnceLock::new(),
+            learnt: Mutex::new(learnt),
+        }
+    }
+
+    /// Takes down what the first session was told; later ones change nothing.
+    pub(super) fn tell(&self, server: Server, features: Features) {
+        let offers_mlst = features.offers("MLST");
+        let has_mff_mode = features.offers_word("MFF", "UNIX.mode");
+        let has_site_chmod = features.offers_word("SITE", "CHMOD");
+        let has_avbl = features.offers("AVBL");
+        let has_symlink = features.offers_word("SITE", "SYMLINK");
+        let set_time = match server {
+            _ if features.offers("MFMT") => SetTime::Mfmt,
+            Server::Vsftpd => SetTime::Mdtm,
+            _ if features.offers_word("SITE", "UTIME") => SetTime::SiteUtime,
+            _ => SetTime::Mfmt,
+        };
+        if self.told.set((server, features)).is_err() {
+            return;
+        }
+        self.learn(|learnt| {
+            learnt.doubles_iac = server.doubles_iac();
+            learnt.has_mlst = offers_mlst;
+            learnt.dialect = if offers_mlst {
+                Dialect::Mlsd
+            } else {
+                Dialect::List(None)
+            };
+            learnt.set_time = set_time;
+            learnt.has_avbl = has_avbl;
+            learnt.has_symlink = has_symlink;
+            if has_mff_mode && !has_site_chmod {
+                learnt.set_mode = SetMode::Mff;
+            }
+            if server == Server::PureFtpd {
+                // It truncates at the offset, and unlinks the file when the data connection fails.
+                learnt.has_patch = Some(false);
+            }
+        });
+    }
+
+    /// Whether the first session has been told yet.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.get().is_some()
+    }
+
+    /// What the server said it can do.
+    pub(super) fn features(&self) -> Option<&Features> {
+        self.told.get().map(|(_, features)| features)
+    }
+
+    /// What was learnt so far.
+    pub(super) fn learnt(&self) -> Learnt {
+        *self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns something.
+    pub(super) fn learn(&self, change: impl FnOnce(&mut Learnt)) {
+        change(&mut self.learnt.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::Parsed;
+    use super::*;
+
+    fn reply(bytes: &[u8]) -> Reply {
+        match Reply::parse(bytes) {
+            Parsed::Complete(reply, _) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn features_are_found_by_name_and_word() {
+        let features = Features::from_reply(&reply(
+            b"211-Features:\r\n mlst type*;size*;\r\n MFF modify;UNIX.group;UNIX.mode;\r\n211-REST STREAM\r\n SITE SYMLINK\r\n SITE UTIME\r\n211 End\r\n",
+        ));
+        assert!(features.offers("MLST"));
+        assert!(features.offers("REST"));
+        assert!(features.offers_word("MFF", "unix.mode"));
+        assert!(features.offers_word("SITE", "SYMLINK"));
+        assert!(features.offers_word("SITE", "UTIME"));
+        assert!(!features.offers("MDTM"));
+    }
+
+    #[test]
+    fn facts_that_are_not_sent_of_themselves_are_asked_for() {
+        let features = |facts: &str| {
+            Features::from_reply(&reply(
+                format!("211-F\r\n MLST {facts}\r\n211 End\r\n").as_bytes(),
+            ))
+        };
+        let some = features("type*;size*;create;x*;unix.mode;unix.uid;");
+        let options = some.mlst_options().unwrap();
+        assert_eq!(options, b"OPTS MLST type;size;x;unix.mode;unix.uid;");
+        assert_eq!(features("type*;size*;lang;").mlst_options(), None);
+        assert_eq!(Features::default().mlst_options(), None);
+    }
+
+    #[test]
+    fn no_features_in_one_line_or_a_refusal_are_none() {
+        assert_eq!(
+            Features::from_reply(&reply(b"211 no features\r\n")),
+            Features::default()
+        );
+        assert_eq!(
+            Features::from_reply(&reply(b"500 what?\r\n")),
+            Features::default()
+        );
+    }
+
+    #[test]
+    fn the_make_is_read_from_any_line_of_the_greeting() {
+        let pure =
+            b"220---------- Welcome to Pure-FTPd ----------\r\n220 disconnected after 15\r\n";
+        assert_eq!(Server::from_greeting(&reply(pure)), Server::PureFtpd);
+        assert_eq!(
+            Server::from_greeting(&reply(b"220 (vsFTPd 3.0.3)\r\n")),
+            Server::Vsftpd
+        );
+        assert_eq!(
+            Server::from_greeting(&reply(b"220 hello\r\n")),
+            Server::Other
+        );
+    }
+
+    #[test]
+    fn what_the_server_offers_decides_the_first_try() {
+        let told = Capabilities::new();
+        told.tell(Server::Vsftpd, Features::default());
+        let learnt = told.learnt();
+        assert_eq!(learnt.set_time, SetTime::Mdtm);
+        assert_eq!(learnt.dialect, Dialect::List(None));
+        assert!(!learnt.doubles_iac);
+        let pure = Capabilities::new();
+        pure.tell(Server::PureFtpd, Features::default());
+        assert_eq!(pure.learnt().has_patch, Some(false));
+    }
+}

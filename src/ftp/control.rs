@@ -1,0 +1,296 @@
+//! The control connection: command lines out in one write, replies in, each wait with a deadline, and the trace.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+
+use socket2::SockRef;
+use zeroize::Zeroizing;
+
+use super::{
+    capabilities::Capabilities,
+    deadline::Deadline,
+    reply::{Fault, Parsed, Reply},
+};
+use crate::remote::{Phase, RemoteErrorKind};
+
+/// How long a reply that ends with another code than it began with is left open for more lines. 1 s: longer than
+/// lines of one reply are apart, short enough for the few servers that do this.
+const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
+
+/// The control connection of one session.
+#[derive(Debug)]
+pub(super) struct Control {
+    socket: Arc<TcpStream>,
+    number: u32,
+    capabilities: Arc<Capabilities>,
+    inbox: Vec<u8>,
+    deadline: Deadline,
+    phase: Phase,
+    pending: usize,
+    is_broken: bool,
+}
+
+impl Control {
+    /// Takes over a connected socket. `number` tells sessions apart in the trace.
+    pub(super) fn new(
+        socket: TcpStream,
+        number: u32,
+        capabilities: Arc<Capabilities>,
+        deadline: Deadline,
+    ) -> Self {
+        Self {
+            socket: Arc::new(socket),
+            number,
+            capabilities,
+            inbox: Vec::new(),
+            deadline,
+            phase: Phase::Login,
+            pending: 1,
+            is_broken: false,
+        }
+    }
+
+    /// The socket, for its addresses.
+    pub(super) fn socket(&self) -> &Arc<TcpStream> {
+        &self.socket
+    }
+
+    /// The number in the trace.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Gives the following waits this deadline.
+    pub(super) fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = deadline;
+    }
+
+    /// The deadline of the present request.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Says that the log-in is over: from now on it is replies that are waited for.
+    pub(super) fn set_logged_in(&mut self) {
+        self.phase = Phase::Reply;
+    }
+
+    /// Whether all replies have been read: the next one will answer the next command.
+    pub(super) fn is_in_step(&self) -> bool {
+        !self.is_broken && self.pending == 0 && self.inbox.is_empty()
+    }
+
+    /// Gives the connection up; whoever waits on it wakes.
+    pub(super) fn give_up(&mut self) {
+        self.is_broken = true;
+        // It may be gone already.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Whether the server has said or closed anything since the last reply: a 421, or the end.
+    pub(super) fn is_alive(&self) -> bool {
+        self.is_in_step() && is_quiet(&self.socket)
+    }
+
+    /// Sends command lines in one write.
+    pub(super) fn send<L: AsRef<[u8]>>(&mut self, lines: &[L]) -> Result<(), Fault> {
+        let doubles_iac = self.capabilities.learnt().doubles_iac;
+        // The batch may hold a password.
+        let mut batch = Zeroizing::new(Vec::with_capacity(256));
+        for line in lines {
+            let line = line.as_ref();
+            if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+                return Err(Fault::new(
+                    RemoteErrorKind::InvalidPath,
+                    "a line break or NUL",
+                ));
+            }
+            for byte in line {
+                batch.push(*byte);
+                if *byte == 0xFF && doubles_iac {
+                    batch.push(0xFF);
+                }
+            }
+            batch.extend_from_slice(b"\r\n");
+            log::trace!("{} > {}", self.number, masked(line).escape_ascii());
+        }
+        if self.is_broken {
+            return Err(Fault::new(
+                RemoteErrorKind::Disconnected,
+                "the session is closed",
+            ));
+        }
+        let left = self.remaining()?;
+        let sent = self
+            .socket
+            .set_write_timeout(Some(left))
+            .and_then(|()| (&*self.socket).write_all(&batch));
+        sent.map_err(|error| self.broken_by(&error))?;
+        self.pending += lines.len();
+        Ok(())
+    }
+
+    /// Reads the next reply. A 421 is a fault: the server is closing the connection.
+    pub(super) fn read_reply(&mut self) -> Result<Reply, Fault> {
+        loop {
+            let plausible = match Reply::parse(&self.inbox) {
+                Parsed::Complete(reply, used) => {
+                    self.inbox.drain(..used);
+                    return self.take(reply);
+                }
+                Parsed::Incomplete(plausible) => plausible,
+                Parsed::Malformed => {
+                    let text = self
+                        .inbox
+                        .get(..60)
+                        .unwrap_or(&self.inbox)
+                        .escape_ascii()
+                        .to_string();
+                    self.give_up();
+                    return Err(Fault::new(
+                        RemoteErrorKind::Protocol,
+                        format!("received {text}"),
+                    ));
+                }
+            };
+            if self.is_broken {
+                return Err(Fault::new(
+                    RemoteErrorKind::Disconnected,
+                    "the session is closed",
+                ));
+            }
+            let left = self.remaining()?;
+            let wait = if plausible.is_some() {
+                left.min(STRAGGLER_WAIT)
+            } else {
+                left
+            };
+            match self.fill(wait) {
+                Ok(()) => {}
+                Err(error) if is_timeout(&error) && wait < left => {
+                    let Some(reply) = plausible else { continue };
+                    self.inbox.clear();
+                    return self.take(reply);
+                }
+                Err(error) => return Err(self.broken_by(&error)),
+            }
+        }
+    }
+
+    /// The reply that ends a transfer whose data connection is closed, when `reply` is the first that came after that.
+    pub(super) fn last_word(&mut self, reply: Reply) -> Result<Reply, Fault> {
+        let mut reply = reply;
+        // Pure-FTPd 1.0.50 ends a download that we left early with "150 0.001 seconds (measured here), ...": its
+        // total has the code of its beginning, and nothing follows.
+        let is_total = |reply: &Reply| {
+            let text = reply.first_line();
+            reply.code() == 150 && text.windows(13).any(|words| words == b"measured here")
+        };
+        while reply.is_preliminary() {
+            if is_total(&reply) {
+                self.pending = self.pending.saturating_sub(1);
+                break;
+            }
+            reply = self.read_reply()?;
+        }
+        Ok(reply)
+    }
+
+    /// Waits until a reply begins to arrive, but no longer than `wait`; whether it did.
+    pub(super) fn wait_readable(&mut self, wait: Duration) -> Result<bool, Fault> {
+        if !self.inbox.is_empty() || self.is_broken {
+            return Ok(true);
+        }
+        match self.fill(wait) {
+            Ok(()) => Ok(true),
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) => Err(self.broken_by(&error)),
+        }
+    }
+
+    fn take(&mut self, reply: Reply) -> Result<Reply, Fault> {
+        log::trace!("{} < {reply}", self.number);
+        if reply.is_closing() {
+            self.give_up();
+            return Err(Fault::new(RemoteErrorKind::Disconnected, reply.to_string()));
+        }
+        if !reply.is_preliminary() {
+            self.pending = self.pending.saturating_sub(1);
+        }
+        Ok(reply)
+    }
+
+    fn fill(&mut self, wait: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(wait))?;
+        let mut chunk = [0; 4096];
+        let count = loop {
+            match (&*self.socket).read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        if count == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            ));
+        }
+        self.inbox
+            .extend_from_slice(chunk.get(..count).unwrap_or_default());
+        Ok(())
+    }
+
+    fn remaining(&mut self) -> Result<Duration, Fault> {
+        match self.deadline.remaining() {
+            Some(left) => Ok(left),
+            None => Err(self.broken_by(&io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn broken_by(&mut self, error: &io::Error) -> Fault {
+        self.give_up();
+        Fault::from_io(error, self.phase)
+    }
+}
+
+/// Whether neither data nor an end nor an error waits on an idle socket.
+pub(super) fn is_quiet(socket: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let seen =
+        SockRef::from(socket).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Whether a wait has ended with nothing.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// The line as the trace may show it.
+fn masked(line: &[u8]) -> &[u8] {
+    match line.get(..5) {
+        Some(verb) if verb.eq_ignore_ascii_case(b"PASS ") => b"PASS ***",
+        Some(verb) if verb.eq_ignore_ascii_case(b"ACCT ") => b"ACCT ***",
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_shows_no_secret() {
+        assert_eq!(masked(b"PASS secret"), b"PASS ***");
+        assert_eq!(masked(b"pass x"), b"PASS ***");
+        assert_eq!(masked(b"ACCT x"), b"ACCT ***");
+        assert_eq!(masked(b"RETR /PASS x"), b"RETR /PASS x");
+    }
+}

@@ -1,0 +1,262 @@
+//! Listing a directory: `CWD` and a bare listing command in one exchange, in the dialect that the server speaks.
+//!
+//! Never `LIST path`: a path may look like an option or a pattern, and an empty `LIST` of a missing directory
+//! succeeds on two of four servers. The refusal of `CWD` is the error.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    FtpRemote,
+    capabilities::Dialect,
+    download::{Whole, read_to_end},
+    links::Targets,
+    listing::{self, Parsed},
+    pool::Use,
+    session::DataCommand,
+    stat::mdtm_time,
+    transfer::Transfer,
+    zone::{Offset, Zone},
+};
+use crate::remote::{
+    EntryKind, Listing, Modified, Precision, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath,
+    Result,
+};
+
+/// Numbers of entries at which servers are known to cut listings off (peers: D-Link 2000, others 1000, Pure-FTPd 10000
+/// with or without `.` and `..`).
+const SUSPICIOUS_COUNTS: [usize; 4] = [1000, 2000, 9998, 10_000];
+
+/// Lists `dir`.
+pub(super) fn list(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
+    let capabilities = &remote.pool.host.capabilities;
+    loop {
+        let (verb, argument, fallback) = match capabilities.learnt().dialect {
+            Dialect::Mlsd => ("MLSD", "", Dialect::MlsdDot),
+            Dialect::MlsdDot => ("MLSD", ".", Dialect::List(None)),
+            Dialect::List(None) => return probe_hidden(remote, dir),
+            Dialect::List(Some(is_all)) => {
+                let whole = fetch(remote, dir, "LIST", if is_all { "-a" } else { "" })?;
+                return finish(remote, dir, parse_list(&whole), &whole);
+            }
+        };
+        match fetch(remote, dir, verb, argument) {
+            Ok(whole) => return finish(remote, dir, listing::parse_mlsd(&whole.bytes), &whole),
+            // Offered by FEAT and yet unknown, or unknown without an argument (501).
+            Err(error) if error.command() == "MLSD" && is_unknown(&error) => {
+                log::info!("the server refuses MLSD {argument:?} ({error})");
+                capabilities.learn(|learnt| learnt.dialect = fallback);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Finds the target of a symbolic link in a LIST of its directory: MLSD tells no targets on any measured server.
+pub(super) fn read_link(remote: &FtpRemote, path: &RemotePath) -> Result<Box<[u8]>> {
+    let refused = || RemoteError::new(RemoteErrorKind::Refused, "LIST").with_path(path);
+    let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+        return Err(refused());
+    };
+    let target = find_target(remote, &dir, name)?.ok_or_else(refused)?;
+    remote.shown_target(&target).ok_or_else(refused)
+}
+
+/// The target as the server wrote it, from a LIST of a moment ago or a new one.
+fn find_target(remote: &FtpRemote, dir: &RemotePath, name: &[u8]) -> Result<Option<Box<[u8]>>> {
+    let links = &remote.links;
+    let mut targets = Targets::default();
+    let mut arguments = &[("", false), ("-a", true)][..];
+    if let Some((known, is_all)) = links.find(dir, Instant::now()) {
+        let target = known.get(name).cloned();
+        if target.is_some() || is_all {
+            return Ok(target);
+        }
+        targets.clone_from(&known);
+        arguments = &[("-a", true)];
+    }
+    // Servers leave out names with a dot unless they are asked for. Those that take -a for a name list nothing then, so that
+    // what is known already stays.
+    for (argument, is_all) in arguments {
+        let sample = links.sample();
+        let parsed = parse_list(&fetch(remote, dir, "LIST", argument)?);
+        let named = parsed.entries.into_iter().filter_map(|entry| {
+            let target = entry.target?;
+            Some((entry.name, target))
+        });
+        targets.extend(named);
+        let target = targets.get(name).cloned();
+        links.keep(
+            dir,
+            Arc::new(targets.clone()),
+            *is_all,
+            sample,
+            Instant::now(),
+        );
+        if target.is_some() {
+            return Ok(target);
+        }
+    }
+    Ok(None)
+}
+
+fn is_unknown(error: &RemoteError) -> bool {
+    matches!(
+        error.kind(),
+        RemoteErrorKind::Unsupported | RemoteErrorKind::Refused
+    )
+}
+
+/// Lists with and without `-a`, once: only a server whose `LIST -a` tells at least what its `LIST` tells is asked for
+/// hidden files.
+fn probe_hidden(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
+    let plain = fetch(remote, dir, "LIST", "")?;
+    let plain_parsed = parse_list(&plain);
+    let all = match fetch(remote, dir, "LIST", "-a") {
+        Ok(all) => Some((parse_list(&all), all)),
+        Err(error) if matches!(error.kind(), RemoteErrorKind::TimedOut(_)) => return Err(error),
+        Err(_) => None,
+    };
+    let names = |parsed: &Parsed| -> HashSet<Box<[u8]>> {
+        parsed
+            .entries
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect()
+    };
+    let all = all.filter(|(parsed, _)| names(parsed).is_superset(&names(&plain_parsed)));
+    let capabilities = &remote.pool.host.capabilities;
+    // Two empty listings prove nothing.
+    if all
+        .as_ref()
+        .is_none_or(|(parsed, _)| !parsed.entries.is_empty())
+    {
+        capabilities.learn(|learnt| learnt.dialect = Dialect::List(Some(all.is_some())));
+    }
+    let (parsed, whole) = all.unwrap_or((plain_parsed, plain));
+    finish(remote, dir, parsed, &whole)
+}
+
+fn parse_list(whole: &Whole) -> Parsed {
+    listing::parse_list(&whole.bytes, SystemTime::now())
+}
+
+fn fetch(
+    remote: &FtpRemote,
+    dir: &RemotePath,
+    verb: &'static str,
+    argument: &'static str,
+) -> Result<Whole> {
+    let wanted = DataCommand {
+        cwd: Some(remote.full_path(dir)),
+        verb,
+        argument: argument.into(),
+        ..DataCommand::default()
+    };
+    remote.pool.with_session(Use::Listing, dir, |guard| {
+        read_to_end(Transfer::open(guard, &wanted)?, verb)
+    })
+}
+
+fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -> Result<Listing> {
+    let Parsed {
+        mut entries,
+        rejected,
+        rejected_count,
+        zone,
+    } = parsed;
+    if rejected_count > 0 {
+        let sample = rejected.first().map(|line| line.escape_ascii().to_string());
+        log::warn!(
+            "{dir}: {rejected_count} lines are no entries: {}",
+            sample.unwrap_or_default()
+        );
+    }
+    if zone == Zone::Server {
+        correct_times(remote, dir, &mut entries)?;
+    }
+    for entry in &mut entries {
+        // One that leads elsewhere is as good as not told: asked for by itself, it is refused.
+        let target = entry.target.take();
+        entry.target = target.and_then(|target| remote.shown_target(&target));
+    }
+    let says_truncated = whole.reply.lines().any(|line| {
+        line.to_ascii_lowercase()
+            .windows(9)
+            .any(|word| word == b"truncated")
+    });
+    let count = entries.len() + rejected_count;
+    Ok(Listing {
+        entries: entries.into_iter().map(Arc::new).collect(),
+        is_truncated: says_truncated || SUSPICIOUS_COUNTS.contains(&count),
+        rejected: rejected_count,
+    })
+}
+
+/// Puts the times of a LIST right; the first time it takes one MDTM to learn how the server's clock is set.
+fn correct_times(remote: &FtpRemote, dir: &RemotePath, entries: &mut [RemoteEntry]) -> Result<()> {
+    let capabilities = &remote.pool.host.capabilities;
+    let offset = match capabilities.learnt().zone_offset {
+        Some(offset) => offset,
+        None => match learn_offset(remote, dir, entries)? {
+            Some(offset) => offset,
+            None => return Ok(()),
+        },
+    };
+    for modified in entries
+        .iter_mut()
+        .filter_map(|entry| entry.modified.as_mut())
+    {
+        *modified = offset.apply(*modified);
+    }
+    Ok(())
+}
+
+/// Compares one entry's time with its MDTM. `None` when this directory holds nothing to learn from.
+fn learn_offset(
+    remote: &FtpRemote,
+    dir: &RemotePath,
+    entries: &[RemoteEntry],
+) -> Result<Option<Offset>> {
+    let recent = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::File)
+        .filter_map(|entry| {
+            let modified = entry
+                .modified
+                .filter(|modified| modified.precision != Precision::Day)?;
+            // What is being written now has another time in a moment.
+            let age = SystemTime::now()
+                .duration_since(modified.to_system_time())
+                .ok();
+            let is_settled = age.is_none_or(|age| age > Duration::from_mins(2));
+            Some((is_settled, entry, modified))
+        });
+    let Some((_, entry, listed)) = recent.max_by_key(|(is_settled, ..)| *is_settled) else {
+        return Ok(None);
+    };
+    let Ok(path) = dir.join(&entry.name) else {
+        return Ok(None);
+    };
+    let line = remote.line("MDTM ", &path);
+    let reply = remote.repeatable(&path, "MDTM", &[line])?.pop();
+    let exact: Option<Modified> = reply.as_ref().and_then(mdtm_time);
+    let offset = match exact {
+        Some(exact) => Offset::from_pair(listed, exact),
+        // A server without MDTM will never tell: its times are shown as they come.
+        None if reply.is_some_and(|reply| reply.is_unknown_command()) => Some(Offset::default()),
+        None => None,
+    };
+    if let Some(offset) = offset {
+        log::debug!("the times of LIST are {} s ahead of UTC", offset.seconds());
+        remote
+            .pool
+            .host
+            .capabilities
+            .learn(|learnt| learnt.zone_offset = Some(offset));
+    }
+    Ok(offset)
+}

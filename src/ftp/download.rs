@@ -1,0 +1,217 @@
+//! A download: counts its bytes, goes on by itself where a broken connection left it, and gives its session back early.
+
+use std::{io, sync::Arc};
+
+use super::{
+    pool::{Pool, Use},
+    reply::{Failure, Fault},
+    session::DataCommand,
+    stat::size_of,
+    transfer::Transfer,
+};
+use crate::remote::{Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Result};
+
+/// The longest listing that is read. 128 MiB: three times the largest directory promised, 100,000 entries, were all their names
+/// 255 bytes long; what is longer is no listing, or more than memory should hold.
+const LISTING_BYTES_MAX: usize = 128 << 20;
+
+/// One file's bytes from an offset on.
+#[derive(Debug)]
+pub(super) struct FileDownload {
+    pool: Arc<Pool>,
+    path: RemotePath,
+    full_path: Vec<u8>,
+    position: u64,
+    left: Option<u64>,
+    /// None when it is over.
+    transfer: Option<Transfer>,
+    /// Where the connection broke last; breaking there again is the end.
+    broke_at: Option<u64>,
+    error: Option<RemoteError>,
+}
+
+impl FileDownload {
+    /// Starts to read. The server's go-ahead was read when this returns.
+    pub(super) fn open(
+        pool: &Arc<Pool>,
+        path: &RemotePath,
+        full_path: Vec<u8>,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Self> {
+        let mut download = Self {
+            pool: Arc::clone(pool),
+            path: path.clone(),
+            full_path,
+            position: offset,
+            left: len,
+            transfer: None,
+            broke_at: None,
+            error: None,
+        };
+        if len != Some(0) {
+            download.start()?;
+        }
+        Ok(download)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let wanted = DataCommand {
+            rest: (self.position > 0).then_some(self.position),
+            verb: "RETR",
+            argument: self.full_path.clone(),
+            ..DataCommand::default()
+        };
+        let opened = self.pool.with_session(Use::Transfer, &self.path, |guard| {
+            Transfer::open(guard, &wanted)
+        });
+        match opened {
+            Ok(transfer) => self.transfer = Some(transfer),
+            // ProFTPD and pyftpdlib answer 554 to an offset behind the end of a file that shrank: nothing is left to read.
+            Err(error) if error.kind() == RemoteErrorKind::Refused && self.is_behind_end() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whether the server says that the file ends at the position or before it.
+    fn is_behind_end(&self) -> bool {
+        if self.position == 0 {
+            return false;
+        }
+        let line = [b"SIZE ", self.full_path.as_slice()].concat();
+        let asked = self
+            .pool
+            .with_session(Use::Command, &self.path, |mut guard| {
+                let reply = guard.session().command("SIZE", &line)?;
+                guard.check_in();
+                Ok(reply)
+            });
+        let size = asked.ok().as_ref().and_then(size_of);
+        size.is_some_and(|size| size <= self.position)
+    }
+
+    /// The data has ended: the server has to say that this was all.
+    fn end(&mut self) -> std::result::Result<(), Failure> {
+        let Some(transfer) = self.transfer.take() else {
+            return Ok(());
+        };
+        let (reply, guard) = transfer.finish()?;
+        guard.check_in_warm();
+        if reply.is_done() {
+            Ok(())
+        } else {
+            Err(Failure::Refused("RETR", reply))
+        }
+    }
+
+    /// Goes on from where the connection broke, if it got any further than the last time.
+    fn resume(&mut self, failure: Failure) -> Result<()> {
+        let is_stuck = self.broke_at == Some(self.position);
+        if !failure.is_disconnected() || is_stuck {
+            return Err(failure.into_error(&self.path));
+        }
+        log::info!(
+            "RETR {}: the connection broke at {}, going on",
+            self.path,
+            self.position
+        );
+        self.broke_at = Some(self.position);
+        self.start()
+    }
+
+    fn read_once(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            let Some(transfer) = self.transfer.as_mut() else {
+                return Ok(0);
+            };
+            let failure = match transfer.read(buffer) {
+                Ok(0) => match self.end() {
+                    Ok(()) => return Ok(0),
+                    Err(failure) => failure,
+                },
+                Ok(count) => return Ok(count),
+                Err(error) => {
+                    if let Some(transfer) = self.transfer.take() {
+                        transfer.discard();
+                    }
+                    Failure::Broken("RETR", Fault::from_io(&error, Phase::Data))
+                }
+            };
+            self.resume(failure)?;
+        }
+    }
+}
+
+impl Download for FileDownload {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let most = self.left.map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        });
+        let wanted = buffer.len().min(most);
+        let Some(buffer) = buffer.get_mut(..wanted).filter(|buffer| !buffer.is_empty()) else {
+            return Ok(0);
+        };
+        let count = self
+            .read_once(buffer)
+            .inspect_err(|error| self.error = Some(error.clone()))?;
+        let counted = u64::try_from(count).unwrap_or(u64::MAX);
+        self.position += counted;
+        self.left = self.left.map(|left| left.saturating_sub(counted));
+        if self.left == Some(0) {
+            // The rest is the background's business, from this moment on.
+            self.transfer = None;
+        }
+        Ok(count)
+    }
+}
+
+/// Reads a listing to its end and the server's confirmation.
+pub(super) fn read_to_end(
+    mut transfer: Transfer,
+    verb: &'static str,
+) -> std::result::Result<Whole, Failure> {
+    let mut bytes = Vec::with_capacity(16 << 10);
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        match transfer.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) if count > LISTING_BYTES_MAX - bytes.len() => {
+                transfer.discard();
+                let detail = format!("the listing is longer than {LISTING_BYTES_MAX} bytes");
+                return Err(Failure::Broken(
+                    verb,
+                    Fault::new(RemoteErrorKind::Protocol, detail),
+                ));
+            }
+            Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(error) => {
+                transfer.discard();
+                return Err(broken(verb, &error));
+            }
+        }
+    }
+    let (reply, guard) = transfer.finish()?;
+    guard.check_in_warm();
+    if reply.is_done() {
+        Ok(Whole { bytes, reply })
+    } else {
+        Err(Failure::Refused(verb, reply))
+    }
+}
+
+/// What [`read_to_end`] read.
+#[derive(Debug)]
+pub(super) struct Whole {
+    /// All the data.
+    pub(super) bytes: Vec<u8>,
+    /// The reply behind it.
+    pub(super) reply: super::reply::Reply,
+}
+
+fn broken(verb: &'static str, error: &io::Error) -> Failure {
+    Failure::Broken(verb, Fault::from_io(error, Phase::Data))
+}

@@ -1,0 +1,122 @@
+//! Directory listings, bytes in and entries out: MLSD, Unix `ls -l`, DOS.
+//!
+//! Parsing is total: what cannot be understood is counted and sampled, never an error and never a panic. What makes it hard:
+//! 1. names are bytes, and spaces at either end belong to them: each parser finds the one byte at which the name begins
+//!    and trims nothing;
+//! 2. LIST has no specification: `unix` looks for the size and the time, the only columns that all servers have, and
+//!    takes what stands before them as it comes;
+//! 3. LIST leaves the year out of recent times: `time::Today` guesses it;
+//! 4. LIST tells times of an unknown zone: [`super::zone`] puts them right later.
+
+mod dos;
+mod mlsd;
+mod time;
+mod unix;
+
+pub use mlsd::parse_facts;
+pub use time::parse_time_val;
+
+use std::time::SystemTime;
+
+use self::time::Today;
+use super::zone::Zone;
+use crate::remote::{InvalidName, RemoteEntry, RemotePath};
+
+/// What a listing held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The entries in the server's order.
+    pub entries: Vec<RemoteEntry>,
+    /// The first rejected lines, each cut to 200 bytes, for the log.
+    pub rejected: Vec<Box<[u8]>>,
+    /// How many lines were no entries that can be shown.
+    pub rejected_count: usize,
+    /// In which time the entries are told.
+    pub zone: Zone,
+}
+
+/// Rejected lines that are kept. Eight tell the pattern, and a log stays readable.
+const SAMPLE_LINES_MAX: usize = 8;
+
+/// Bytes kept of a rejected line: a line with a name of average length is whole.
+const SAMPLE_BYTES_MAX: usize = 200;
+
+/// What one line is.
+#[derive(Debug)]
+enum Line {
+    Entry(RemoteEntry),
+    /// Rightly there and no entry: `total 12`, the directory itself.
+    Skip,
+    Reject,
+}
+
+/// Parses what MLSD sends (RFC 3659 section 7).
+pub fn parse_mlsd(bytes: &[u8]) -> Parsed {
+    parse(bytes, Zone::Utc, mlsd::parse_line)
+}
+
+/// Parses what LIST sends, line by line in Unix or DOS style. `now` serves to guess years.
+pub fn parse_list(bytes: &[u8], now: SystemTime) -> Parsed {
+    let today = Today::new(now);
+    parse(bytes, Zone::Server, |line| match line {
+        [b'0'..=b'9', ..] => dos::parse_line(line),
+        _ => unix::parse_line(line, &today),
+    })
+}
+
+fn parse(bytes: &[u8], zone: Zone, parse_line: impl Fn(&[u8]) -> Line) -> Parsed {
+    let mut parsed = Parsed {
+        entries: Vec::new(),
+        rejected: Vec::new(),
+        rejected_count: 0,
+        zone,
+    };
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        match parse_line(line) {
+            Line::Entry(entry) => parsed.entries.push(entry),
+            Line::Skip => {}
+            Line::Reject => {
+                parsed.rejected_count += 1;
+                if parsed.rejected.len() < SAMPLE_LINES_MAX {
+                    let sample = line.get(..SAMPLE_BYTES_MAX).unwrap_or(line);
+                    parsed.rejected.push(sample.into());
+                }
+            }
+        }
+    }
+    parsed
+}
+
+impl Line {
+    /// The entry, if its name is one that can be shown.
+    fn of(entry: RemoteEntry) -> Self {
+        match RemotePath::check_name(&entry.name) {
+            Ok(()) => Self::Entry(entry),
+            Err(InvalidName::Dots) => Self::Skip,
+            Err(InvalidName::Empty | InvalidName::Separator) => Self::Reject,
+        }
+    }
+}
+
+/// A number of nothing but digits.
+fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
+    radix(digits, 10).and_then(|number| T::try_from(number).ok())
+}
+
+/// Digits of a radix up to ten.
+fn radix(digits: &[u8], radix: u8) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < radix)?;
+        number.checked_mul(radix.into())?.checked_add(digit.into())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! One line of MLSD or MLST: facts, one space, the name (RFC 3659 section 7.2).
+//!
+//! ```text
+//! type=file;size=1024;modify=20260102030405;UNIX.mode=0644; a name; with=everything
+//! '-- facts, each with its `;` -------------------------' ^ one space, then the name
+//! ```
+
+use super::{Line, number, parse_time_val, radix};
+use crate::remote::{EntryKind, Permissions, RemoteEntry};
+
+/// The values that start the facts of a symbolic link: RFC 3659's own example and Pure-FTPd say `slink`, ProFTPD says `symlink`.
+const LINK_TYPES: [&[u8]; 2] = [b"OS.unix=slink", b"OS.unix=symlink"];
+
+/// The `type` fact.
+enum Type<'a> {
+    Known(EntryKind),
+    /// The listed directory itself, or its parent.
+    Listed,
+    Link(&'a [u8]),
+    Unknown,
+}
+
+pub(super) fn parse_line(line: &[u8]) -> Line {
+    match parse(line) {
+        Some((_, true)) => Line::Skip,
+        Some((entry, false)) => Line::of(entry),
+        None => Line::Reject,
+    }
+}
+
+/// Parses the one fact line of an MLST reply; the space that RFC 3659 section 7.2 puts before it may be there or not.
+///
+/// The entry's name is the path as the server wrote it: the caller sets the name that was asked for.
+pub fn parse_facts(line: &[u8]) -> Option<RemoteEntry> {
+    let line = match line.strip_prefix(b" ") {
+        Some(rest) if parse(rest).is_some() => rest,
+        _ => line,
+    };
+    parse(line).map(|(entry, _)| entry)
+}
+
+/// The entry, and whether it is the listed directory itself or its parent.
+fn parse(line: &[u8]) -> Option<(RemoteEntry, bool)> {
+    let (facts, name) = split_name(line)?;
+    let mut entry = RemoteEntry::new(name, EntryKind::File);
+    let mut kind = Type::Unknown;
+    // A server that forgets the last `;` is forgiven, a word without `=` is not: it is no fact line at all.
+    for fact in facts
+        .split(|byte| *byte == b';')
+        .filter(|fact| !fact.is_empty())
+    {
+        let (key, value) = split_at(fact, b'=')?;
+        if key.eq_ignore_ascii_case(b"type") {
+            kind = Type::from_fact(value);
+        } else {
+            set_fact(&mut entry, key, value);
+        }
+    }
+    entry.kind = match kind {
+        Type::Known(kind) => kind,
+        Type::Listed => EntryKind::Directory,
+        Type::Link(target) => {
+            entry.target = (!target.is_empty()).then(|| target.into());
+            EntryKind::Symlink
+        }
+        Type::Unknown if can_be_entered(&entry) => EntryKind::Directory,
+        Type::Unknown => EntryKind::File,
+    };
+    Some((entry, matches!(kind, Type::Listed)))
+}
+
+/// Whether the server grants what only a directory has: to be entered, listed or written into.
+fn can_be_entered(entry: &RemoteEntry) -> bool {
+    entry
+        .permissions
+        .is_some_and(|perm| b"celmp".iter().any(|letter| perm.allows(*letter)))
+}
+
+/// Facts and name. The first space ends the facts, for a fact holds none; except that a link's target may, and then the first
+/// space behind a `;` does.
+fn split_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (facts, name) = split_at(line, b' ')?;
+    let last = facts.rsplit(|byte| *byte == b';').next().unwrap_or(facts);
+    let is_cut_target = !last.is_empty()
+        && split_at(last, b'=').is_some_and(|(key, value)| {
+            key.eq_ignore_ascii_case(b"type") && matches!(Type::from_fact(value), Type::Link(_))
+        });
+    match line.windows(2).position(|pair| pair == b"; ") {
+        Some(end) if is_cut_target => Some((line.get(..=end)?, line.get(end + 2..)?)),
+        _ => Some((facts, name)),
+    }
+}
+
+impl<'a> Type<'a> {
+    fn from_fact(value: &'a [u8]) -> Self {
+        for prefix in LINK_TYPES {
+            match strip_prefix_ignore_case(value, prefix) {
+                Some([]) => return Self::Link(b""),
+                Some([b':', target @ ..]) => return Self::Link(target),
+                _ => {}
+            }
+        }
+        let is = |wanted: &[u8]| value.eq_ignore_ascii_case(wanted);
+        let starts = |wanted: &[u8]| strip_prefix_ignore_case(value, wanted).is_some();
+        if is(b"file") {
+            Self::Known(EntryKind::File)
+        } else if is(b"dir") {
+            Self::Known(EntryKind::Directory)
+        } else if is(b"cdir") || is(b"pdir") {
+            Self::Listed
+        } else if starts(b"OS.unix=chr") {
+            Self::Known(EntryKind::CharDevice)
+        } else if starts(b"OS.unix=blk") {
+            Self::Known(EntryKind::BlockDevice)
+        } else if starts(b"OS.unix=fifo") || starts(b"OS.unix=pipe") {
+            Self::Known(EntryKind::Fifo)
+        } else if starts(b"OS.unix=sock") {
+            Self::Known(EntryKind::Socket)
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// Facts that are unknown or cannot be read are passed over.
+fn set_fact(entry: &mut RemoteEntry, key: &[u8], value: &[u8]) {
+    let is = |wanted: &[u8]| key.eq_ignore_ascii_case(wanted);
+    if is(b"size") || is(b"sizd") {
+        // Pure-FTPd tells the size of a directory as `sizd`.
+        entry.size = number(value);
+    } else if is(b"modify") {
+        entry.modified = parse_time_val(value);
+    } else if is(b"perm") {
+        entry.permissions = Some(Permissions::from_fact(value));
+    } else if is(b"unique") {
+        entry.unique = (!value.is_empty()).then(|| value.into());
+    } else if is(b"UNIX.mode") {
+        // ProFTPD and Pure-FTPd send five digits when a special bit is set.
+        // pyftpdlib writes the number as Python does, 0o644.
+        let digits = value.strip_prefix(b"0o").unwrap_or(value);
+        let mode = radix(digits, 8).filter(|_| digits.len() >= 3);
+        entry.mode = mode.and_then(|mode| u32::try_from(mode & 0o7777).ok());
+    } else if is(b"UNIX.uid") || is(b"UNIX.owner") {
+        entry.uid = number(value).or(entry.uid);
+    } else if is(b"UNIX.gid") || is(b"UNIX.group") {
+        entry.gid = number(value).or(entry.gid);
+    }
+}
+
+fn split_at(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let index = text.iter().position(|byte| *byte == at)?;
+    Some((text.get(..index)?, text.get(index + 1..)?))
+}
+
+fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}

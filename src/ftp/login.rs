@@ -1,0 +1,404 @@
+//! The log-in: from a host to an idle [`Session`], in as few round trips as the server allows.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use zeroize::Zeroizing;
+
+use super::{
+    capabilities::{Capabilities, Features, Server},
+    connect::{ConnectError, Target},
+    control::Control,
+    deadline::Deadline,
+    encoding::to_text,
+    reply::{Failure, Fault, Reply},
+    session::Session,
+    transport::{self, Batch},
+};
+use crate::{
+    config::{BaseDir, FtpConfig},
+    remote::RemoteErrorKind,
+};
+
+/// How long the replies to the commands behind PASS may take. 10 s: a server that drops what was sent ahead is found
+/// out, and there is still time to log in the slow way.
+const BATCH_WAIT: Duration = Duration::from_secs(10);
+
+/// Everything that the sessions of one server share.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// How to reach it.
+    pub(super) config: FtpConfig,
+    /// What it can do.
+    pub(super) capabilities: Arc<Capabilities>,
+    target: Target,
+    addresses: Mutex<Vec<SocketAddr>>,
+    base: OnceLock<Vec<u8>>,
+}
+
+impl Host {
+    /// A host of which nothing is known yet.
+    pub(super) fn new(config: FtpConfig) -> Self {
+        let target = Target {
+            host: config.host.clone(),
+            port: config.port,
+        };
+        Self {
+            config,
+            capabilities: Arc::new(Capabilities::new()),
+            target,
+            addresses: Mutex::default(),
+            base: OnceLock::new(),
+        }
+    }
+
+    /// The mounted directory on the server: absolute, no trailing slash; empty for the server's root.
+    pub(super) fn base(&self) -> &[u8] {
+        self.base.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// A new deadline for one request.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.config.timeout)
+    }
+
+    /// Logs in for the first time and learns what there is to know; once more with single commands when the server
+    /// does not take them together.
+    pub(super) fn first_session(&self) -> Result<Session, ConnectError> {
+        let first = self.open(self.deadline());
+        match first {
+            // Found out on the way.
+            Err(_) if !self.capabilities.learnt().has_pipelining => self.open(self.deadline()),
+            other => other,
+        }
+    }
+
+    /// Opens a session.
+    pub(super) fn open(&self, deadline: Deadline) -> Result<Session, ConnectError> {
+        let socket = self.connect(deadline)?;
+        let control = Control::new(
+            socket,
+            Session::next_number(),
+            Arc::clone(&self.capabilities),
+            deadline,
+        );
+        let (control, greeting) = self.greet(control)?;
+        let mut session = Session::new(control, &self.capabilities, self.config.timeout)
+            .map_err(|fault| self.target.error(fault))?;
+        if self.capabilities.is_told() {
+            self.log_in(&mut session, &self.known_followers(), deadline)?;
+        } else {
+            let followers = ["TYPE I", "FEAT", "SYST", "PWD", "EPSV"].map(Into::into);
+            let replies = self.log_in(&mut session, &followers, deadline)?;
+            self.learn(&mut session, &greeting, &replies)?;
+        }
+        transport::lock(session.transport())
+            .control()
+            .set_logged_in();
+        log::debug!("{}: logged in to {}", session.number(), self.config.host);
+        Ok(session)
+    }
+
+    fn connect(&self, deadline: Deadline) -> Result<std::net::TcpStream, ConnectError> {
+        let known = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if !known.is_empty()
+            && let Ok(socket) = self.target.connect(&known, deadline)
+        {
+            return Ok(socket);
+        }
+        // Never resolved, or what was resolved is no longer right.
+        let found = self.target.resolve(deadline)?;
+        let socket = self.target.connect(&found, deadline)?;
+        *self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(socket)
+    }
+
+    /// Reads the greeting; 120 says that it takes a while.
+    fn greet(&self, mut control: Control) -> Result<(Control, Reply), ConnectError> {
+        loop {
+            let reply = control
+                .read_reply()
+                .map_err(|fault| self.target.error(fault))?;
+            match reply.code() {
+                120 => {}
+                220 => return Ok((control, reply)),
+                _ => {
+                    let (host, reply) = (self.config.host.clone(), reply.to_string());
+                    return Err(ConnectError::Busy { host, reply });
+                }
+            }
+        }
+    }
+
+    /// What every session but the first is told right behind the password.
+    fn known_followers(&self) -> Vec<Vec<u8>> {
+        let options = self
+            .capabilities
+            .features()
+            .map(session_options)
+            .unwrap_or_default();
+        let learnt = self.capabilities.learnt();
+        let epsv = (learnt.has_epsv && learnt.has_warming).then(|| b"EPSV".to_vec());
+        [vec![b"TYPE I".to_vec()], options, Vec::from_iter(epsv)].concat()
+    }
+
+    /// USER and PASS through suppaftp, `followers` in the same write where that works; their replies.
+    fn log_in(
+        &self,
+        session: &mut Session,
+        followers: &[Vec<u8>],
+        deadline: Deadline,
+    ) -> Result<Vec<Reply>, ConnectError> {
+        let is_batched = self.capabilities.learnt().has_pipelining;
+        // Alone it would not be sent any earlier than it is needed.
+        let followers = match followers {
+            [others @ .., last] if !is_batched && last == b"EPSV" => others,
+            all => all,
+        };
+        let password = self.config.password.expose();
+        let batch = Batch {
+            substitute: Some(Zeroizing::new([b"PASS ", password.as_bytes()].concat())),
+            followers: if is_batched {
+                followers.to_vec()
+            } else {
+                Vec::new()
+            },
+            ..Batch::default()
+        };
+        transport::lock(session.transport()).set_batch(batch);
+        let user = to_text(self.config.user.as_bytes());
+        // The transport puts the password in; suppaftp would write it into its log.
+        let outcome = session.client_mut().login(user.as_str(), "-");
+        let (replies, fault) = {
+            let mut transport = transport::lock(session.transport());
+            (transport.take_replies(), transport.take_fault())
+        };
+        if let Some(fault) = fault {
+            return Err(self.target.error(fault));
+        }
+        // A user without a password is in after USER; what the superfluous PASS got does not matter then.
+        let is_in = replies.iter().any(|reply| reply.code() == 230)
+            || replies.last().is_some_and(Reply::is_done);
+        if outcome.is_err() && !is_in {
+            if is_batched {
+                session.set_deadline(deadline.capped(BATCH_WAIT));
+                self.look_for_disorder(session, followers.len());
+            }
+            return Err(self.login_refused(replies.last()));
+        }
+        let replies = if is_batched {
+            session.set_deadline(deadline.capped(BATCH_WAIT));
+            let read = transport::lock(session.transport()).read_followers(followers.len());
+            session.set_deadline(deadline);
+            read.map_err(|fault| self.target.error(fault))?
+        } else {
+            self.exchange(session, followers.to_vec())?
+        };
+        if followers.last().is_some_and(|line| line == b"EPSV")
+            && let Some(reply) = replies.last()
+        {
+            transport::lock(session.transport()).announce(reply);
+        }
+        Ok(replies)
+    }
+
+    /// A refusal may not have been for the password: libunftp works on all commands of one write at the same time, and answers in
+    /// any order. Then the log-in succeeds all the same, behind the refusal of what came too early.
+    fn look_for_disorder(&self, session: &mut Session, count: usize) {
+        let mut transport = transport::lock(session.transport());
+        let has_logged_in = (0..count)
+            .map_while(|_| transport.control().read_reply().ok())
+            .any(|reply| reply.code() == 230);
+        if has_logged_in {
+            log::info!("the server answers commands out of order; sending one by one");
+            self.capabilities.learn(|learnt| {
+                learnt.has_pipelining = false;
+                // libunftp lists the directory that was the current one when the data connection was opened, not the one that CWD
+                // has named since.
+                learnt.has_warming = false;
+            });
+        }
+    }
+
+    fn exchange(
+        &self,
+        session: &mut Session,
+        lines: Vec<Vec<u8>>,
+    ) -> Result<Vec<Reply>, ConnectError> {
+        session
+            .exchange("login", lines, &self.capabilities)
+            .map_err(|failure| match failure {
+                Failure::Broken(_, fault) => self.target.error(fault),
+                Failure::Refused(_, reply) => self.login_refused(Some(&reply)),
+            })
+    }
+
+    /// What the first session's replies say: TYPE I, FEAT, SYST, PWD, EPSV.
+    fn learn(
+        &self,
+        session: &mut Session,
+        greeting: &Reply,
+        replies: &[Reply],
+    ) -> Result<(), ConnectError> {
+        let [_, feat, syst, pwd, ..] = replies else {
+            let fault = Fault::new(RemoteErrorKind::Protocol, "replies are missing");
+            return Err(self.target.error(fault));
+        };
+        if let Some(system) = foreign_system(syst) {
+            let host = self.config.host.clone();
+            return Err(ConnectError::SystemUnsupported { host, system });
+        }
+        let features = Features::from_reply(feat);
+        let mut lines = session_options(&features);
+        self.capabilities
+            .tell(Server::from_greeting(greeting), features);
+        let base = base_of(&self.config.base, pwd);
+        let dir = if base.is_empty() { &b"/"[..] } else { &base };
+        lines.push([b"CWD ", dir].concat());
+        let replies = self.exchange(session, lines)?;
+        match replies.last() {
+            Some(reply) if reply.is_done() => {}
+            reply => {
+                return Err(ConnectError::BaseMissing {
+                    host: self.config.host.clone(),
+                    dir: dir.escape_ascii().to_string(),
+                    reply: reply.map(Reply::to_string).unwrap_or_default(),
+                });
+            }
+        }
+        // Only the first session comes here, so it cannot be set yet.
+        let _ = self.base.set(base);
+        Ok(())
+    }
+
+    fn login_refused(&self, reply: Option<&Reply>) -> ConnectError {
+        ConnectError::LoginRefused {
+            host: self.config.host.clone(),
+            user: self.config.user.clone(),
+            reply: reply.map(Reply::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+/// The options that a session is given, whatever the server says to them.
+fn session_options(features: &Features) -> Vec<Vec<u8>> {
+    let utf8 = features.offers("UTF8").then(|| b"OPTS UTF8 ON".to_vec());
+    utf8.into_iter().chain(features.mlst_options()).collect()
+}
+
+/// The system that SYST names, when its names are no Unix-like paths: VMS, z/OS, OS/400, `NonStop`.
+fn foreign_system(syst: &Reply) -> Option<String> {
+    let text = String::from_utf8_lossy(syst.first_line()).to_ascii_uppercase();
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let is_foreign = matches!(
+        first,
+        "VMS" | "MVS" | "OS/400" | "NONSTOP" | "TANDEM" | "VM" | "Z/VM"
+    ) || text.contains("OPENVMS");
+    (syst.is_done() && is_foreign).then_some(text)
+}
+
+/// The absolute directory to mount, without a trailing slash.
+fn base_of(wanted: &BaseDir, pwd: &Reply) -> Vec<u8> {
+    let mut base = match wanted {
+        BaseDir::Absolute(dir) => dir.clone(),
+        BaseDir::Login(dir) => {
+            // A server that does not tell is taken to have put us at its root.
+            let home = quoted_path(pwd).unwrap_or_else(|| b"/".to_vec());
+            [home.as_slice(), b"/", dir].concat()
+        }
+    };
+    base.dedup_by(|next, before| *next == b'/' && *before == b'/');
+    if base.last() == Some(&b'/') {
+        base.pop();
+    }
+    if !base.is_empty() && base.first() != Some(&b'/') {
+        base.insert(0, b'/');
+    }
+    base
+}
+
+/// The path in a 257 reply: in quotes, a quote in it doubled (RFC 959, appendix II).
+fn quoted_path(reply: &Reply) -> Option<Vec<u8>> {
+    if reply.code() != 257 {
+        return None;
+    }
+    let line = reply.first_line();
+    let open = line.iter().position(|byte| *byte == b'"')?;
+    let mut path = Vec::new();
+    let mut bytes = line.get(open + 1..)?.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'"' && bytes.next_if(|next| **next == b'"').is_none() {
+            return Some(path);
+        }
+        path.push(*byte);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::Parsed;
+    use super::*;
+
+    fn reply(text: &str) -> Reply {
+        match Reply::parse(format!("{text}\r\n").as_bytes()) {
+            Parsed::Complete(reply, _) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_login_directory_is_unquoted() {
+        for (text, path) in [
+            (r#"257 "/home/user" is current"#, Some(&b"/home/user"[..])),
+            (r#"257 "/a ""b"" c" is current"#, Some(br#"/a "b" c"#)),
+            (r#"257 "/""#, Some(b"/")),
+            (r#"257 "/open"#, None),
+            ("257 /home", None),
+            (r#"550 "/home""#, None),
+        ] {
+            assert_eq!(quoted_path(&reply(text)).as_deref(), path, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_base_is_absolute_and_has_no_trailing_slash() {
+        let pwd = reply(r#"257 "/home/user""#);
+        for (wanted, base) in [
+            (BaseDir::Login(b"".to_vec()), &b"/home/user"[..]),
+            (BaseDir::Login(b"pub/x/".to_vec()), b"/home/user/pub/x"),
+            (BaseDir::Absolute(b"/".to_vec()), b""),
+            (BaseDir::Absolute(b"/srv//ftp/".to_vec()), b"/srv/ftp"),
+        ] {
+            assert_eq!(base_of(&wanted, &pwd), base, "{wanted:?}");
+        }
+        assert_eq!(
+            base_of(&BaseDir::Login(b"x".to_vec()), &reply("502 no")),
+            b"/x"
+        );
+    }
+
+    #[test]
+    fn systems_without_unix_paths_are_told() {
+        for text in [
+            "215 VMS V8.4",
+            "215 MVS is the operating system",
+            "215 OS/400 is here",
+        ] {
+            assert!(foreign_system(&reply(text)).is_some(), "{text}");
+        }
+        for text in ["215 UNIX Type: L8", "215 Windows_NT", "500 what?"] {
+            assert!(foreign_system(&reply(text)).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Data connections: where the server listens (EPSV of RFC 2428, PASV of RFC 959), and sockets with the right options.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{
+    control::{is_quiet, is_timeout},
+    deadline::Deadline,
+    reply::Reply,
+};
+
+/// How old a warm data connection may get. 50 s: all four test servers kept one for 65 s, and NAT boxes forget
+/// silent connections after a minute at the earliest.
+pub(super) const WARM_AGE_MAX: Duration = Duration::from_secs(50);
+
+/// The longest that one write to a data connection waits in the kernel.
+const WRITE_SLICE: Duration = Duration::from_millis(500);
+
+/// A port that the server listens on for us.
+#[derive(Debug)]
+pub(super) struct Announced {
+    /// The port.
+    pub(super) port: u16,
+    told: Instant,
+}
+
+impl Announced {
+    /// A port just told.
+    pub(super) fn new(port: u16) -> Self {
+        Self {
+            port,
+            told: Instant::now(),
+        }
+    }
+
+    /// Whether the server may be believed to listen still. Pure-FTPd gives up first, after some minutes.
+    pub(super) fn is_usable(&self) -> bool {
+        self.told.elapsed() < WARM_AGE_MAX
+    }
+}
+
+/// A data connection opened ahead.
+#[derive(Debug)]
+pub(super) struct Warm {
+    /// The connection.
+    pub(super) socket: TcpStream,
+    opened: Instant,
+}
+
+impl Warm {
+    /// Takes over a connection just opened.
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            opened: Instant::now(),
+        }
+    }
+
+    /// Whether it can still be used, as far as can be seen from here.
+    pub(super) fn is_usable(&self) -> bool {
+        self.opened.elapsed() < WARM_AGE_MAX && is_quiet(&self.socket)
+    }
+
+    /// How long it has been waiting.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+}
+
+/// The port in a 229 reply, `(<d><d><d>port<d>)` with any delimiter.
+pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
+    if reply.code() != 229 {
+        return None;
+    }
+    reply.lines().find_map(|line| {
+        let open = line.iter().position(|byte| *byte == b'(')?;
+        let delimiter = *line.get(open + 1)?;
+        let mut parts = line.get(open + 2..)?.split(|byte| *byte == delimiter);
+        // The protocol and the address are left out in a reply; the port is the third field.
+        let port = parts.nth(2)?;
+        parts.next()?;
+        number(port).filter(|port| *port != 0)
+    })
+}
+
+/// The port in a 227 reply: six numbers, with or without parentheses. The address is not even looked at: a server
+/// could make us connect to any host, and behind NAT it is often wrong.
+pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
+    if reply.code() != 227 {
+        return None;
+    }
+    reply.lines().find_map(|line| {
+        line.split(|byte| !byte.is_ascii_digit() && *byte != b',')
+            .find_map(|run| {
+                let fields: Vec<_> = run.split(|byte| *byte == b',').map(number::<u8>).collect();
+                let [Some(_), Some(_), Some(_), Some(_), Some(high), Some(low)] =
+                    *fields.as_slice()
+                else {
+                    return None;
+                };
+                Some(u16::from_be_bytes([high, low])).filter(|port| *port != 0)
+            })
+    })
+}
+
+fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Connects within the deadline and sets what every socket here has: no Nagle delay (each write is a whole message), and
+/// keepalive, so that a NAT box remembers the control connection while a long transfer runs.
+pub(super) fn connect(address: SocketAddr, deadline: Deadline) -> io::Result<TcpStream> {
+    let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.connect_timeout(&address.into(), left)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
+/// Connects to where the server listens for data. Every later read there has to make progress within `timeout`; for
+/// writes [`write_all`] sees to that.
+pub(super) fn connect_data(
+    address: SocketAddr,
+    deadline: Deadline,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
+    let stream = connect(address, deadline)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(WRITE_SLICE.min(timeout)))?;
+    Ok(stream)
+}
+
+/// Writes all of `data` to a data connection as long as some of it gets away within each `timeout`; says so each time.
+///
+/// The kernel counts its own time-out anew for each call and answers a call that got a single byte away with success, so
+/// that two silent time-outs could pass for one; slices are short enough for that not to matter.
+pub(super) fn write_all(
+    mut stream: impl io::Write,
+    mut data: &[u8],
+    timeout: Duration,
+    on_progress: impl Fn(),
+) -> io::Result<()> {
+    let mut progressed = Instant::now();
+    while !data.is_empty() {
+        match stream.write(data) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                progressed = Instant::now();
+                on_progress();
+                data = data.get(count..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) && progressed.elapsed() < timeout => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::Parsed;
+    use super::*;
+
+    fn reply(text: &str) -> Reply {
+        match Reply::parse(format!("{text}\r\n").as_bytes()) {
+            Parsed::Complete(reply, _) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn epsv_ports_are_read_with_any_delimiter() {
+        for (text, port) in [
+            ("229 Entering Extended Passive Mode (|||6446|)", Some(6446)),
+            ("229 ok (!!!6446!)", Some(6446)),
+            ("229 ok (|1|10.0.0.1|6446|)", Some(6446)),
+            ("229 ok (|||70000|)", None),
+            ("229 ok (|||0|)", None),
+            ("229 ok (|||5", None),
+            ("229 ok", None),
+            ("227 ok (|||6446|)", None),
+        ] {
+            assert_eq!(epsv_port(&reply(text)), port, "{text}");
+        }
+    }
+
+    #[test]
+    fn pasv_ports_are_read_with_and_without_parentheses() {
+        for (text, port) in [
+            ("227 Entering Passive Mode (127,0,0,1,4,5).", Some(1029)),
+            ("227 Entering Passive Mode 127,0,0,1,4,5", Some(1029)),
+            ("227 =127,0,0,1,255,255", Some(65535)),
+            ("227 ok (127,0,0,1,4)", None),
+            ("227 ok (127,0,0,1,256,5)", None),
+            ("227 ok (127,0,0,1,0,0)", None),
+            ("227 ok", None),
+        ] {
+            assert_eq!(pasv_port(&reply(text)), port, "{text}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether REST + STOR keeps the bytes around the written range: three different things on three servers.
+//!
+//! vsftpd patches, `ProFTPD` does where two directives allow it, Pure-FTPd truncates, `LightFTP` ignores REST. So it is
+//! tried once, on a scratch file of ours.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+};
+
+use super::{FtpRemote, download::FileDownload, upload};
+use crate::remote::{Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+
+const BEFORE: &[u8] = b"0123456789abcdef";
+const PATCH: &[u8] = b"WXYZ";
+const OFFSET: u64 = 4;
+const AFTER: &[u8] = b"0123WXYZ89abcdef";
+
+/// Tries it in `dir`. `None` when the trial itself could not be made, so that nothing was learnt.
+pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
+    // No secret, only unlikely to be taken.
+    let random = RandomState::new().build_hasher().finish();
+    let path = dir
+        .join(format!(".ftpfs-probe-{random:016x}").as_bytes())
+        .ok()?;
+    let outcome = try_patch(remote, &path);
+    if let Err(error) = remote.remove_file(&path) {
+        log::warn!("the scratch file {path} could not be removed: {error}");
+    }
+    match outcome {
+        Ok(keeps) => Some(keeps),
+        Err(error) => {
+            log::debug!("no patches: {error}");
+            let says_no = matches!(
+                error.kind(),
+                RemoteErrorKind::Refused | RemoteErrorKind::Unsupported | RemoteErrorKind::Failed
+            );
+            says_no.then_some(false)
+        }
+    }
+}
+
+fn try_patch(remote: &FtpRemote, path: &RemotePath) -> Result<bool> {
+    let full_path = remote.full_path(path);
+    upload::put(&remote.pool, path, full_path.clone(), BEFORE)?;
+    let mode = UploadMode::At(OFFSET);
+    let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode)?;
+    patch.write_all(PATCH)?;
+    Box::new(patch).finish()?;
+    let mut download = FileDownload::open(&remote.pool, path, full_path, 0, None)?;
+    let mut content = Vec::new();
+    let mut buffer = [0; 64];
+    loop {
+        match download.read(&mut buffer)? {
+            0 => return Ok(content == AFTER),
+            count => content.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}

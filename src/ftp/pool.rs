@@ -1,0 +1,476 @@
+//! The sessions of one server: checked out one at a time, checked in for reuse, thrown away when in doubt.
+//!
+//! 1. *How many.* At most `connections_max`, and at most what the server has been seen to take ([`State::limit`]).
+//! 2. *Metadata never waits for a copy.* Transfers take all sessions but one ([`Use`]).
+//! 3. *Nobody waits for ever.* A wait for a session ends at the request's deadline, or when no transfer on the other sessions
+//!    has made progress for as long ([`Progress`]).
+//! 4. *Nobody is overtaken.* A session that comes free belongs to whoever has waited longest ([`Queue`]), so that a transfer
+//!    that gave it up for others does not take it back before they had it.
+//! 5. *No lock across the network.* The state's lock is held to pick a session; opening and closing happen outside.
+
+mod guard;
+mod progress;
+mod queue;
+mod warming;
+
+pub(super) use guard::{Guard, Slot};
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use self::{
+    guard::Held,
+    progress::Progress,
+    queue::{Queue, Ticket},
+    warming::Warming,
+};
+use super::{
+    background::{Background, Job},
+    connect::ConnectError,
+    deadline::Deadline,
+    login::Host,
+    reply::Failure,
+    session::Session,
+};
+use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
+
+/// How long a limit that a refusal has taught is believed. 3 min: other clients of the server come and go.
+const LIMIT_AGE_MAX: Duration = Duration::from_mins(3);
+
+/// How long an idle session is kept up. 5 min: vsftpd and pyftpdlib close idle sessions then, and whoever comes back after
+/// that can wait for one log-in.
+const IDLE_MAX: Duration = Duration::from_mins(5);
+
+/// What a session is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Commands without a data connection.
+    Command,
+    /// A listing: a data connection, for a moment.
+    Listing,
+    /// A transfer, which may take long.
+    Transfer,
+}
+
+/// All sessions of one server.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// The server.
+    pub(super) host: Arc<Host>,
+    state: Mutex<State>,
+    changed: Condvar,
+    progress: Progress,
+    background: Background,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Idle sessions; the last was used last.
+    idle: Vec<Session>,
+    /// All sessions there are: idle, checked out, being opened or closed.
+    open: usize,
+    /// How many of them transfer something.
+    transfers: usize,
+    /// How many are with the background, to come back in a moment.
+    recovering: usize,
+    /// Whether the background opens one.
+    is_opening: bool,
+    /// All who want one at this moment.
+    queue: Queue,
+    /// How many of them wait for it.
+    waiting: usize,
+    /// How many the server takes, as far as known; never 0.
+    limit: usize,
+    warming: Warming,
+    /// When a refusal taught that limit.
+    limited: Option<Instant>,
+    is_closed: bool,
+}
+
+impl Pool {
+    /// A pool that holds the first session.
+    pub(super) fn new(host: Arc<Host>, first: Session) -> Arc<Self> {
+        let limit = host.config.connections_max.max(1);
+        let pool = Arc::new(Self {
+            host,
+            state: Mutex::new(State {
+                idle: vec![first],
+                open: 1,
+                transfers: 0,
+                recovering: 0,
+                is_opening: false,
+                queue: Queue::default(),
+                waiting: 0,
+                limit,
+                warming: Warming::default(),
+                limited: None,
+                is_closed: false,
+            }),
+            changed: Condvar::new(),
+            progress: Progress::new(),
+            background: Background::new(limit),
+        });
+        pool.background.keep(&pool);
+        pool
+    }
+
+    /// Whether nobody holds a session, for tests.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.idle.len() == state.open
+    }
+
+    /// Whether nobody holds a session and a data connection is open ahead, for tests.
+    #[cfg(test)]
+    pub(super) fn is_idle_and_warm(&self) -> bool {
+        let state = self.lock();
+        state.idle.len() == state.open && state.idle.iter().any(Session::is_warm)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a session, opens one, or waits for one: until the deadline, or longer while transfers on the others make progress.
+    /// The guard's own deadline is moved as far.
+    ///
+    /// # Errors
+    ///
+    /// What keeps a session from being opened, or [`Phase::Session`] when none came free.
+    pub(super) fn check_out(
+        self: &Arc<Self>,
+        wanted: Use,
+        deadline: Deadline,
+    ) -> Result<Guard, RemoteError> {
+        loop {
+            let (picked, deadline) = self.pick(wanted, deadline)?;
+            match picked {
+                Picked::Idle(session) => return Ok(self.guard(session, wanted, deadline, false)),
+                Picked::Slot => {
+                    if let Some(guard) = self.open(wanted, deadline)? {
+                        return Ok(guard);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a session even if idle ones are left: they may be as dead as the one that has just failed.
+    pub(super) fn check_out_fresh(
+        self: &Arc<Self>,
+        wanted: Use,
+        deadline: Deadline,
+    ) -> Result<Guard, RemoteError> {
+        let suspects = {
+            let mut state = self.lock();
+            let suspects = std::mem::take(&mut state.idle);
+            state.open -= suspects.len();
+            suspects
+        };
+        drop(suspects);
+        self.check_out(wanted, deadline)
+    }
+
+    /// Does `work`, which is safe to repeat, on a session; once more on a fresh one when the connection broke.
+    pub(super) fn with_session<T>(
+        self: &Arc<Self>,
+        wanted: Use,
+        path: &RemotePath,
+        work: impl Fn(Guard) -> Result<T, Failure>,
+    ) -> Result<T, RemoteError> {
+        let deadline = self.host.deadline();
+        let guard = self
+            .check_out(wanted, deadline)
+            .map_err(|error| error.with_path(path))?;
+        let deadline = guard.deadline();
+        match work(guard) {
+            Err(failure) if failure.is_disconnected() => {
+                log::debug!("{path}: {failure:?}, once more on a fresh session");
+                let guard = self
+                    .check_out_fresh(wanted, deadline)
+                    .map_err(|error| error.with_path(path))?;
+                work(guard)
+            }
+            other => other,
+        }
+        .map_err(|failure| failure.into_error(path))
+    }
+
+    /// Waits for its turn and takes what there is then. The deadline comes back as far as progress elsewhere has moved it.
+    fn pick(
+        self: &Arc<Self>,
+        wanted: Use,
+        deadline: Deadline,
+    ) -> Result<(Picked, Deadline), RemoteError> {
+        let mut deadline = deadline;
+        // Closed when the lock is gone.
+        let mut dead = Vec::new();
+        let mut state = self.lock();
+        let ticket = state.queue.enter(wanted);
+        let picked = loop {
+            if state.is_closed {
+                break Err(RemoteErrorKind::Disconnected);
+            }
+            state.forget_old_limit(self.host.config.connections_max);
+            match state.serve(ticket, wanted, &mut dead) {
+                Served::Picked(picked) => break Ok(picked),
+                Served::OpenAhead => {
+                    drop(state);
+                    self.background
+                        .submit(Job::Open(Slot::new(Arc::clone(self))));
+                    state = self.lock();
+                    continue;
+                }
+                Served::Wait => {}
+            }
+            let Some(left) = deadline.remaining() else {
+                break Err(RemoteErrorKind::TimedOut(Phase::Session));
+            };
+            state.waiting += 1;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            state.waiting -= 1;
+            deadline = self.progress.extend(deadline, self.host.config.timeout);
+        };
+        let is_awaited = state.queue.leave(ticket);
+        drop(state);
+        if is_awaited {
+            // Whoever stood behind may have a turn now.
+            self.changed.notify_all();
+        }
+        picked
+            .map(|picked| (picked, deadline))
+            .map_err(|kind| RemoteError::new(kind, "session"))
+    }
+
+    /// Whether data connections are to be opened ahead at this moment.
+    pub(super) fn is_warming(&self) -> bool {
+        self.host.capabilities.learnt().has_warming && self.lock().warming.is_on(Instant::now())
+    }
+
+    /// Bytes have moved on some session.
+    pub(super) fn note_progress(&self) {
+        self.progress.note();
+    }
+
+    /// Opens a session in a slot already taken; `None` when the server takes no more and others will come free.
+    fn open(
+        self: &Arc<Self>,
+        wanted: Use,
+        deadline: Deadline,
+    ) -> Result<Option<Guard>, RemoteError> {
+        let opened = self.host.open(deadline);
+        match opened {
+            Ok(session) => Ok(Some(self.guard(session, wanted, deadline, true))),
+            Err(error) => {
+                let mut state = self.lock();
+                state.open -= 1;
+                state.transfers -= usize::from(wanted == Use::Transfer);
+                let others = state.open;
+                let may_wait = state.learn_limit(&error, others);
+                drop(state);
+                self.changed.notify_all();
+                if may_wait {
+                    Ok(None)
+                } else {
+                    Err(error.into())
+                }
+            }
+        }
+    }
+
+    fn guard(
+        self: &Arc<Self>,
+        mut session: Session,
+        wanted: Use,
+        deadline: Deadline,
+        is_fresh: bool,
+    ) -> Guard {
+        session.set_deadline(deadline);
+        session.has_answered = false;
+        Guard::new(session, Arc::clone(self), wanted, deadline, is_fresh)
+    }
+
+    /// Hands work to the background; `false` when the pool is closed and nothing more is done.
+    pub(super) fn hand_over(self: &Arc<Self>, job: Job) {
+        self.background.submit(job);
+    }
+
+    /// Whether somebody waits for a session.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.lock().waiting > 0
+    }
+
+    /// Whether more wait than sessions come back in a moment: one transfer that is given up serves one of them, and the others
+    /// need not end as well.
+    pub(super) fn is_contended(&self) -> bool {
+        let state = self.lock();
+        state.waiting > state.recovering
+    }
+
+    /// What is to be done for idle sessions: those whose data connection is getting old, to be refreshed, after those idle
+    /// for too long have been closed.
+    pub(super) fn tend(self: &Arc<Self>) {
+        let (old, stale) = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            let is_warming = state.warming.is_on(now);
+            let mut old = Vec::new();
+            let mut stale = Vec::new();
+            for session in std::mem::take(&mut state.idle) {
+                if now.duration_since(session.used) > IDLE_MAX || !session.is_alive() {
+                    old.push(session);
+                } else if session.is_lukewarm() && is_warming {
+                    stale.push(session);
+                } else {
+                    state.idle.push(session);
+                }
+            }
+            state.open -= old.len();
+            (old, stale)
+        };
+        self.changed.notify_all();
+        for session in stale {
+            let used = session.used;
+            let mut guard = self.guard(session, Use::Command, self.host.deadline(), false);
+            guard.refresh();
+            guard.check_in_as_of(used);
+        }
+        old.into_iter().for_each(Session::quit);
+    }
+
+    /// Closes the idle sessions with a good-bye, lets no new ones be opened, and ends the background's work.
+    pub(super) fn close(&self) {
+        let idle = {
+            let mut state = self.lock();
+            state.is_closed = true;
+            let idle = std::mem::take(&mut state.idle);
+            state.open -= idle.len();
+            idle
+        };
+        self.changed.notify_all();
+        std::thread::scope(|scope| {
+            for session in idle {
+                scope.spawn(|| session.quit());
+            }
+        });
+        self.background.stop();
+    }
+
+    fn put_back(&self, session: Session, held: Held) {
+        let mut state = self.lock();
+        state.release(held);
+        if state.is_closed || state.open > state.limit {
+            state.open -= 1;
+            drop(state);
+            session.quit();
+        } else {
+            state.idle.push(session);
+            drop(state);
+        }
+        // All: whoever is woken alone may want a transfer, which may still have to wait.
+        self.changed.notify_all();
+    }
+
+    fn throw_away(&self, session: Session, held: Held) {
+        drop(session);
+        let mut state = self.lock();
+        state.open -= 1;
+        state.release(held);
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+enum Picked {
+    Idle(Session),
+    Slot,
+}
+
+enum Served {
+    Picked(Picked),
+    /// The background is to open a session in the slot just taken.
+    OpenAhead,
+    Wait,
+}
+
+impl State {
+    /// What there is for the holder of `ticket` at this moment. Idle sessions found dead go to `dead`.
+    fn serve(&mut self, ticket: Ticket, wanted: Use, dead: &mut Vec<Session>) -> Served {
+        let transfers_max = self.limit.saturating_sub(1).max(1);
+        let transfers_left = transfers_max.saturating_sub(self.transfers);
+        let Some(ahead) = self.queue.ahead(ticket, transfers_left) else {
+            return Served::Wait;
+        };
+        while ahead < self.idle.len()
+            && let Some(session) = self.take_idle(wanted)
+        {
+            if session.is_alive() {
+                self.transfers += usize::from(wanted == Use::Transfer);
+                return Served::Picked(Picked::Idle(session));
+            }
+            log::debug!("{}: closed by the server while idle", session.number());
+            dead.push(session);
+            self.open -= 1;
+        }
+        let free = self.limit.saturating_sub(self.open);
+        let is_turn = ahead < self.idle.len() + self.recovering + free;
+        if free == 0 || !is_turn {
+            return Served::Wait;
+        }
+        // A session that comes back in a moment is there sooner than a log-in. The next one will be wanted too.
+        let is_soon = self.recovering > self.waiting;
+        if is_soon && self.is_opening {
+            return Served::Wait;
+        }
+        self.open += 1;
+        if is_soon {
+            self.is_opening = true;
+            return Served::OpenAhead;
+        }
+        self.transfers += usize::from(wanted == Use::Transfer);
+        Served::Picked(Picked::Slot)
+    }
+
+    fn release(&mut self, held: Held) {
+        self.transfers -= usize::from(held.is_transfer);
+        self.recovering -= usize::from(held.is_recovering);
+    }
+
+    /// The idle session that suits best: the warm one used last for data, a cold one for commands.
+    fn take_idle(&mut self, wanted: Use) -> Option<Session> {
+        let wants_warm = wanted != Use::Command;
+        let best = self
+            .idle
+            .iter()
+            .rposition(|session| session.is_warm() == wants_warm);
+        let index = best.or_else(|| self.idle.len().checked_sub(1))?;
+        Some(self.idle.remove(index))
+    }
+
+    /// Learns from a refused log-in beside `others` sessions. Whether there is another session to wait for.
+    fn learn_limit(&mut self, error: &ConnectError, others: usize) -> bool {
+        if !error.is_limit() || others == 0 {
+            return false;
+        }
+        if others < self.limit {
+            log::info!("the server takes {others} sessions, no more: {error}");
+            self.limit = others;
+        }
+        self.limited = Some(Instant::now());
+        true
+    }
+
+    fn forget_old_limit(&mut self, most: usize) {
+        if self.limited.is_some_and(|at| at.elapsed() > LIMIT_AGE_MAX) {
+            self.limit = (self.limit + 1).min(most.max(1));
+            self.limited = (self.limit < most).then(Instant::now);
+        }
+    }
+}

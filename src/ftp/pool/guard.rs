@@ -1,0 +1,219 @@
+//! What is taken out of the pool, each a guard: a session, or the right to open one.
+
+use std::{net::TcpStream, sync::Arc, time::Instant};
+
+use super::{
+    super::{background::Job, deadline::Deadline, session::Session},
+    Pool, Use,
+};
+
+/// A checked-out session: dropped it is thrown away, checked in it is reused.
+#[derive(Debug)]
+pub(in crate::ftp) struct Guard {
+    /// Only taken out by `check_in` and drop.
+    session: Option<Session>,
+    pool: Arc<Pool>,
+    wanted: Use,
+    deadline: Deadline,
+    is_fresh: bool,
+    /// Whether it is with the background.
+    is_recovering: bool,
+}
+
+impl Guard {
+    /// Takes charge of a session that `pool` counts.
+    pub(super) fn new(
+        session: Session,
+        pool: Arc<Pool>,
+        wanted: Use,
+        deadline: Deadline,
+        is_fresh: bool,
+    ) -> Self {
+        Self {
+            session: Some(session),
+            pool,
+            wanted,
+            deadline,
+            is_fresh,
+            is_recovering: false,
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held {
+            is_transfer: self.wanted == Use::Transfer,
+            is_recovering: self.is_recovering,
+        }
+    }
+
+    /// The session's control connection.
+    pub(in crate::ftp) fn control_socket(&self) -> Arc<TcpStream> {
+        let session = self
+            .session
+            .as_ref()
+            .expect("a guard holds its session until it is consumed");
+        session.control_socket()
+    }
+
+    /// The session.
+    ///
+    /// # Panics
+    ///
+    /// Never: it is there until the guard is consumed.
+    pub(in crate::ftp) fn session(&mut self) -> &mut Session {
+        self.session
+            .as_mut()
+            .expect("a guard holds its session until it is consumed")
+    }
+
+    /// The pool it came from.
+    pub(in crate::ftp) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// When the request that checked it out must have ended.
+    pub(in crate::ftp) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Whether it was opened for this checking out.
+    pub(in crate::ftp) fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// Gives the session back: usable ones are kept, others thrown away.
+    pub(in crate::ftp) fn check_in(self) {
+        self.check_in_as_of(Instant::now());
+    }
+
+    pub(super) fn check_in_as_of(mut self, used: Instant) {
+        if self.session.as_ref().is_some_and(Session::is_usable)
+            && let Some(mut session) = self.session.take()
+        {
+            session.used = used;
+            self.pool.put_back(session, self.held());
+        }
+    }
+
+    /// Gives the session back after a transfer, by way of the background, where its next data connection is opened.
+    pub(in crate::ftp) fn check_in_warm(mut self) {
+        let is_worth_it =
+            self.pool.is_warming() && !self.pool.is_wanted() && !self.session().is_warm();
+        if !is_worth_it {
+            return self.check_in();
+        }
+        self.enter_background();
+        let pool = Arc::clone(&self.pool);
+        pool.hand_over(Job::Warm(self));
+    }
+
+    /// Opens the next data connection; run in the background.
+    pub(in crate::ftp) fn refresh(&mut self) {
+        let deadline = self.pool.host.deadline();
+        let session = self.session();
+        session.set_deadline(deadline);
+        let Err(fault) = session.warm_up() else {
+            self.pool.lock().warming.succeeded();
+            return;
+        };
+        log::debug!(
+            "{}: opening a data connection ahead: {}",
+            session.number(),
+            fault.detail
+        );
+        // A session that broke says nothing about data connections.
+        if session.is_usable() {
+            let is_final = session.is_data_refused();
+            let mut state = self.pool.lock();
+            state.warming.failed(Instant::now(), is_final);
+            if is_final {
+                drop(state);
+                // So that the log-in does not ask for one either.
+                let capabilities = &self.pool.host.capabilities;
+                capabilities.learn(|learnt| learnt.has_warming = false);
+            }
+        }
+    }
+
+    /// Counts the session as one that comes back soon, no longer as one that transfers something.
+    pub(in crate::ftp) fn enter_background(&mut self) {
+        let held = self.held();
+        self.wanted = Use::Command;
+        self.is_recovering = true;
+        let mut state = self.pool.lock();
+        state.release(held);
+        state.recovering += 1;
+        drop(state);
+        self.pool.changed.notify_all();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            log::debug!("{}: thrown away", session.number());
+            self.pool.throw_away(session, self.held());
+        }
+    }
+}
+
+/// How a guard's session is counted.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    pub(super) is_transfer: bool,
+    pub(super) is_recovering: bool,
+}
+
+/// The right to open one session, taken by the background. Dropped, it is given back.
+#[derive(Debug)]
+pub(in crate::ftp) struct Slot {
+    pool: Arc<Pool>,
+    /// Whether the pool's count of open sessions still has this one for its slot alone.
+    is_counted: bool,
+}
+
+impl Slot {
+    /// Takes charge of a slot that `pool` counts.
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        Self {
+            pool,
+            is_counted: true,
+        }
+    }
+
+    /// Opens the session, its data connection too, and puts it with the idle ones.
+    pub(in crate::ftp) fn open(mut self) {
+        let opened = self.pool.host.open(self.pool.host.deadline());
+        let mut state = self.pool.lock();
+        match opened {
+            Ok(session) => {
+                drop(state);
+                let pool = Arc::clone(&self.pool);
+                // The session takes the count over: counted twice, be it for a moment, it would be over the limit and be closed.
+                self.is_counted = false;
+                drop(self);
+                let deadline = pool.host.deadline();
+                let mut guard = pool.guard(session, Use::Command, deadline, true);
+                if pool.is_warming() && !pool.is_wanted() {
+                    guard.refresh();
+                }
+                guard.check_in();
+            }
+            Err(error) => {
+                log::debug!("opening another session ahead: {error}");
+                let others = state.open - 1;
+                state.learn_limit(&error, others);
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        state.open -= usize::from(self.is_counted);
+        state.is_opening = false;
+        drop(state);
+        self.pool.changed.notify_all();
+    }
+}

@@ -1,0 +1,388 @@
+//! One session: a logged-in control connection that is idle, ready for the next command.
+//!
+//! suppaftp's client owns login, commands and transfers; the transport lies under it. A session is good only while every
+//! reply has been read ([`Session::is_usable`]); after anything else it is thrown away.
+
+use std::{
+    fmt,
+    io::Write as _,
+    net::TcpStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use suppaftp::{FtpError, FtpResult, ImplFtpStream, Mode, Status, TransferStream};
+
+use super::{
+    capabilities::Capabilities,
+    control::Control,
+    deadline::Deadline,
+    encoding::{Transparent, to_text},
+    passive::WARM_AGE_MAX,
+    reply::{Failure, Fault, Reply},
+    transport::{self, Batch, Connector, Shared, Transport, Wire},
+};
+use crate::remote::RemoteErrorKind;
+
+/// A data command, and what has to happen right before it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DataCommand<'a> {
+    /// A directory to change to first.
+    pub(super) cwd: Option<Vec<u8>>,
+    /// An offset to start at.
+    pub(super) rest: Option<u64>,
+    /// `RETR`, `STOR`, `APPE`, `MLSD` or `LIST`.
+    pub(super) verb: &'static str,
+    /// Its argument.
+    pub(super) argument: Vec<u8>,
+    /// The whole content of a small upload, sent without waiting for the server to say go.
+    pub(super) content: Option<&'a [u8]>,
+}
+
+/// An idle session.
+pub(super) struct Session {
+    client: ImplFtpStream<Wire>,
+    transport: Shared,
+    number: u32,
+    /// When the last request on it ended.
+    pub(super) used: Instant,
+    /// Whether it has answered anything since it was checked out.
+    pub(super) has_answered: bool,
+    /// Whether the last transfer began at an offset.
+    has_offset: bool,
+}
+
+impl Session {
+    /// Puts suppaftp's client on top of a control connection whose greeting was read.
+    ///
+    /// suppaftp makes a TLS stream of its control connection only after its own connect (without any deadline) or after
+    /// `AUTH TLS` on a socket that it reads itself. So it is handed one end of a socket pair with a greeting
+    /// and the consent to `AUTH` in it, and puts our [`Wire`] in its place: no connection, no wait, and TLS
+    /// remains ours to start or not.
+    pub(super) fn new(
+        control: Control,
+        capabilities: &Arc<Capabilities>,
+        timeout: Duration,
+    ) -> Result<Self, Fault> {
+        let number = control.number();
+        let transport = Transport::new(control, Arc::clone(capabilities), timeout);
+        let client = Self::client(&transport)
+            .map_err(|error| Fault::new(RemoteErrorKind::Failed, error.to_string()))?;
+        Ok(Self {
+            client,
+            transport,
+            number,
+            used: Instant::now(),
+            has_answered: false,
+            has_offset: false,
+        })
+    }
+
+    fn client(transport: &Shared) -> FtpResult<ImplFtpStream<Wire>> {
+        let (client_end, mut our_end) = UnixStream::pair().map_err(FtpError::ConnectionError)?;
+        our_end
+            .write_all(b"220 -\r\n234 -\r\n")
+            .map_err(FtpError::ConnectionError)?;
+        let stand_in = TcpStream::from(OwnedFd::from(client_end));
+        let client = ImplFtpStream::<Wire>::connect_with_stream(stand_in)?;
+        transport::lock(transport).expect_tls_setup();
+        let mut client = client
+            .into_secure(Connector::new(transport), "-")?
+            .passive_stream_builder(transport::data_source(transport));
+        client.set_mode(Mode::ExtendedPassive);
+        client.set_encoding(Transparent);
+        Ok(client)
+    }
+
+    /// The next number for a session, to tell them apart in the trace.
+    pub(super) fn next_number() -> u32 {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number in the trace.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The client, for the log-in.
+    pub(super) fn client_mut(&mut self) -> &mut ImplFtpStream<Wire> {
+        &mut self.client
+    }
+
+    /// The transport, for the log-in and for the wait at the end of an upload.
+    pub(super) fn transport(&self) -> &Shared {
+        &self.transport
+    }
+
+    /// The control connection's socket.
+    pub(super) fn control_socket(&self) -> Arc<TcpStream> {
+        Arc::clone(transport::lock(&self.transport).control().socket())
+    }
+
+    /// Gives the session up: no command is sent on it any more, and nothing waits for it.
+    pub(super) fn give_up(&mut self) {
+        transport::lock(&self.transport).control().give_up();
+    }
+
+    /// Gives what follows on this session this deadline.
+    pub(super) fn set_deadline(&mut self, deadline: Deadline) {
+        transport::lock(&self.transport)
+            .control()
+            .set_deadline(deadline);
+    }
+
+    /// Whether it is in step: nothing is left unread, the next command gets its own reply.
+    pub(super) fn is_usable(&self) -> bool {
+        transport::lock(&self.transport).is_usable()
+    }
+
+    /// Whether the server has neither closed it nor said anything since the last reply.
+    pub(super) fn is_alive(&self) -> bool {
+        transport::lock(&self.transport).control().is_alive()
+    }
+
+    /// Whether a data connection has been opened ahead and is still good.
+    pub(super) fn is_warm(&self) -> bool {
+        transport::lock(&self.transport).is_warm()
+    }
+
+    /// Whether the warm data connection is so old that a refresh is due.
+    pub(super) fn is_lukewarm(&self) -> bool {
+        let age = transport::lock(&self.transport).warm_age();
+        age.is_none_or(|age| age > WARM_AGE_MAX / 2)
+    }
+
+    /// Opens a data connection ahead.
+    pub(super) fn warm_up(&mut self) -> Result<(), Fault> {
+        let mut transport = transport::lock(&self.transport);
+        if transport
+            .warm_age()
+            .is_some_and(|age| age > WARM_AGE_MAX / 2)
+        {
+            transport.cool();
+        }
+        transport.prepare_data()
+    }
+
+    /// Whether the server has refused a data connection for good (5yz to EPSV and PASV) when it was asked last.
+    pub(super) fn is_data_refused(&self) -> bool {
+        transport::lock(&self.transport).is_data_refused()
+    }
+
+    /// Closes the data connection opened ahead.
+    pub(super) fn cool(&mut self) {
+        transport::lock(&self.transport).cool();
+    }
+
+    /// Sends commands in one write where the server takes that, and reads all their replies.
+    pub(super) fn exchange(
+        &mut self,
+        verb: &'static str,
+        commands: Vec<Vec<u8>>,
+        capabilities: &Capabilities,
+    ) -> Result<Vec<Reply>, Failure> {
+        let mut commands = commands;
+        if !capabilities.learnt().has_pipelining {
+            let mut replies = Vec::with_capacity(commands.len());
+            for command in commands {
+                replies.append(&mut self.batch(verb, Vec::new(), &command)?);
+            }
+            return Ok(replies);
+        }
+        let last = commands.pop().unwrap_or_default();
+        self.batch(verb, commands, &last)
+    }
+
+    /// Sends one command and reads its reply.
+    pub(super) fn command(&mut self, verb: &'static str, line: &[u8]) -> Result<Reply, Failure> {
+        let reply = self.batch(verb, Vec::new(), line)?.pop();
+        reply
+            .ok_or_else(|| Failure::Broken(verb, Fault::new(RemoteErrorKind::Protocol, "no reply")))
+    }
+
+    fn batch(
+        &mut self,
+        verb: &'static str,
+        held: Vec<Vec<u8>>,
+        last: &[u8],
+    ) -> Result<Vec<Reply>, Failure> {
+        let count = held.len() + 1;
+        transport::lock(&self.transport).set_batch(Batch {
+            held,
+            ..Batch::default()
+        });
+        // With nothing expected, suppaftp returns every complete reply as an error, and we read our own.
+        let outcome = self.client.custom_command(to_text(last), &[]);
+        let mut transport = transport::lock(&self.transport);
+        let replies = transport.take_replies();
+        self.has_answered |= !replies.is_empty();
+        match (outcome, transport.take_fault()) {
+            (Err(FtpError::UnexpectedResponse(_)), None) if replies.len() == count => Ok(replies),
+            (_, Some(fault)) => Err(Failure::Broken(verb, fault)),
+            (Err(error), None) => {
+                transport.control().give_up();
+                Err(Failure::Broken(verb, client_fault(&error)))
+            }
+            (Ok(_), None) => {
+                transport.control().give_up();
+                Err(Failure::Broken(
+                    verb,
+                    Fault::new(RemoteErrorKind::Protocol, "out of step"),
+                ))
+            }
+        }
+    }
+
+    /// Starts a transfer. After an `Err` the session is idle again, if it is usable at all.
+    ///
+    /// # Errors
+    ///
+    /// A refusal of the directory, the offset or the command itself.
+    pub(super) fn open(&mut self, wanted: &DataCommand<'_>) -> Result<OpenStream, Failure> {
+        // libunftp takes the offset of one transfer for the next as well, so that it would be read from, or written to, the wrong place.
+        let is_batched = transport::lock(&self.transport).is_batched();
+        if let (false, Some(dir)) = (is_batched, &wanted.cwd) {
+            // Before EPSV even: libunftp gives a data connection the directory that was current when it was opened.
+            let reply = self.command("CWD", &[b"CWD ", dir.as_slice()].concat())?;
+            if !reply.is_done() {
+                return Err(Failure::Refused("CWD", reply));
+            }
+            return self.open(&DataCommand {
+                cwd: None,
+                ..wanted.clone()
+            });
+        }
+        let moves_file = matches!(wanted.verb, "RETR" | "STOR");
+        let wanted = &DataCommand {
+            rest: wanted.rest.or((self.has_offset && moves_file).then_some(0)),
+            ..wanted.clone()
+        };
+        if moves_file {
+            self.has_offset = wanted.rest.is_some_and(|offset| offset > 0);
+        }
+        let mut line = wanted.verb.as_bytes().to_vec();
+        if !wanted.argument.is_empty() {
+            line.push(b' ');
+            line.extend_from_slice(&wanted.argument);
+        }
+        transport::lock(&self.transport).set_batch(Batch {
+            early: wanted
+                .cwd
+                .iter()
+                .map(|dir| [b"CWD ", dir.as_slice()].concat())
+                .collect(),
+            held: wanted
+                .rest
+                .iter()
+                .map(|offset| format!("REST {offset}").into_bytes())
+                .collect(),
+            content: wanted.content.map(<[u8]>::to_vec),
+            ..Batch::default()
+        });
+        let outcome = self
+            .client
+            .custom_data_command(to_text(&line), &[Status::AboutToSend, Status::AlreadyOpen]);
+        let (replies, fault) = {
+            let mut transport = transport::lock(&self.transport);
+            (transport.take_replies(), transport.take_fault())
+        };
+        self.has_answered |= !replies.is_empty();
+        let before = usize::from(wanted.cwd.is_some()) + usize::from(wanted.rest.is_some());
+        let refused = refusal(wanted, &replies);
+        match outcome {
+            Ok((_, stream)) => Ok(OpenStream { stream, refused }),
+            Err(error) => Err(match (fault, refused) {
+                (Some(fault), _) => Failure::Broken(wanted.verb, fault),
+                (None, Some(failure)) => failure,
+                (None, None) => match replies.into_iter().nth(before) {
+                    Some(reply) => Failure::Refused(wanted.verb, reply),
+                    None => Failure::Broken(wanted.verb, client_fault(&error)),
+                },
+            }),
+        }
+    }
+
+    /// Reads the reply to a transfer whose data connection is closed.
+    pub(super) fn finish(
+        &mut self,
+        verb: &'static str,
+        stream: TransferStream<Wire>,
+    ) -> Result<Reply, Failure> {
+        // Any complete reply will do for suppaftp's part; what it means is for the caller to say.
+        let _ = stream.finish();
+        let mut transport = transport::lock(&self.transport);
+        let reply = transport.take_replies().pop();
+        match (reply, transport.take_fault()) {
+            (Some(reply), None) => transport
+                .control()
+                .last_word(reply)
+                .map_err(|fault| Failure::Broken(verb, fault)),
+            (_, Some(fault)) => Err(Failure::Broken(verb, fault)),
+            (None, None) => {
+                transport.control().give_up();
+                Err(Failure::Broken(
+                    verb,
+                    Fault::new(RemoteErrorKind::Protocol, "no reply"),
+                ))
+            }
+        }
+    }
+
+    /// Says good-bye and does not wait for long.
+    pub(super) fn quit(mut self) {
+        self.set_deadline(Deadline::after(Duration::from_millis(500)));
+        if self.is_alive() {
+            let _ = self.command("QUIT", b"QUIT");
+        }
+    }
+}
+
+/// A transfer that the server has agreed to.
+#[derive(Debug)]
+pub(super) struct OpenStream {
+    /// suppaftp's half. It reads the final reply when it is dropped: that is never left to chance.
+    pub(super) stream: TransferStream<Wire>,
+    /// What was refused before it: the transfer runs, but in the wrong directory or from the wrong offset.
+    pub(super) refused: Option<Failure>,
+}
+
+fn refusal(wanted: &DataCommand<'_>, replies: &[Reply]) -> Option<Failure> {
+    let verbs = wanted
+        .cwd
+        .iter()
+        .map(|_| "CWD")
+        .chain(wanted.rest.iter().map(|_| "REST"));
+    let mut answered = verbs.zip(replies);
+    answered.find_map(|(verb, reply)| {
+        let is_good = if verb == "REST" {
+            reply.is_intermediate()
+        } else {
+            reply.is_done()
+        };
+        (!is_good).then(|| Failure::Refused(verb, reply.clone()))
+    })
+}
+
+fn client_fault(error: &FtpError) -> Fault {
+    let kind = match error {
+        FtpError::ConnectionError(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            RemoteErrorKind::InvalidPath
+        }
+        FtpError::ConnectionError(_) => RemoteErrorKind::Disconnected,
+        _ => RemoteErrorKind::Protocol,
+    };
+    Fault::new(kind, error.to_string())
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Looking one path up: MLST where there is one, else SIZE, MDTM and CWD in one exchange.
+
+use super::{FtpRemote, listing, reply::Reply};
+use crate::remote::{
+    EntryKind, Modified, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result,
+};
+
+/// The name of an entry that has none: that of the mounted directory itself.
+const ROOT_NAME: &[u8] = b"/";
+
+/// Looks `path` up. The entry's name is the path's last component, `/` for the root.
+pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+    let capabilities = &remote.pool.host.capabilities;
+    if !capabilities.learnt().has_mlst {
+        return by_size(remote, path);
+    }
+    let reply = match remote.repeatable(path, "MLST", &[remote.line("MLST ", path)]) {
+        Ok(mut replies) => replies.pop(),
+        Err(error) => {
+            let is_silent = matches!(error.kind(), RemoteErrorKind::TimedOut(Phase::Reply));
+            if is_silent && !capabilities.learnt().is_mlst_proven {
+                log::warn!("MLST is not answered, it is not sent again");
+                capabilities.learn(|learnt| learnt.has_mlst = false);
+            }
+            return Err(error);
+        }
+    };
+    let Some(reply) = reply else {
+        return by_size(remote, path);
+    };
+    if reply.is_done() {
+        capabilities.learn(|learnt| learnt.is_mlst_proven = true);
+        let entry = reply.inner_lines().find_map(listing::parse_facts);
+        return Ok(entry.map(|entry| RemoteEntry {
+            name: name_of(path),
+            target: entry.target.and_then(|target| remote.shown_target(&target)),
+            ..entry
+        }));
+    }
+    if reply.is_unknown_command() {
+        capabilities.learn(|learnt| learnt.has_mlst = false);
+        return by_size(remote, path);
+    }
+    absent_or(&reply, "MLST", path)
+}
+
+/// What can be told without MLST: a file by its size and time, a directory by entering it.
+fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+    let lines = ["SIZE ", "MDTM ", "CWD "].map(|verb| remote.line(verb, path));
+    let replies = remote.repeatable(path, "SIZE", &lines)?;
+    let [size_reply, mdtm_reply, cwd_reply] = replies.as_slice() else {
+        return Err(RemoteError::new(RemoteErrorKind::Protocol, "SIZE").with_path(path));
+    };
+    let modified = mdtm_time(mdtm_reply);
+    if cwd_reply.is_done() {
+        let entry = RemoteEntry::new(name_of(path), EntryKind::Directory);
+        return Ok(Some(RemoteEntry { modified, ..entry }));
+    }
+    let size = size_of(size_reply);
+    if size.is_some() || modified.is_some() {
+        let entry = RemoteEntry::new(name_of(path), EntryKind::File);
+        return Ok(Some(RemoteEntry {
+            size,
+            modified,
+            ..entry
+        }));
+    }
+    if size_reply.is_unknown_command() && mdtm_reply.is_unknown_command() {
+        // Nothing was said about a file of that name.
+        return Err(size_reply.to_error("SIZE").with_path(path));
+    }
+    absent_or(
+        if size_reply.is_unknown_command() {
+            mdtm_reply
+        } else {
+            size_reply
+        },
+        "SIZE",
+        path,
+    )
+}
+
+/// `None` for a permanent refusal, which is how "nothing there" is said; other refusals are errors.
+fn absent_or(reply: &Reply, verb: &'static str, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+    match reply.kind() {
+        RemoteErrorKind::Refused | RemoteErrorKind::NameRefused => Ok(None),
+        _ => Err(reply.to_error(verb).with_path(path)),
+    }
+}
+
+fn name_of(path: &RemotePath) -> Box<[u8]> {
+    path.name().unwrap_or(ROOT_NAME).into()
+}
+
+/// The size in a reply to SIZE (RFC 3659 section 4).
+pub(super) fn size_of(reply: &Reply) -> Option<u64> {
+    let text = std::str::from_utf8(reply.first_line()).ok()?;
+    (reply.code() == 213).then(|| text.trim().parse().ok())?
+}
+
+/// The time in a reply to MDTM (RFC 3659 section 3).
+pub(super) fn mdtm_time(reply: &Reply) -> Option<Modified> {
+    (reply.code() == 213).then(|| listing::parse_time_val(reply.first_line().trim_ascii()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::Parsed;
+    use super::*;
+
+    fn reply(text: &str) -> Reply {
+        match Reply::parse(format!("{text}\r\n").as_bytes()) {
+            Parsed::Complete(reply, _) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_from_213_only() {
+        assert_eq!(size_of(&reply("213 5368709120")), Some(5_368_709_120));
+        assert_eq!(size_of(&reply("213 File status")), None);
+        assert_eq!(size_of(&reply("550 12")), None);
+        let time = mdtm_time(&reply("213 20260102030405")).unwrap();
+        assert_eq!(time.seconds, 1_767_323_045);
+        assert_eq!(mdtm_time(&reply("213 File modification time set.")), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! Tests of the room as a whole: against a scripted byte server, and against real servers.
+
+mod scripted;
+mod server;
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::{BaseDir, Password};
+
+/// A configuration for a server on loopback.
+fn config(port: u16) -> FtpConfig {
+    FtpConfig {
+        host: "127.0.0.1".to_owned(),
+        port,
+        user: "user".to_owned(),
+        password: Password::new("secret".to_owned()),
+        base: BaseDir::Absolute(b"/".to_vec()),
+        timeout: Duration::from_secs(5),
+        connections_max: 2,
+    }
+}
+
+fn path(text: &str) -> RemotePath {
+    let names = text.split('/').filter(|name| !name.is_empty());
+    names.fold(RemotePath::root(), |dir, name| {
+        dir.join(name.as_bytes()).unwrap()
+    })
+}
+
+fn read_all(download: &mut dyn Download) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match download.read(&mut buffer)? {
+            0 => return Ok(content),
+            count => content.extend_from_slice(&buffer[..count]),
+        }
+    }
+}

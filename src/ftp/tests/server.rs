@@ -1,0 +1,260 @@
+//! A scripted FTP server: plain threads and bytes. It answers like a simple real one, and a test's own handler comes
+//! first, to answer otherwise, late, in pieces, or not at all.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+/// What a test's handler has done with a command.
+pub(super) enum Handled {
+    /// Nothing: the usual answer is given.
+    No,
+    /// Answered, or left unanswered on purpose.
+    Yes,
+    /// The connection is to be closed.
+    Close,
+}
+
+/// What the server has seen and holds.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What arrived on control connections, one entry a read: the commands of one write stand together.
+    pub(super) batches: Vec<String>,
+    /// What was uploaded last.
+    pub(super) uploaded: Vec<u8>,
+    /// How many connections were accepted.
+    pub(super) connections: usize,
+}
+
+impl Handled {
+    /// This when `is_so`, else the usual.
+    pub(super) fn when(self, is_so: bool) -> Self {
+        if is_so { self } else { Self::No }
+    }
+}
+
+type Handler = dyn Fn(&mut Client, &str) -> Handled + Send + Sync;
+
+/// A server that listens until the test ends.
+pub(super) struct ScriptedServer {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// One control connection, on the server's side.
+pub(super) struct Client {
+    socket: TcpStream,
+    /// Which connection this is, from 1 on.
+    pub(super) number: usize,
+    data: Option<TcpListener>,
+    /// The offset of the last REST.
+    pub(super) rest: usize,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The content of every file.
+pub(super) fn content() -> Vec<u8> {
+    (0..100_000_u32).flat_map(u32::to_le_bytes).collect()
+}
+
+impl ScriptedServer {
+    /// Starts a server that greets as usual.
+    pub(super) fn start(
+        handler: impl Fn(&mut Client, &str) -> Handled + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let handler: Arc<Handler> = Arc::new(handler);
+        let shared = Arc::clone(&seen);
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let socket = socket.unwrap();
+                socket.set_nodelay(true).unwrap();
+                let number = {
+                    let mut seen = shared.lock().unwrap();
+                    seen.connections += 1;
+                    seen.connections
+                };
+                let seen = Arc::clone(&shared);
+                let mut client = Client {
+                    socket,
+                    number,
+                    data: None,
+                    rest: 0,
+                    seen,
+                };
+                let handler = Arc::clone(&handler);
+                thread::spawn(move || client.serve(&*handler));
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// What arrived since this was last asked.
+    pub(super) fn take_batches(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap().batches)
+    }
+
+    pub(super) fn uploaded(&self) -> Vec<u8> {
+        self.seen.lock().unwrap().uploaded.clone()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
+    }
+}
+
+impl Client {
+    fn serve(&mut self, handler: &Handler) {
+        match handler(self, "connected") {
+            Handled::No => self.say("220 ready"),
+            Handled::Yes => {}
+            Handled::Close => return,
+        }
+        let mut unread = String::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = self.socket.read(&mut buffer).unwrap_or(0);
+            if count == 0 {
+                return;
+            }
+            let batch: String = buffer[..count].iter().copied().map(char::from).collect();
+            unread.push_str(&batch);
+            self.seen
+                .lock()
+                .unwrap()
+                .batches
+                .push(batch.trim_end().replace("\r\n", " | "));
+            while let Some((line, rest)) = unread.split_once("\r\n") {
+                let line = line.to_owned();
+                unread = rest.to_owned();
+                match handler(self, &line) {
+                    Handled::No => self.answer(&line),
+                    Handled::Yes => {}
+                    Handled::Close => {
+                        let _ = self.socket.shutdown(Shutdown::Both);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what has arrived.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        self.socket.read(buffer).unwrap_or(0)
+    }
+
+    /// Sends one line of a reply.
+    pub(super) fn say(&mut self, line: &str) {
+        self.send(format!("{line}\r\n").as_bytes());
+    }
+
+    /// Sends bytes.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        // The client may be gone.
+        let _ = self.socket.write_all(bytes);
+    }
+
+    /// Listens for a data connection and says on which port.
+    pub(super) fn listen(&mut self) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        self.data = Some(listener);
+        port
+    }
+
+    /// Takes the data connection.
+    pub(super) fn accept(&mut self) -> TcpStream {
+        self.data
+            .take()
+            .expect("a data command without EPSV")
+            .accept()
+            .unwrap()
+            .0
+    }
+
+    /// Keeps what was uploaded.
+    pub(super) fn keep(&mut self, uploaded: Vec<u8>) {
+        self.seen.lock().unwrap().uploaded = uploaded;
+    }
+
+    /// Reads an upload to its end.
+    pub(super) fn receive(&mut self) {
+        let mut uploaded = Vec::new();
+        self.accept().read_to_end(&mut uploaded).unwrap();
+        self.keep(uploaded);
+    }
+
+    /// The answer of a simple server that knows MLSD.
+    pub(super) fn answer(&mut self, line: &str) {
+        let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "USER" => self.say("331 password"),
+            "PASS" => self.say("230 in"),
+            "TYPE" | "OPTS" => self.say("200 ok"),
+            "FEAT" => self.say("211-Features:\r\n MLST type*;size*;modify*;\r\n211 End"),
+            "SYST" => self.say("215 UNIX Type: L8"),
+            "PWD" => self.say("257 \"/\" is current"),
+            "CWD" if argument.ends_with("missing") => self.say("550 no such directory"),
+            "CWD" | "DELE" | "RMD" | "RNTO" => self.say("250 ok"),
+            "MKD" => self.say("257 made"),
+            "RNFR" => self.say("350 to?"),
+            "SIZE" => self.say("213 400000"),
+            "MDTM" => self.say("213 20260102030405"),
+            "EPSV" => {
+                let port = self.listen();
+                self.say(&format!("229 ok (|||{port}|)"));
+            }
+            "REST" => {
+                self.rest = argument.parse().unwrap();
+                self.say("350 ok");
+            }
+            "RETR" => {
+                self.say("150 here it comes");
+                let mut data = self.accept();
+                let sent = data.write_all(&content()[std::mem::take(&mut self.rest)..]);
+                drop(data);
+                self.say(if sent.is_ok() {
+                    "226 done"
+                } else {
+                    "426 you closed it"
+                });
+            }
+            "MLSD" => {
+                self.say("150 here it comes");
+                self.accept()
+                    .write_all(b"type=file;size=5; a\r\ntype=dir; b\r\n")
+                    .unwrap();
+                self.say("226 done");
+            }
+            "STOR" | "APPE" => {
+                self.say("150 go on");
+                self.receive();
+                self.say("226 stored");
+            }
+            "QUIT" => self.say("221 bye"),
+            _ => self.say("502 unknown"),
+        }
+    }
+}
+
+/// Waits until `is_so`, at most two seconds.
+pub(super) fn eventually(is_so: impl Fn() -> bool) {
+    for _ in 0..200 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it did not happen within two seconds");
+}

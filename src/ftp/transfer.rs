@@ -1,0 +1,228 @@
+//! A running transfer: a session that can do nothing else until its data connection is closed and the last reply read.
+//!
+//! Dropping one never blocks: the background reads the reply that the server still owes.
+
+use std::{
+    io::{self, Read},
+    net::{Shutdown, TcpStream},
+    os::fd::AsRawFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use suppaftp::TransferStream;
+
+use super::{
+    background::Job,
+    deadline::Deadline,
+    passive,
+    pool::Guard,
+    reply::{Failure, Fault, Reply},
+    session::{DataCommand, OpenStream},
+    transport::{self, Wire},
+};
+use crate::remote::{Phase, RemoteErrorKind};
+
+/// How often the end of an upload looks whether the kernel still gets bytes away. 1 s: nothing waits for it, a reply ends
+/// the wait at once.
+const DRAIN_CHECK: Duration = Duration::from_secs(1);
+
+/// A session with a transfer open.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    // Both are there until the transfer is consumed.
+    parts: Option<(Guard, TransferStream<Wire>)>,
+    verb: &'static str,
+}
+
+impl Transfer {
+    /// Starts a transfer on this session.
+    ///
+    /// A data connection that was opened ahead may have gone stale; the server then says 425 or the like, and one
+    /// opened now is tried.
+    pub(super) fn open(mut guard: Guard, wanted: &DataCommand<'_>) -> Result<Self, Failure> {
+        let mut is_repeated = false;
+        loop {
+            let was_warm = guard.session().is_warm();
+            match guard.session().open(wanted) {
+                Ok(OpenStream { stream, refused }) => {
+                    let transfer = Self {
+                        parts: Some((guard, stream)),
+                        verb: wanted.verb,
+                    };
+                    // Dropped on refusal: what runs is not what was wanted.
+                    return refused.map_or(Ok(transfer), Err);
+                }
+                Err(Failure::Refused(_, reply))
+                    if was_warm && !is_repeated && matches!(reply.code(), 425 | 426) =>
+                {
+                    log::debug!(
+                        "{}: data connection gone stale: {reply}",
+                        guard.session().number()
+                    );
+                    is_repeated = true;
+                    guard.session().cool();
+                }
+                Err(failure) => {
+                    guard.check_in_warm();
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    /// Reads what has arrived, straight into `buffer`; 0 at the end of the data.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (guard, stream) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        loop {
+            match stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) => {
+                    guard.pool().note_progress();
+                    return Ok(count);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes all of `data`. Each part of it that the kernel takes is progress.
+    pub(super) fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        let (guard, stream) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        // Not through the stream itself: suppaftp would then wait for the server to close its end after the upload.
+        let pool = guard.pool();
+        let timeout = pool.host.config.timeout;
+        passive::write_all(stream.get_mut(), data, timeout, || pool.note_progress())
+    }
+
+    /// Closes the data connection and reads the last reply, within the session's own time-out.
+    pub(super) fn finish(mut self) -> Result<(Reply, Guard), Failure> {
+        let verb = self.verb;
+        let (mut guard, stream) = self.take()?;
+        let deadline = guard.pool().host.deadline();
+        guard.session().set_deadline(deadline);
+        let reply = guard.session().finish(verb, stream)?;
+        Ok((reply, guard))
+    }
+
+    /// Ends an upload: tells the server that this was all, and waits for its reply while bytes still get away.
+    pub(super) fn finish_upload(mut self) -> Result<(Reply, Guard), Failure> {
+        let verb = self.verb;
+        let (mut guard, stream) = self.take()?;
+        let socket = stream.get_ref().get_ref().try_clone();
+        let waited = match &socket {
+            Ok(socket) => await_reply(&mut guard, socket),
+            Err(error) => Err(Fault::from_io(error, Phase::Data)),
+        };
+        if let Err(fault) = waited {
+            guard.session().give_up();
+            drop(stream);
+            return Err(Failure::Broken(verb, fault));
+        }
+        let reply = guard.session().finish(verb, stream)?;
+        let lost = transport::lock(guard.session().transport()).take_content_error();
+        let broke = socket
+            .and_then(|socket| socket.take_error())
+            .unwrap_or_else(Some);
+        if reply.is_done()
+            && let Some(error) = lost.or(broke)
+        {
+            // A server takes a connection that broke for the end of the file.
+            return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
+        }
+        Ok((reply, guard))
+    }
+
+    /// Ends a transfer that is wanted no further: closes the data connection and reads the one reply, whatever it says.
+    pub(super) fn recover(self) -> Option<Guard> {
+        match self.finish() {
+            Ok((_, guard)) => Some(guard),
+            Err(failure) => {
+                log::debug!("ending a transfer early: {}", failure.kind());
+                None
+            }
+        }
+    }
+
+    /// Throws transfer and session away without a wait.
+    pub(super) fn discard(mut self) {
+        if let Ok((mut guard, stream)) = self.take() {
+            // suppaftp reads the last reply when it lets go of the stream; from a dead session that takes no time.
+            guard.session().give_up();
+            drop(stream);
+        }
+    }
+
+    /// The session's control connection.
+    pub(super) fn control_socket(&self) -> Arc<TcpStream> {
+        let (guard, _) = self
+            .parts
+            .as_ref()
+            .expect("a transfer is whole until it is consumed");
+        guard.control_socket()
+    }
+
+    fn take(&mut self) -> Result<(Guard, TransferStream<Wire>), Failure> {
+        self.parts.take().ok_or_else(|| {
+            Failure::Broken(
+                self.verb,
+                Fault::new(RemoteErrorKind::Disconnected, "already over"),
+            )
+        })
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if let Some((mut guard, stream)) = self.parts.take() {
+            guard.enter_background();
+            let pool = Arc::clone(guard.pool());
+            let parts = Some((guard, stream));
+            pool.hand_over(Job::Recover(Self {
+                parts,
+                verb: self.verb,
+            }));
+        }
+    }
+}
+
+/// Shuts the data connection's sending half and waits until the reply begins to arrive. The time-out counts from
+/// when the kernel last got bytes away: megabytes may be under way on a slow link.
+fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
+    let timeout = guard.pool().host.config.timeout;
+    // When the connection is broken already, the reply tells why.
+    let _ = socket.shutdown(Shutdown::Write);
+    let mut unsent = unsent_bytes(socket);
+    let mut since = Instant::now();
+    loop {
+        let deadline = Deadline::after(timeout.saturating_sub(since.elapsed()));
+        let Some(left) = deadline.remaining() else {
+            return Err(Fault::from_io(
+                &io::ErrorKind::TimedOut.into(),
+                Phase::Reply,
+            ));
+        };
+        let session = guard.session();
+        session.set_deadline(deadline);
+        let mut transport = transport::lock(session.transport());
+        if transport.control().wait_readable(left.min(DRAIN_CHECK))? {
+            return Ok(());
+        }
+        drop(transport);
+        let now_unsent = unsent_bytes(socket);
+        if now_unsent < unsent {
+            unsent = now_unsent;
+            since = Instant::now();
+            guard.pool().note_progress();
+        }
+    }
+}
+
+/// How many bytes the other side's TCP has not acknowledged yet.
+fn unsent_bytes(socket: &TcpStream) -> libc::c_int {
+    let mut count: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (tcp(7), SIOCOUTQ) writes one int to the address given, which is `count`'s, and the descriptor is
+    // open for as long as `socket` is borrowed.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result == 0 { count } else { 0 }
+}
