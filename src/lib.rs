@@ -3,6 +3,7 @@
 //! The rooms, from the command line down to the wire (ARCHITECTURE.md walks through them):
 //!
 //! - [`cli`] and [`config`]: what the user typed, and what the program uses;
+//! - [`fs`]: operations on inodes;
 //! - [`cache`]: listings, blocks, read-ahead;
 //! - [`remote`]: the seam to the server, and the in-memory double used by tests;
 //! - [`ftp`]: the seam's implementation over FTP sessions.
@@ -10,5 +11,6 @@
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod fs;
 pub mod ftp;
 pub mod remote;

@@ -1,0 +1,228 @@
+//! Operations on inodes: what a program's system call becomes.
+//!
+//! Nothing here knows the kernel's protocol or FTP. Operations come in two kinds: those named `..._cached` answer from memory and never
+//! block, so that the kernel's event loops may call them; all others may wait for the server and run on worker threads.
+//!
+//! # Locks
+//!
+//! A partial order, outermost first; nothing else is held while the network is waited for:
+//!
+//! 1. the inode table (`inode`), held for look-ups only;
+//! 2. one file's state (`file`), held for copies into and out of its spool;
+//! 3. a stream's progress (`streaming`), the listing cache, the read engine: leaves.
+//!
+//! Two states, no locks, last over the network: a file that is being uploaded, and one whose name is held (`file::Held`). Who changes a
+//! name waits for uploads of the files below it; an upload waits for nobody's name.
+
+mod attr;
+mod error;
+mod file;
+mod handle;
+mod inode;
+mod io;
+mod kept;
+mod link;
+mod lookup;
+mod namespace;
+mod open;
+mod prefetch;
+mod process;
+mod ranges;
+mod readdir;
+mod rename;
+mod replace;
+mod setattr;
+mod spool;
+mod streaming;
+mod unsent;
+mod upload;
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+pub use attr::{Attr, SpaceInfo};
+pub use error::{FsError, FsErrorKind, Result};
+pub use io::PreallocateMode;
+pub use kept::Kept;
+pub use lookup::Found;
+pub use open::{OpenMode, Opened};
+pub use readdir::{DirItem, DirSink};
+pub use rename::RenameMode;
+pub use setattr::{Change, NewTime};
+pub use unsent::{Progress, Round, Unsent};
+
+use crate::{
+    cache::{ListingCache, ReadEngine},
+    clock::Clock,
+    config::{CacheConfig, FsConfig},
+    remote::{Remote, RemotePath},
+};
+use file::OpenFile;
+use handle::Handles;
+use inode::Inodes;
+use prefetch::Prefetcher;
+use spool::SpoolLimits;
+use unsent::Backlog;
+
+/// The mounted tree.
+#[derive(Debug)]
+pub struct Filesystem {
+    remote: Arc<dyn Remote>,
+    config: FsConfig,
+    clock: Arc<dyn Clock>,
+    listings: ListingCache,
+    engine: Arc<ReadEngine>,
+    dir_ttl: Duration,
+    inodes: Inodes,
+    handles: Handles,
+    learnt: Learnt,
+    prefetcher: Prefetcher,
+    /// For threads that outlive the call that starts them.
+    this: Weak<Self>,
+    /// What the root directory shows as its time.
+    mounted: SystemTime,
+    /// Counts our own changes of content: the same size and second do not make two contents one version.
+    epoch: AtomicU64,
+    /// How many uploads stream at the moment; they may take half of the sessions.
+    streams: Arc<AtomicUsize>,
+    streams_max: usize,
+    /// What is left to send of closed files.
+    backlog: Backlog,
+    /// Begins the names of this mount's temporary files, which are never shown.
+    temporary_prefix: String,
+    temporary_count: AtomicU64,
+}
+
+/// What the server has refused for good.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "each is a refusal, and says so")]
+struct Learnt {
+    no_mode: AtomicBool,
+    no_append: AtomicBool,
+    no_dot_names: AtomicBool,
+    no_rename_over: AtomicBool,
+}
+
+impl Filesystem {
+    /// A tree over `remote`; nothing is asked of it yet. `sessions_max` is how many sessions the remote may use at once.
+    pub fn new(
+        remote: Arc<dyn Remote>,
+        config: FsConfig,
+        cache: &CacheConfig,
+        sessions_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let readers_max = sessions_max.saturating_sub(1).max(1);
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            // One session for the program itself, one for what it asks of other directories and files.
+            prefetcher: Prefetcher::new(sessions_max.saturating_sub(2), cache),
+            listings: ListingCache::new(cache, clock.clone()),
+            engine: Arc::new(ReadEngine::new(
+                remote.clone(),
+                cache,
+                readers_max,
+                clock.clone(),
+            )),
+            dir_ttl: cache.dir_ttl,
+            inodes: Inodes::new(),
+            handles: Handles::default(),
+            learnt: Learnt::default(),
+            mounted: clock.wall(),
+            epoch: AtomicU64::new(1),
+            streams: Arc::new(AtomicUsize::new(0)),
+            streams_max: sessions_max / 2,
+            backlog: Backlog::default(),
+            temporary_prefix: format!("ftpfs-{:08x}", fastrand::u32(..)),
+            temporary_count: AtomicU64::new(0),
+            remote,
+            config,
+            clock,
+        })
+    }
+
+    /// Stops the threads that read ahead. Uploads are [`Self::drain`]'s business.
+    pub fn shutdown(&self) {
+        self.engine.shutdown();
+    }
+
+    /// The path of an inode that still has its name.
+    fn path(&self, ino: u64) -> Result<RemotePath> {
+        self.inodes
+            .path(ino)
+            .ok_or_else(|| FsError::new(FsErrorKind::Stale, &RemotePath::root()))
+    }
+
+    /// The failure of a request that was never begun, because all before it wait for the server.
+    pub fn timed_out(&self, ino: u64) -> FsError {
+        let path = self.inodes.path(ino).unwrap_or_else(RemotePath::root);
+        FsError::new(FsErrorKind::TimedOut, &path)
+    }
+
+    /// What an inode is called in messages.
+    pub fn describe(&self, ino: u64) -> String {
+        self.inodes
+            .path(ino)
+            .map_or_else(|| "a removed file".into(), |path| path.to_string())
+    }
+
+    /// The path of a name in a directory.
+    fn child_path(&self, parent: u64, name: &[u8]) -> Result<RemotePath> {
+        let dir = self.path(parent)?;
+        if name.len() > error::NAME_BYTES_MAX {
+            return Err(FsError::new(FsErrorKind::NameTooLong, &dir));
+        }
+        dir.join(name)
+            .map_err(|invalid| FsError::new(invalid.into(), &dir))
+    }
+
+    fn check_writable(&self, path: &RemotePath) -> Result<()> {
+        if self.config.is_read_only {
+            return Err(FsError::new(FsErrorKind::ReadOnly, path));
+        }
+        Ok(())
+    }
+
+    fn spool_limits(&self) -> SpoolLimits {
+        SpoolLimits {
+            memory_bytes_max: self.config.spool_memory_bytes_max,
+            dir: self.config.spool_dir.clone(),
+        }
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new name for a temporary file in `dir`.
+    fn temporary_path(&self, dir: &RemotePath) -> Option<RemotePath> {
+        let count = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+        // Some servers forbid names that begin with a dot (vsftpd's deny_file, Pure-FTPd's ProhibitDotFilesWrite).
+        let dot = if self.learnt.no_dot_names.load(Ordering::Relaxed) {
+            ""
+        } else {
+            "."
+        };
+        dir.join(format!("{dot}{}-{count}.tmp", self.temporary_prefix).as_bytes())
+            .ok()
+    }
+
+    /// Whether a name is one of this mount's temporary files.
+    fn is_temporary(&self, name: &[u8]) -> bool {
+        let name = name.strip_prefix(b".").unwrap_or(name);
+        name.starts_with(self.temporary_prefix.as_bytes())
+    }
+
+    /// Lets an open file go when nothing needs it any more.
+    fn release_if_done(&self, file: &OpenFile) {
+        self.inodes.close_file(file.ino, |file| {
+            let state = file.lock();
+            state.handles == 0 && (state.is_unlinked || !state.is_ahead())
+        });
+    }
+}

@@ -1,0 +1,76 @@
+//! What programs hold open: numbers to file and directory handles.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{FsError, FsErrorKind, Result, file::OpenFile, process::Writers, readdir::DirHandle};
+use crate::{cache::Cursor, remote::RemotePath};
+
+/// An open file of one program.
+#[derive(Debug)]
+pub(crate) struct FileHandle {
+    pub(crate) file: Arc<OpenFile>,
+    /// Where this handle reads.
+    pub(crate) cursor: Cursor,
+    /// Whether each write goes to the end.
+    pub(crate) is_append: bool,
+    /// Whether this handle may write, so that its closing uploads.
+    pub(crate) is_write: bool,
+    /// Whose closing uploads.
+    pub(crate) writers: Writers,
+}
+
+/// The handles of all programs.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    files: RwLock<HashMap<u64, Arc<FileHandle>>>,
+    dirs: RwLock<HashMap<u64, Arc<DirHandle>>>,
+    next: AtomicU64,
+}
+
+impl Handles {
+    pub(crate) fn add_file(&self, handle: FileHandle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        write(&self.files).insert(number, Arc::new(handle));
+        number
+    }
+
+    pub(crate) fn file(&self, number: u64) -> Result<Arc<FileHandle>> {
+        read(&self.files).get(&number).cloned().ok_or_else(unknown)
+    }
+
+    pub(crate) fn remove_file(&self, number: u64) -> Option<Arc<FileHandle>> {
+        write(&self.files).remove(&number)
+    }
+
+    pub(crate) fn add_dir(&self, handle: DirHandle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        write(&self.dirs).insert(number, Arc::new(handle));
+        number
+    }
+
+    pub(crate) fn dir(&self, number: u64) -> Result<Arc<DirHandle>> {
+        read(&self.dirs).get(&number).cloned().ok_or_else(unknown)
+    }
+
+    pub(crate) fn remove_dir(&self, number: u64) {
+        write(&self.dirs).remove(&number);
+    }
+}
+
+fn unknown() -> FsError {
+    FsError::new(FsErrorKind::Stale, &RemotePath::root())
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,410 @@
+//! The inode table: numbers to paths and back, lookup counts, renames, forgets.
+//!
+//! An inode is a name below a parent, so a rename of a directory moves everything below it at no cost, and a path
+//! is put together when it is needed. Numbers are never used twice. An inode lives as long as the kernel knows it
+//! (its lookup count), a file behind it is open, or it has children.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+
+use super::file::OpenFile;
+use crate::{
+    cache::Version,
+    remote::{EntryKind, RemotePath},
+};
+
+/// The inode number of the mounted directory.
+pub(crate) const ROOT: u64 = 1;
+
+/// The table. Guards itself; no method blocks.
+#[derive(Debug)]
+pub(crate) struct Inodes {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    nodes: HashMap<u64, Node>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Node {
+    parent: u64,
+    name: Arc<[u8]>,
+    kind: EntryKind,
+    lookups: u64,
+    /// Whether the name still leads here; false after unlink, rmdir, or another file took the name.
+    is_linked: bool,
+    file: Option<Arc<OpenFile>>,
+    /// The content that the kernel's pages are of, from the last time the file was open; boxed because few files are opened.
+    last_version: Option<Box<Version>>,
+    /// Only directories have any; boxed because most inodes are files, which should not carry an empty map.
+    children: Option<Box<HashMap<Arc<[u8]>, u64>>>,
+}
+
+impl Inodes {
+    pub(crate) fn new() -> Self {
+        let root = Node {
+            parent: ROOT,
+            name: Arc::from(&b""[..]),
+            kind: EntryKind::Directory,
+            lookups: 1,
+            is_linked: true,
+            file: None,
+            last_version: None,
+            children: None,
+        };
+        Self {
+            table: Mutex::new(Table {
+                nodes: HashMap::from_iter([(ROOT, root)]),
+                next: ROOT + 1,
+            }),
+        }
+    }
+
+    /// The path that leads to an inode now; `None` when none does or the number is unknown.
+    pub(crate) fn path(&self, ino: u64) -> Option<RemotePath> {
+        self.lock().path(ino)
+    }
+
+    /// The directory that holds an inode.
+    pub(crate) fn parent(&self, ino: u64) -> Option<u64> {
+        self.lock().nodes.get(&ino).map(|node| node.parent)
+    }
+
+    pub(crate) fn kind(&self, ino: u64) -> Option<EntryKind> {
+        self.lock().nodes.get(&ino).map(|node| node.kind)
+    }
+
+    /// The inode of a name, if it has one.
+    pub(crate) fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
+        self.lock().child(parent, name)
+    }
+
+    /// The file that is open, or not yet uploaded, behind a name.
+    pub(crate) fn file_named(&self, parent: u64, name: &[u8]) -> Option<Arc<OpenFile>> {
+        let table = self.lock();
+        table.nodes.get(&table.child(parent, name)?)?.file.clone()
+    }
+
+    /// The file that is open, or not yet uploaded, behind an inode.
+    pub(crate) fn file(&self, ino: u64) -> Option<Arc<OpenFile>> {
+        self.lock().nodes.get(&ino)?.file.clone()
+    }
+
+    /// All names in a directory behind which files are open or not yet uploaded.
+    pub(crate) fn files_in(&self, dir: u64) -> Vec<(Arc<[u8]>, Arc<OpenFile>)> {
+        let table = self.lock();
+        let Some(children) = table
+            .nodes
+            .get(&dir)
+            .and_then(|node| node.children.as_ref())
+        else {
+            return Vec::new();
+        };
+        children
+            .iter()
+            .filter_map(|(name, ino)| Some((name.clone(), table.nodes.get(ino)?.file.clone()?)))
+            .collect()
+    }
+
+    /// All files that are open or not yet uploaded.
+    pub(crate) fn files(&self) -> Vec<Arc<OpenFile>> {
+        self.lock()
+            .nodes
+            .values()
+            .filter_map(|node| node.file.clone())
+            .collect()
+    }
+
+    /// All such files at or below a path.
+    pub(crate) fn files_within(&self, dir: &RemotePath) -> Vec<Arc<OpenFile>> {
+        let table = self.lock();
+        let open = table.nodes.iter().filter(|(_, node)| node.file.is_some());
+        open.filter(|(ino, _)| table.path(**ino).is_some_and(|path| path.is_within(dir)))
+            .filter_map(|(_, node)| node.file.clone())
+            .collect()
+    }
+
+    /// The number under which the kernel gets to know an entry, its lookup count one higher. When the name belonged to something of
+    /// another kind, that loses the name.
+    pub(crate) fn look_up(&self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
+        self.lock().look_up(parent, name, kind)
+    }
+
+    /// The same for each of many entries of a directory, and the file that is open behind it.
+    pub(crate) fn look_up_with_file(
+        &self,
+        parent: u64,
+        name: &[u8],
+        kind: EntryKind,
+    ) -> (u64, Option<Arc<OpenFile>>) {
+        let mut table = self.lock();
+        let ino = table.look_up(parent, name, kind);
+        (
+            ino,
+            table.nodes.get(&ino).and_then(|node| node.file.clone()),
+        )
+    }
+
+    /// The kernel forgets `count` look-ups.
+    pub(crate) fn forget(&self, ino: u64, count: u64) {
+        let mut table = self.lock();
+        if let Some(node) = table.nodes.get_mut(&ino) {
+            node.lookups = node.lookups.saturating_sub(count);
+            table.sweep(ino);
+        }
+    }
+
+    /// The file behind an inode, made by `make` when none is open; `pin` runs on it before the table is unlocked, so that it cannot
+    /// be let go in between.
+    pub(crate) fn open_file(
+        &self,
+        ino: u64,
+        make: impl FnOnce() -> OpenFile,
+        pin: impl FnOnce(&OpenFile),
+    ) -> Option<Arc<OpenFile>> {
+        let mut table = self.lock();
+        let node = table.nodes.get_mut(&ino)?;
+        let file = node.file.get_or_insert_with(|| Arc::new(make())).clone();
+        pin(&file);
+        Some(file)
+    }
+
+    /// Lets the file behind an inode go if `is_done` says so of it.
+    pub(crate) fn close_file(&self, ino: u64, is_done: impl FnOnce(&OpenFile) -> bool) -> bool {
+        let mut table = self.lock();
+        let Some(node) = table.nodes.get_mut(&ino) else {
+            return false;
+        };
+        let Some(file) = node.file.take_if(|file| is_done(file)) else {
+            return false;
+        };
+        node.last_version = file.lock().base.as_ref().map(|base| Box::new(base.version));
+        table.sweep(ino);
+        true
+    }
+
+    /// The content that a file had when it was last closed.
+    pub(crate) fn last_version(&self, ino: u64) -> Option<Version> {
+        self.lock()
+            .nodes
+            .get(&ino)?
+            .last_version
+            .as_deref()
+            .copied()
+    }
+
+    /// The name leads nowhere any more; the inode lives on while it is open or known.
+    pub(crate) fn unlink(&self, parent: u64, name: &[u8]) {
+        self.lock().unlink(parent, name);
+    }
+
+    /// What was called `from` is now called `to`; what was called so loses its name.
+    pub(crate) fn rename(&self, from: (u64, &[u8]), to: (u64, &[u8])) {
+        let mut table = self.lock();
+        let Some(ino) = table.child(from.0, from.1) else {
+            table.unlink(to.0, to.1);
+            return;
+        };
+        if table.child(to.0, to.1) == Some(ino) {
+            return;
+        }
+        table.unlink(to.0, to.1);
+        let name: Arc<[u8]> = Arc::from(to.1);
+        table.remove_child(from.0, from.1);
+        if let Some(node) = table.nodes.get_mut(&ino) {
+            node.parent = to.0;
+            node.name = name.clone();
+        }
+        table.add_child(to.0, name, ino);
+        table.sweep(from.0);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn look_up(&mut self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
+        if let Some(ino) = self.child(parent, name) {
+            match self.nodes.get_mut(&ino) {
+                Some(node) if node.kind == kind => {
+                    node.lookups += 1;
+                    return ino;
+                }
+                _ => self.unlink(parent, name),
+            }
+        }
+        self.insert(parent, name, kind)
+    }
+
+    fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
+        self.nodes
+            .get(&parent)?
+            .children
+            .as_ref()?
+            .get(name)
+            .copied()
+    }
+
+    fn path(&self, ino: u64) -> Option<RemotePath> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            let node = self.nodes.get(&at).filter(|node| node.is_linked)?;
+            names.push(&node.name);
+            at = node.parent;
+        }
+        names
+            .iter()
+            .rev()
+            .try_fold(RemotePath::root(), |dir, name| dir.join(name).ok())
+    }
+
+    fn insert(&mut self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
+        let ino = self.next;
+        self.next += 1;
+        let name: Arc<[u8]> = Arc::from(name);
+        let node = Node {
+            parent,
+            name: name.clone(),
+            kind,
+            lookups: 1,
+            is_linked: true,
+            file: None,
+            last_version: None,
+            children: None,
+        };
+        self.nodes.insert(ino, node);
+        self.add_child(parent, name, ino);
+        ino
+    }
+
+    fn add_child(&mut self, parent: u64, name: Arc<[u8]>, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&parent) {
+            node.children.get_or_insert_default().insert(name, ino);
+        }
+    }
+
+    fn remove_child(&mut self, parent: u64, name: &[u8]) {
+        let Some(node) = self.nodes.get_mut(&parent) else {
+            return;
+        };
+        let Some(children) = node.children.as_mut() else {
+            return;
+        };
+        children.remove(name);
+        if children.is_empty() {
+            node.children = None;
+        }
+    }
+
+    fn unlink(&mut self, parent: u64, name: &[u8]) {
+        let Some(ino) = self.child(parent, name) else {
+            return;
+        };
+        self.remove_child(parent, name);
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.is_linked = false;
+        }
+        self.sweep(ino);
+        self.sweep(parent);
+    }
+
+    /// Drops an inode that nothing needs any more, and then its parents.
+    fn sweep(&mut self, ino: u64) {
+        let mut at = ino;
+        while at != ROOT {
+            let Some(node) = self.nodes.get(&at) else {
+                return;
+            };
+            if node.lookups > 0 || node.file.is_some() || node.children.is_some() {
+                return;
+            }
+            let (parent, name, is_linked) = (node.parent, node.name.clone(), node.is_linked);
+            self.nodes.remove(&at);
+            if is_linked {
+                self.remove_child(parent, &name);
+            }
+            at = parent;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(inodes: &Inodes, ino: u64) -> Option<String> {
+        inodes.path(ino).map(|path| path.to_string())
+    }
+
+    #[test]
+    fn a_renamed_directory_takes_its_children_along() {
+        let inodes = Inodes::new();
+        let dir = inodes.look_up(ROOT, b"a", EntryKind::Directory);
+        let file = inodes.look_up(dir, b"f", EntryKind::File);
+        inodes.rename((ROOT, b"a"), (ROOT, b"b"));
+        assert_eq!(path_of(&inodes, file).as_deref(), Some("/b/f"));
+        assert_eq!(inodes.child(ROOT, b"a"), None);
+    }
+
+    // SEMANTICS: S-inodes
+    #[test]
+    fn an_inode_goes_when_the_kernel_forgets_it_and_its_number_is_not_used_again() {
+        let inodes = Inodes::new();
+        let first = inodes.look_up(ROOT, b"a", EntryKind::File);
+        assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
+        inodes.forget(first, 1);
+        assert!(inodes.path(first).is_some());
+        inodes.forget(first, 1);
+        assert_eq!(inodes.path(first), None);
+        assert_ne!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
+    }
+
+    #[test]
+    fn a_directory_outlives_its_own_forget_while_children_are_known() {
+        let inodes = Inodes::new();
+        let dir = inodes.look_up(ROOT, b"d", EntryKind::Directory);
+        let file = inodes.look_up(dir, b"f", EntryKind::File);
+        inodes.forget(dir, 1);
+        assert_eq!(path_of(&inodes, file).as_deref(), Some("/d/f"));
+        inodes.forget(file, 1);
+        assert_eq!(inodes.kind(dir), None);
+    }
+
+    #[test]
+    fn an_unlinked_inode_has_no_path_and_its_name_is_free() {
+        let inodes = Inodes::new();
+        let old = inodes.look_up(ROOT, b"f", EntryKind::File);
+        inodes.unlink(ROOT, b"f");
+        assert_eq!(inodes.path(old), None);
+        let new = inodes.look_up(ROOT, b"f", EntryKind::File);
+        assert_ne!(old, new);
+        inodes.forget(old, 1);
+        assert_eq!(path_of(&inodes, new).as_deref(), Some("/f"));
+    }
+
+    #[test]
+    fn a_name_that_changed_its_kind_gets_a_new_number() {
+        let inodes = Inodes::new();
+        let file = inodes.look_up(ROOT, b"x", EntryKind::File);
+        let dir = inodes.look_up(ROOT, b"x", EntryKind::Directory);
+        assert_ne!(file, dir);
+        assert_eq!(inodes.path(file), None);
+    }
+
+    #[test]
+    fn a_rename_over_a_known_name_takes_it() {
+        let inodes = Inodes::new();
+        let from = inodes.look_up(ROOT, b"a", EntryKind::File);
+        let to = inodes.look_up(ROOT, b"b", EntryKind::File);
+        inodes.rename((ROOT, b"a"), (ROOT, b"b"));
+        assert_eq!(path_of(&inodes, from).as_deref(), Some("/b"));
+        assert_eq!(inodes.path(to), None);
+    }
+}

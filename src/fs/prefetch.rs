@@ -1,0 +1,343 @@
+//! What a program will ask for next, fetched while it is busy with what it asked for last.
+//!
+//! Two patterns are recognised, each by its second step: a walk over directories (`ls -R`, `find`, `du`, `git status`), for which the next
+//! siblings are listed, and a walk over the small files of a directory (`cat *`, `cp -r`, `tar c`), for which the next ones are
+//! fetched whole. A wrong guess costs nobody anything: guesses run on sessions that nobody waits for, a new one replaces those
+//! still queued, and what is fetched only fills the caches.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Filesystem, Result};
+use crate::{
+    cache::{FileId, Version},
+    config::CacheConfig,
+    remote::{EntryKind, Precision, RemoteEntry, RemotePath},
+};
+
+/// How long after a step of a walk the next one still belongs to it. 10 s: programs that look at what they find take their time.
+const STEP_MAX: Duration = Duration::from_secs(10);
+
+/// How many steps ahead of the walk are guessed, for each thread that guesses.
+const AHEAD_PER_THREAD: usize = 3;
+
+/// Files up to this size are fetched ahead. 128 KiB: what the kernel asks for at once, and less than a round trip's worth on a
+/// fast link.
+const FILE_BYTES_MAX: u64 = 128 << 10;
+
+/// How far apart in a listing two opened files may be to count as a walk: some are passed over for their name or size.
+const STRIDE_MAX: usize = 4;
+
+/// With listings that are kept for less, a walk comes too late for what was listed ahead of it.
+const TTL_MIN: Duration = Duration::from_secs(1);
+
+/// With a smaller cache of blocks, files fetched ahead would push each other out.
+const CACHE_BYTES_MIN: usize = 4 << 20;
+
+/// How many of the last fetched files are remembered.
+const FETCHED_MAX: usize = 1024;
+
+/// Guesses of one mount.
+#[derive(Debug, Default)]
+pub(crate) struct Prefetcher {
+    state: Mutex<State>,
+    fetch_ended: Condvar,
+    threads_max: usize,
+    fetches_files: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Guess>,
+    threads: usize,
+    /// Directories in which a directory was opened, and when.
+    walked: HashMap<RemotePath, Instant>,
+    /// The directory and place in it of the file that was opened last, and when.
+    last_file: Option<(RemotePath, usize, Instant)>,
+    /// Files that are being fetched.
+    fetching: HashSet<u64>,
+    /// The versions that were fetched ahead, so that opening the file finds their blocks.
+    fetched: HashMap<u64, Version>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Guess {
+    List(RemotePath),
+    Fetch { dir: u64, path: RemotePath },
+}
+
+impl Prefetcher {
+    /// Guesses with so many threads, and as many sessions, at once; 0 for never. What the caches would not keep until it is asked for is
+    /// not fetched.
+    pub(crate) fn new(threads_max: usize, cache: &CacheConfig) -> Self {
+        Self {
+            threads_max: if cache.dir_ttl < TTL_MIN {
+                0
+            } else {
+                threads_max
+            },
+            fetches_files: cache.bytes_max >= CACHE_BYTES_MIN,
+            ..Self::default()
+        }
+    }
+
+    /// The version of a file that was fetched ahead.
+    pub(super) fn fetched(&self, ino: u64) -> Option<Version> {
+        self.lock().fetched.get(&ino).copied()
+    }
+
+    /// Waits while a file is being fetched ahead: its reader would fetch the same once more.
+    pub(super) fn wait_for(&self, ino: u64) {
+        let mut state = self.lock();
+        while state.fetching.contains(&ino) {
+            // Ends with the fetch, each wait of which has a deadline.
+            state = self
+                .fetch_ended
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn ahead(&self) -> usize {
+        self.threads_max * AHEAD_PER_THREAD
+    }
+
+    /// Replaces what is queued; returns whether a further thread is wanted.
+    fn enqueue(&self, guesses: impl IntoIterator<Item = Guess>) -> bool {
+        let mut state = self.lock();
+        state.queue.clear();
+        state.queue.extend(guesses.into_iter().take(self.ahead()));
+        let is_wanted = !state.queue.is_empty() && state.threads < self.threads_max;
+        state.threads += usize::from(is_wanted);
+        is_wanted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Filesystem {
+    /// A directory was opened: if its parent is being walked, its sub-directories and then its next siblings are listed.
+    pub(super) fn guess_directories(&self, dir: &RemotePath) {
+        if self.prefetcher.threads_max == 0 {
+            return;
+        }
+        let now = self.clock.now();
+        let parent = dir.parent();
+        let is_walk = {
+            let mut state = self.prefetcher.lock();
+            state
+                .walked
+                .retain(|_, step| now.saturating_duration_since(*step) < STEP_MAX);
+            state.walked.insert(dir.clone(), now);
+            parent
+                .as_ref()
+                .is_some_and(|parent| state.walked.contains_key(parent))
+        };
+        let (true, Some(parent), Some(name)) = (is_walk, parent, dir.name()) else {
+            return;
+        };
+        let below = self.unlisted(dir, |_| true);
+        let beside = self.unlisted(&parent, |sibling| *sibling > *name);
+        self.start_guessing(below.chain(beside).map(Guess::List).collect());
+    }
+
+    /// The directories in `dir` whose listing is not at hand.
+    fn unlisted(
+        &self,
+        dir: &RemotePath,
+        is_meant: impl Fn(&[u8]) -> bool,
+    ) -> impl Iterator<Item = RemotePath> {
+        let listing = self.listings.last_known(dir);
+        let entries = listing.iter().flat_map(|listing| listing.entries());
+        let dirs =
+            entries.filter(|entry| entry.kind == EntryKind::Directory && is_meant(&entry.name));
+        let paths = dirs.filter_map(|entry| dir.join(&entry.name).ok());
+        let unlisted = paths.filter(|path| self.listings.fresh(path).is_none());
+        unlisted
+            .take(self.prefetcher.ahead())
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// A file was opened: if its directory's files are being walked, the next small ones are fetched.
+    pub(super) fn guess_files(&self, ino: u64, path: &RemotePath) {
+        if self.prefetcher.threads_max == 0 || !self.prefetcher.fetches_files {
+            return;
+        }
+        let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+            return;
+        };
+        let Some(listing) = self.listings.fresh(&dir) else {
+            return;
+        };
+        let Ok(place) = listing
+            .entries()
+            .binary_search_by(|entry| (*entry.name).cmp(name))
+        else {
+            return;
+        };
+        let now = self.clock.now();
+        let last = self
+            .prefetcher
+            .lock()
+            .last_file
+            .replace((dir.clone(), place, now));
+        let is_walk = last.is_some_and(|(last_dir, last_place, step)| {
+            last_dir == dir
+                && (last_place + 1..=last_place + STRIDE_MAX).contains(&place)
+                && now.saturating_duration_since(step) < STEP_MAX
+        });
+        let Some(parent) = self.inodes.parent(ino).filter(|_| is_walk) else {
+            return;
+        };
+        let next = listing
+            .entries()
+            .iter()
+            .skip(place + 1)
+            .take(self.prefetcher.ahead());
+        let small = next.filter(|entry| is_small_file(entry) && !self.is_temporary(&entry.name));
+        let guesses = small.filter_map(|entry| {
+            Some(Guess::Fetch {
+                dir: parent,
+                path: dir.join(&entry.name).ok()?,
+            })
+        });
+        self.start_guessing(guesses.collect());
+    }
+
+    fn start_guessing(&self, guesses: Vec<Guess>) {
+        // One thread more at each step of the walk: a walk that ends soon has cost little.
+        if !self.prefetcher.enqueue(guesses) {
+            return;
+        }
+        let filesystem = self.this.clone();
+        let spawned = std::thread::Builder::new()
+            .name("ftpfs-ahead".into())
+            .spawn(move || {
+                if let Some(filesystem) = filesystem.upgrade() {
+                    filesystem.guess();
+                }
+            });
+        if let Err(error) = spawned {
+            log::debug!("no thread to fetch ahead: {error}");
+            self.prefetcher.lock().threads -= 1;
+        }
+    }
+
+    /// Works off the queue.
+    fn guess(&self) {
+        loop {
+            let mut state = self.prefetcher.lock();
+            let Some(guess) = state.queue.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
+            drop(state);
+            if self.remote.is_contended() {
+                self.prefetcher.lock().queue.clear();
+                continue;
+            }
+            let done = match &guess {
+                Guess::List(dir) => self
+                    .listings
+                    .list(&*self.remote, dir)
+                    .map(drop)
+                    .map_err(Into::into),
+                Guess::Fetch { dir, path } => self.fetch_ahead(*dir, path),
+            };
+            if let Err(error) = done {
+                log::debug!("fetching ahead: {error}");
+            }
+        }
+    }
+
+    fn fetch_ahead(&self, dir: u64, path: &RemotePath) -> Result<()> {
+        let Some(name) = path.name() else {
+            return Ok(());
+        };
+        let Some(ino) = self.inodes.child(dir, name) else {
+            return Ok(());
+        };
+        {
+            let mut state = self.prefetcher.lock();
+            if state.fetched.len() >= FETCHED_MAX {
+                state.fetched.clear();
+            }
+            if !state.fetching.insert(ino) {
+                return Ok(());
+            }
+        }
+        let _ends = EndOfFetch {
+            prefetcher: &self.prefetcher,
+            ino,
+        };
+        if self.inodes.file(ino).is_some() {
+            return Ok(());
+        }
+        let Some(entry) = self.entry(path)? else {
+            return Ok(());
+        };
+        let mut base = self.base_of(&entry);
+        if entry
+            .modified
+            .is_none_or(|time| time.precision != Precision::Second)
+        {
+            self.make_exact(path, &mut base)?;
+        }
+        let known = self
+            .prefetcher
+            .fetched(ino)
+            .or_else(|| self.inodes.last_version(ino));
+        base.version.adopt_epoch(known);
+        let file = FileId(ino);
+        if base.version.size > FILE_BYTES_MAX || self.engine.has_whole(file, &base.version) {
+            return Ok(());
+        }
+        let content = self.download(path, base.version.size)?;
+        if content.len() as u64 == base.version.size {
+            self.engine.keep_whole(file, &base.version, &content);
+            self.prefetcher.lock().fetched.insert(ino, base.version);
+        }
+        Ok(())
+    }
+
+    fn download(&self, path: &RemotePath, size: u64) -> Result<Vec<u8>> {
+        let mut download = self.remote.open_download(path, 0, None)?;
+        // One byte more than expected shows a file that has grown.
+        let mut content = vec![0; usize::try_from(size).unwrap_or(0) + 1];
+        let mut len = 0;
+        while let Some(free) = content.get_mut(len..).filter(|free| !free.is_empty()) {
+            match download.read(free)? {
+                0 => break,
+                count => len += count,
+            }
+        }
+        content.truncate(len);
+        Ok(content)
+    }
+}
+
+fn is_small_file(entry: &RemoteEntry) -> bool {
+    entry.kind == EntryKind::File
+        && entry
+            .size
+            .is_some_and(|size| (1..=FILE_BYTES_MAX).contains(&size))
+}
+
+/// Wakes those who wait for a fetch, however it ended.
+struct EndOfFetch<'a> {
+    prefetcher: &'a Prefetcher,
+    ino: u64,
+}
+
+impl Drop for EndOfFetch<'_> {
+    fn drop(&mut self) {
+        self.prefetcher.lock().fetching.remove(&self.ino);
+        self.prefetcher.fetch_ended.notify_all();
+    }
+}

@@ -1,0 +1,581 @@
+//! The spool: what programs wrote to one file and what of it the server does not have yet.
+//!
+//! A spool lies over the file on the server. Each byte below its length is either local (in the store, or a hole
+//! that reads as zero) or remote (not in `local`; always below the length that the server's file has). Local bytes
+//! that the server does not have are dirty. The store is memory in pages while it is small and an unnamed sparse
+//! file beyond that; or a parked file with a name, while many closed files wait for the server.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use tempfile::TempPath;
+
+use super::ranges::RangeSet;
+
+/// Memory is kept in pieces of 64 KiB: small against the limit, large against the cost of a map.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    len: u64,
+    server_len: u64,
+    local: RangeSet,
+    dirty: RangeSet,
+    store: Store,
+    limits: SpoolLimits,
+}
+
+/// Where a spool may put its bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct SpoolLimits {
+    /// Memory beyond this moves to a file.
+    pub(crate) memory_bytes_max: u64,
+    /// The directory of that file.
+    pub(crate) dir: PathBuf,
+}
+
+impl Spool {
+    /// A spool over a file of `server_len` bytes, nothing changed yet.
+    pub(crate) fn new(server_len: u64, limits: SpoolLimits) -> Self {
+        Self {
+            len: server_len,
+            server_len,
+            local: RangeSet::default(),
+            dirty: RangeSet::default(),
+            store: Store::Memory(Pages::default()),
+            limits,
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The length of the file on the server below this spool.
+    pub(crate) fn server_len(&self) -> u64 {
+        self.server_len
+    }
+
+    /// Whether the server's file differs from this.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.len != self.server_len || !self.dirty.is_empty()
+    }
+
+    /// The ranges that the server does not have.
+    pub(crate) fn dirty(&self) -> &RangeSet {
+        &self.dirty
+    }
+
+    /// Whether the bytes are in a file rather than in memory.
+    pub(crate) fn is_in_file(&self) -> bool {
+        !matches!(self.store, Store::Memory(_))
+    }
+
+    /// How much memory the bytes take.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        match &self.store {
+            Store::Memory(pages) => pages.bytes,
+            Store::File(_) | Store::Parked(_) => 0,
+        }
+    }
+
+    /// Moves the bytes out of memory, for as long as nobody changes them.
+    pub(crate) fn move_to_file(&mut self) -> io::Result<()> {
+        if let Store::Memory(pages) = &self.store {
+            self.store = Store::Parked(pages.to_named_file(&self.limits.dir)?);
+        }
+        Ok(())
+    }
+
+    /// How many bytes from the start on are local.
+    pub(crate) fn local_prefix(&self) -> u64 {
+        self.local.prefix_end().min(self.len)
+    }
+
+    /// The parts of the file that lie on the server only.
+    pub(crate) fn missing(&self) -> Vec<Range<u64>> {
+        self.local.gaps(0..self.len)
+    }
+
+    /// The part of `range` from its start on that is wholly local or wholly remote, and whether it is local.
+    pub(crate) fn run_at(&self, range: Range<u64>) -> (Range<u64>, bool) {
+        self.local.run_at(range.start..range.end.min(self.len))
+    }
+
+    /// Whether all of `range` (as far as the file goes) is local.
+    pub(crate) fn has(&self, range: Range<u64>) -> bool {
+        let end = range.end.min(self.len);
+        range.start >= end || self.local.covers(range.start..end)
+    }
+
+    /// Writes at `offset`; a gap behind the old end reads as zero.
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let end = offset + data.len() as u64;
+        self.put(offset, data)?;
+        if offset > self.len {
+            self.mark_written(self.len..offset);
+        }
+        self.mark_written(offset..end);
+        self.len = self.len.max(end);
+        Ok(())
+    }
+
+    /// Keeps bytes that were fetched from the server, where nothing newer is local.
+    pub(crate) fn fill(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let end = (offset + data.len() as u64).min(self.len);
+        for gap in self.local.gaps(offset..end.max(offset)) {
+            let part = index(gap.start - offset)..index(gap.end - offset);
+            if let Some(bytes) = data.get(part) {
+                self.put(gap.start, bytes)?;
+                self.local.insert(gap);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a range of the file read as zero, without taking room for it.
+    pub(crate) fn zero(&mut self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.store.punch(range.clone())?;
+        self.mark_written(range.start.min(self.len)..range.end);
+        self.len = self.len.max(range.end);
+        Ok(())
+    }
+
+    /// Cuts the file off at `len`, or lets it grow with zeros.
+    pub(crate) fn set_len(&mut self, len: u64) -> io::Result<()> {
+        if len < self.len {
+            self.local.remove(len..u64::MAX);
+            self.dirty.remove(len..u64::MAX);
+            self.store.cut(len)?;
+        } else {
+            self.mark_written(self.len..len);
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// The server's file has got `by` more bytes at `at`, its old end: what is local from there on moves behind them.
+    pub(crate) fn move_tail(&mut self, at: u64, by: u64) -> io::Result<()> {
+        let behind = |set: &RangeSet| -> Vec<Range<u64>> {
+            let cut = set.iter().map(|range| range.start.max(at)..range.end);
+            cut.filter(|range| !range.is_empty()).collect()
+        };
+        let (local, dirty) = (behind(&self.local), behind(&self.dirty));
+        // From the end on, because the new place overlaps the old one.
+        for range in local.iter().rev() {
+            let mut end = range.end;
+            while end > range.start {
+                let start = range.start.max(end.saturating_sub(PAGE_BYTES));
+                let mut bytes = vec![0; index(end - start)];
+                self.store.read(start, &mut bytes)?;
+                self.put(start + by, &bytes)?;
+                end = start;
+            }
+        }
+        for (set, ranges) in [(&mut self.local, local), (&mut self.dirty, dirty)] {
+            set.remove(at..u64::MAX);
+            for range in ranges {
+                set.insert(range.start + by..range.end + by);
+            }
+        }
+        self.len += by;
+        self.server_len = at + by;
+        Ok(())
+    }
+
+    /// Copies local bytes out; holes, and what lies behind the end, come as zeros.
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.store.read(offset, out)
+    }
+
+    /// An upload begins: what is dirty now is on its way, what is written from now on is dirty anew.
+    pub(crate) fn take_dirty(&mut self) -> RangeSet {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// The upload failed: what was on its way is dirty still.
+    pub(crate) fn give_back_dirty(&mut self, ranges: &RangeSet) {
+        self.dirty.merge(ranges);
+        self.dirty.remove(self.len..u64::MAX);
+    }
+
+    /// The upload succeeded: the server's file has `len` bytes.
+    pub(crate) fn set_server_len(&mut self, len: u64) {
+        self.server_len = len;
+    }
+
+    fn mark_written(&mut self, range: Range<u64>) {
+        self.local.insert(range.clone());
+        self.dirty.insert(range);
+    }
+
+    fn put(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Store::Memory(pages) = &self.store
+            && pages.bytes + data.len() as u64 > self.limits.memory_bytes_max
+        {
+            self.store = Store::File(pages.to_file(&self.limits.dir)?);
+        }
+        self.store.unpark()?;
+        match &mut self.store {
+            Store::Memory(pages) => pages.write(offset, data),
+            Store::File(file) => file.write_all_at(data, offset)?,
+            Store::Parked(_) => return Err(still_parked()),
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+enum Store {
+    Memory(Pages),
+    File(File),
+    /// A file that is opened for each read: there may be more of these than a process may have open. It is removed with the spool.
+    Parked(TempPath),
+}
+
+impl Store {
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(pages) => pages.read(offset, out),
+            Self::File(file) => read_file(file, offset, out)?,
+            Self::Parked(path) => read_file(&File::open(path)?, offset, out)?,
+        }
+        Ok(())
+    }
+
+    fn punch(&mut self, range: Range<u64>) -> io::Result<()> {
+        self.unpark()?;
+        match self {
+            Self::Parked(_) => return Err(still_parked()),
+            Self::Memory(pages) => pages.punch(range),
+            Self::File(file) => {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                fallocate(file, flags, range.start, range.end - range.start)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.unpark()?;
+        match self {
+            Self::Memory(pages) => pages.cut(len),
+            Self::File(file) => {
+                if file.metadata()?.len() > len {
+                    file.set_len(len)?;
+                }
+            }
+            Self::Parked(_) => return Err(still_parked()),
+        }
+        Ok(())
+    }
+
+    /// Opens a parked file for changes, and removes its name.
+    fn unpark(&mut self) -> io::Result<()> {
+        if let Self::Parked(path) = self {
+            let file = File::options().read(true).write(true).open(path)?;
+            *self = Self::File(file);
+        }
+        Ok(())
+    }
+}
+
+fn still_parked() -> io::Error {
+    io::Error::other("a parked spool was changed")
+}
+
+fn read_file(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => {
+                rest.fill(0);
+                break;
+            }
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes in memory; a page that is missing or short reads as zero.
+#[derive(Debug, Default)]
+struct Pages {
+    pages: BTreeMap<u64, Vec<u8>>,
+    bytes: u64,
+}
+
+impl Pages {
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        for (index, at, part) in parts(offset, data.len()) {
+            let Some(bytes) = data.get(part) else {
+                continue;
+            };
+            let page = self.pages.entry(index).or_default();
+            let before = page.capacity();
+            if page.len() < at {
+                page.resize(at, 0);
+            }
+            let overlap = bytes.len().min(page.len() - at);
+            let (over, behind) = bytes.split_at(overlap);
+            if let Some(target) = page.get_mut(at..at + overlap) {
+                target.copy_from_slice(over);
+            }
+            page.extend_from_slice(behind);
+            self.bytes += (page.capacity() - before) as u64;
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) {
+        for (index, at, part) in parts(offset, out.len()) {
+            let Some(target) = out.get_mut(part) else {
+                continue;
+            };
+            let page = self.pages.get(&index).map_or(&[][..], Vec::as_slice);
+            let bytes = page.get(at..).unwrap_or_default();
+            let count = bytes.len().min(target.len());
+            let (copied, zeroed) = target.split_at_mut(count);
+            copied.copy_from_slice(bytes.get(..count).unwrap_or_default());
+            zeroed.fill(0);
+        }
+    }
+
+    fn cut(&mut self, len: u64) {
+        let kept = self.pages.split_off(&len.div_ceil(PAGE_BYTES));
+        self.bytes -= kept
+            .values()
+            .map(|page| page.capacity() as u64)
+            .sum::<u64>();
+        if let Some(page) = self.pages.get_mut(&(len / PAGE_BYTES)) {
+            page.truncate(index(len % PAGE_BYTES));
+        }
+    }
+
+    fn punch(&mut self, range: Range<u64>) {
+        let touched = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        for (number, page) in self.pages.range_mut(touched) {
+            let start = number * PAGE_BYTES;
+            let from = index(range.start.saturating_sub(start)).min(page.len());
+            let to = index((range.end - start).min(PAGE_BYTES)).min(page.len());
+            if let Some(bytes) = page.get_mut(from..to) {
+                bytes.fill(0);
+            }
+        }
+    }
+
+    fn to_file(&self, dir: &Path) -> io::Result<File> {
+        std::fs::create_dir_all(dir)?;
+        let file = tempfile::tempfile_in(dir)?;
+        self.write_to(&file)?;
+        Ok(file)
+    }
+
+    fn to_named_file(&self, dir: &Path) -> io::Result<TempPath> {
+        std::fs::create_dir_all(dir)?;
+        let file = tempfile::Builder::new()
+            .prefix("parked-")
+            .tempfile_in(dir)?;
+        self.write_to(file.as_file())?;
+        Ok(file.into_temp_path())
+    }
+
+    fn write_to(&self, file: &File) -> io::Result<()> {
+        for (index, page) in &self.pages {
+            file.write_all_at(page, index * PAGE_BYTES)?;
+        }
+        Ok(())
+    }
+}
+
+/// A position in a buffer, which is never larger than memory.
+fn index(position: u64) -> usize {
+    usize::try_from(position).unwrap_or(usize::MAX)
+}
+
+/// Splits `len` bytes from `offset` on at page borders: (page, offset in it, range of the bytes).
+fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let position = offset + done as u64;
+        let at = index(position % PAGE_BYTES);
+        let count = (len - done).min(index(PAGE_BYTES) - at);
+        let part = done..done + count;
+        done += count;
+        Some((position / PAGE_BYTES, at, part))
+    })
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::single_range_in_vec_init,
+    reason = "test files fit into memory, and a set of one range is meant"
+)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits(memory_bytes_max: u64) -> SpoolLimits {
+        SpoolLimits {
+            memory_bytes_max,
+            dir: std::env::temp_dir(),
+        }
+    }
+
+    fn content(spool: &Spool, remote: &[u8]) -> Vec<u8> {
+        let mut all = vec![0; spool.len() as usize];
+        let mut at = 0;
+        while at < spool.len() {
+            let (run, is_local) = spool.run_at(at..spool.len());
+            let part = run.start as usize..run.end as usize;
+            if is_local {
+                spool.read(run.start, &mut all[part]).unwrap();
+            } else {
+                all[part.clone()].copy_from_slice(&remote[part]);
+            }
+            at = run.end;
+        }
+        all
+    }
+
+    #[test]
+    fn a_gap_behind_the_end_reads_as_zero_and_is_dirty() {
+        let mut spool = Spool::new(4, limits(1 << 20));
+        spool.write(8, b"xy").unwrap();
+        assert_eq!(content(&spool, b"abcd"), b"abcd\0\0\0\0xy");
+        assert_eq!(spool.dirty().iter().collect::<Vec<_>>(), [4..10]);
+        assert_eq!(spool.missing(), [0..4]);
+    }
+
+    #[test]
+    fn an_appended_tail_moves_behind_what_others_appended() {
+        for memory in [0, 1 << 20] {
+            let mut spool = Spool::new(4, limits(memory));
+            let tail = vec![b't'; 200_000];
+            spool.write(1, b"X").unwrap();
+            spool.write(4, &tail).unwrap();
+            spool.move_tail(4, 6).unwrap();
+            let expected = [b"aXcdtheirs".as_slice(), &tail].concat();
+            assert!(content(&spool, b"abcdtheirs") == expected);
+            assert_eq!(
+                spool.dirty().iter().collect::<Vec<_>>(),
+                [1..2, 10..200_010]
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_cut_off_do_not_come_back() {
+        let mut spool = Spool::new(0, limits(1 << 20));
+        spool.write(0, b"secret").unwrap();
+        spool.set_len(2).unwrap();
+        spool.set_len(6).unwrap();
+        assert_eq!(content(&spool, b""), b"se\0\0\0\0");
+    }
+
+    #[test]
+    fn fetched_bytes_do_not_cover_newer_ones() {
+        let mut spool = Spool::new(6, limits(1 << 20));
+        spool.write(2, b"XX").unwrap();
+        spool.fill(0, b"abcdef").unwrap();
+        assert_eq!(content(&spool, b"??????"), b"abXXef");
+        assert_eq!(spool.dirty().iter().collect::<Vec<_>>(), [2..4]);
+    }
+
+    #[test]
+    fn a_large_spool_moves_to_a_file_and_keeps_its_bytes() {
+        let mut spool = Spool::new(0, limits(100_000));
+        let data: Vec<u8> = (0..300_000u32).map(|byte| byte as u8).collect();
+        for (index, part) in data.chunks(7_000).enumerate() {
+            spool.write(index as u64 * 7_000, part).unwrap();
+        }
+        assert!(spool.is_in_file());
+        assert_eq!(content(&spool, b""), data);
+    }
+
+    #[test]
+    fn a_parked_spool_is_read_and_changed_like_any_other_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        let limits = SpoolLimits {
+            memory_bytes_max: 1 << 20,
+            dir: dir.path().to_path_buf(),
+        };
+        let mut spool = Spool::new(3, limits.clone());
+        spool.write(5, b"written").unwrap();
+        assert!(spool.memory_bytes() > 0);
+        spool.move_to_file().unwrap();
+        assert_eq!((spool.memory_bytes(), files()), (0, 1));
+        assert_eq!(content(&spool, b"abc"), b"abc\0\0written");
+        spool.write(0, b"A").unwrap();
+        assert_eq!(files(), 0, "it has no name while it may change");
+        assert_eq!(content(&spool, b"abc"), b"Abc\0\0written");
+
+        let mut spool = Spool::new(0, limits);
+        spool.write(0, b"secret").unwrap();
+        spool.move_to_file().unwrap();
+        spool.set_len(2).unwrap();
+        spool.set_len(6).unwrap();
+        assert_eq!(content(&spool, b""), b"se\0\0\0\0");
+        spool.move_to_file().unwrap();
+        drop(spool);
+        assert_eq!(files(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_was_written(
+            ops in prop::collection::vec((0u8..5, 0u64..200_000, 0usize..90_000, any::<u8>()), 1..12),
+            memory in prop::sample::select(vec![0u64, 70_000, 1 << 30]),
+        ) {
+            let remote: Vec<u8> = (0..100_000u32).map(|byte| (byte % 251) as u8).collect();
+            let mut spool = Spool::new(remote.len() as u64, limits(memory));
+            let mut model = remote.clone();
+            for (op, offset, len, byte) in ops {
+                match op {
+                    0 | 1 => {
+                        let end = offset as usize + len;
+                        spool.write(offset, &vec![byte; len]).unwrap();
+                        if model.len() < end { model.resize(end, 0); }
+                        model[offset as usize..end].fill(byte);
+                    }
+                    2 => {
+                        spool.set_len(offset).unwrap();
+                        model.resize(offset as usize, 0);
+                    }
+                    3 => {
+                        let end = (offset as usize + len).min(model.len());
+                        let start = (offset as usize).min(end);
+                        spool.zero(start as u64..end as u64).unwrap();
+                        model[start..end].fill(0);
+                    }
+                    _ => {
+                        for gap in spool.missing() {
+                            spool.fill(gap.start, &remote[gap.start as usize..gap.end as usize]).unwrap();
+                        }
+                    }
+                }
+                prop_assert_eq!(spool.len(), model.len() as u64);
+            }
+            prop_assert!(content(&spool, &remote) == model);
+            prop_assert!(spool.is_dirty() || model == remote);
+        }
+    }
+}

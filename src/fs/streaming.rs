@@ -1,0 +1,256 @@
+//! The upload that runs while the program still writes.
+//!
+//! A thread sends the spool's bytes from the start on, as they become contiguous, to a temporary name. Closing the file then waits
+//! for the rest and the server's reply only. The spool keeps every byte, so a stream can be given up at any time: when the
+//! program changes what was sent, when the server refuses, or when others need the session.
+
+use std::{
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+
+/// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
+pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+
+/// How long a stream waits for the program before it looks whether others want its session.
+const IDLE_CHECK: Duration = Duration::from_millis(200);
+
+/// Copies the file's bytes from an offset on into the buffer, as far as they are contiguous; 0 when there are none yet. Calls
+/// `claim` with the end of what was copied before another write can change it.
+pub(crate) type ReadChunk =
+    dyn Fn(u64, &mut [u8], &mut dyn FnMut(u64)) -> std::io::Result<usize> + Send;
+
+/// A running upload to a temporary name. Dropped, it is given up and what it has made is removed.
+pub(crate) struct UploadStream {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+    remote: Arc<dyn Remote>,
+    temporary: RemotePath,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Bytes below this are sent or being sent.
+    claimed: u64,
+    /// The length of the whole file, once it is known.
+    end: Option<u64>,
+    is_cancelled: bool,
+}
+
+impl UploadStream {
+    /// Starts sending to `temporary` what `read_chunk` yields. `None` when no thread can be had.
+    pub(crate) fn start(
+        remote: Arc<dyn Remote>,
+        temporary: RemotePath,
+        read_chunk: Box<ReadChunk>,
+    ) -> Option<Self> {
+        let shared = Arc::new(Shared::default());
+        let sender = Sender {
+            shared: shared.clone(),
+            remote: remote.clone(),
+            temporary: temporary.clone(),
+            read_chunk,
+        };
+        let thread = std::thread::Builder::new()
+            .name("ftpfs-upload".into())
+            .spawn(move || sender.run())
+            .inspect_err(|error| log::warn!("no thread to stream {temporary}: {error}"))
+            .ok()?;
+        Some(Self {
+            shared,
+            thread: Some(thread),
+            remote,
+            temporary,
+        })
+    }
+
+    /// Bytes below this may no longer change.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.shared.lock().claimed
+    }
+
+    /// More bytes are there.
+    pub(crate) fn wake(&self) {
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until all `len` bytes are on the server under the temporary name, which is returned.
+    ///
+    /// # Errors
+    ///
+    /// The stream broke or was given up; nothing is left under the temporary name.
+    pub(crate) fn finish(mut self, len: u64) -> Result<RemotePath> {
+        self.shared.lock().end = Some(len);
+        self.shared.changed.notify_all();
+        let Some(thread) = self.thread.take() else {
+            return Err(given_up());
+        };
+        match thread.join() {
+            Ok(Ok(())) => Ok(self.temporary.clone()),
+            Ok(Err(error)) => {
+                // Who did not answer the upload would let us wait for this too.
+                match error.kind() {
+                    RemoteErrorKind::TimedOut(_) => {
+                        discard(self.remote.clone(), self.temporary.clone());
+                    }
+                    _ => self.remove_temporary(),
+                }
+                Err(error)
+            }
+            Err(_) => {
+                self.remove_temporary();
+                Err(RemoteError::new(RemoteErrorKind::Protocol, "STOR")
+                    .with_source("the upload thread panicked"))
+            }
+        }
+    }
+
+    fn remove_temporary(&self) {
+        if let Err(error) = self.remote.remove_file(&self.temporary) {
+            log::debug!("temporary file not removed: {error}");
+        }
+    }
+}
+
+impl Drop for UploadStream {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        self.shared.lock().is_cancelled = true;
+        self.shared.changed.notify_all();
+        let (remote, temporary) = (self.remote.clone(), self.temporary.clone());
+        // Not here: the file's lock is held, and both the join and the removal wait for the network.
+        let cleanup = std::thread::Builder::new()
+            .name("ftpfs-cleanup".into())
+            .spawn(move || {
+                let was_opened = !matches!(thread.join(), Ok(Err(error)) if is_refusal(&error));
+                if was_opened && let Err(error) = remote.remove_file(&temporary) {
+                    log::debug!("temporary file not removed: {error}");
+                }
+            });
+        if let Err(error) = cleanup {
+            log::warn!("no thread to remove {}: {error}", self.temporary);
+        }
+    }
+}
+
+impl fmt::Debug for UploadStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UploadStream")
+            .field("temporary", &self.temporary)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Sender {
+    shared: Arc<Shared>,
+    remote: Arc<dyn Remote>,
+    temporary: RemotePath,
+    read_chunk: Box<ReadChunk>,
+}
+
+impl Sender {
+    fn run(self) -> Result<()> {
+        let mut upload = self
+            .remote
+            .open_upload(&self.temporary, UploadMode::Replace)?;
+        let sent = self.send(&mut *upload);
+        // Also when it was given up: the file can be removed only once the server has done with it.
+        let finished = upload.finish();
+        sent.and(finished)
+    }
+
+    fn send(&self, upload: &mut dyn Upload) -> Result<()> {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut sent = 0;
+        loop {
+            let end = self.shared.lock().end;
+            let rest = end.map_or(u64::MAX, |end| end.saturating_sub(sent));
+            let wanted = usize::try_from(rest)
+                .unwrap_or(CHUNK_BYTES)
+                .min(CHUNK_BYTES);
+            let mut claim = |end| self.shared.lock().claimed = end;
+            let space = buffer.get_mut(..wanted).unwrap_or_default();
+            let count = (self.read_chunk)(sent, space, &mut claim).map_err(|error| {
+                RemoteError::new(RemoteErrorKind::NoSpace, "STOR").with_source(error)
+            })?;
+            if let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) {
+                upload.write_all(chunk)?;
+                sent += count as u64;
+            } else if let Some(end) = end {
+                // Nothing more will come: either that is all, or the file was cut off behind our back.
+                return if sent == end { Ok(()) } else { Err(given_up()) };
+            } else {
+                self.wait_for_more();
+            }
+            if self.is_wanted_no_more(count) {
+                return Err(given_up());
+            }
+        }
+    }
+
+    fn wait_for_more(&self) {
+        let progress = self.shared.lock();
+        if progress.end.is_none() && !progress.is_cancelled {
+            drop(
+                self.shared
+                    .changed
+                    .wait_timeout(progress, IDLE_CHECK)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    }
+
+    /// Whether the stream was cancelled, or waits for the program while others wait for its session.
+    fn is_wanted_no_more(&self, count: usize) -> bool {
+        let progress = self.shared.lock();
+        let (is_cancelled, is_ending) = (progress.is_cancelled, progress.end.is_some());
+        drop(progress);
+        is_cancelled || (count == 0 && !is_ending && self.remote.is_contended())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a temporary file without making anyone wait.
+pub(super) fn discard(remote: Arc<dyn Remote>, temporary: RemotePath) {
+    let remove = move || {
+        if let Err(error) = remote.remove_file(&temporary) {
+            log::debug!("temporary file not removed: {error}");
+        }
+    };
+    let spawned = std::thread::Builder::new()
+        .name("ftpfs-cleanup".into())
+        .spawn(remove);
+    if let Err(error) = spawned {
+        log::warn!("no thread to remove a temporary file: {error}");
+    }
+}
+
+/// The stream's end without a fault of the server: the bytes go up another way.
+fn given_up() -> RemoteError {
+    RemoteError::new(RemoteErrorKind::Busy, "STOR").with_source("streaming was given up")
+}
+
+/// Whether the server did not even let the upload begin, so that there is nothing to remove.
+fn is_refusal(error: &RemoteError) -> bool {
+    matches!(
+        error.kind(),
+        RemoteErrorKind::Refused | RemoteErrorKind::NameRefused | RemoteErrorKind::Unsupported
+    )
+}

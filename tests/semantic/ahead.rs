@@ -1,0 +1,93 @@
+//! What is fetched before it is asked for.
+
+use ftpfs::remote::memory::Operation;
+
+use crate::world::{World, path, pattern};
+
+/// A tree of directories with one small file each.
+fn tree() -> World {
+    let world = World::new();
+    for index in 0..20 {
+        world.put(&format!("/d{index:02}/file"), b"content");
+    }
+    world
+}
+
+// SEMANTICS: S-ahead
+#[test]
+fn a_walk_over_directories_lists_the_next_ones_before_they_are_opened() {
+    let world = tree();
+    assert_eq!(world.names("/").unwrap().len(), 20);
+    assert_eq!(world.names("/d00").unwrap(), ["file"]);
+    world.eventually("the next directories are listed", |world| {
+        (1..=18).all(|index| {
+            world
+                .server
+                .calls_on(Operation::List, &path(&format!("/d{index:02}")))
+                == 1
+        })
+    });
+    let before = world.calls(Operation::List);
+    assert_eq!(world.names("/d01").unwrap(), ["file"]);
+    assert_eq!(
+        world.server.calls_on(Operation::List, &path("/d01")),
+        1,
+        "not a second time"
+    );
+    assert!(
+        world.calls(Operation::List) <= before + 2,
+        "the walk goes on at its end only"
+    );
+}
+
+#[test]
+fn a_directory_that_is_opened_by_itself_lists_no_other() {
+    let world = tree();
+    assert_eq!(world.names("/d05").unwrap(), ["file"]);
+    let elsewhere = |index| path(&format!("/d{index:02}"));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let others = (0..20).filter(|index| *index != 5);
+    assert!(
+        others
+            .map(|index| world.server.calls_on(Operation::List, &elsewhere(index)))
+            .all(|calls| calls == 0)
+    );
+}
+
+#[test]
+fn a_walk_over_small_files_downloads_the_next_ones_once() {
+    let world = World::new();
+    let content = |index: u64| pattern(3000 + index as usize, index);
+    for index in 0..30 {
+        world.put(&format!("/f{index:02}"), &content(index));
+    }
+    for index in 0..30 {
+        world.ino(&format!("/f{index:02}"));
+    }
+    for index in 0..30 {
+        assert!(
+            world.cat(&format!("/f{index:02}")).unwrap() == content(index),
+            "{index}"
+        );
+    }
+    let downloads = |index: u64| {
+        world
+            .server
+            .calls_on(Operation::OpenDownload, &path(&format!("/f{index:02}")))
+    };
+    assert!((0..30).all(|index| downloads(index) == 1), "each file once");
+}
+
+// SEMANTICS: S-large-directory
+#[test]
+fn a_large_directory_is_not_listed_again_for_one_of_its_names() {
+    let world = World::new();
+    for index in 0..5_001 {
+        world.put(&format!("/dir/f{index:04}"), b"");
+    }
+    assert_eq!(world.size("/dir/f0001"), 0);
+    world.put("/dir/f0001", b"longer");
+    world.expire();
+    assert_eq!(world.size("/dir/f0001"), 6);
+    assert_eq!(world.server.calls_on(Operation::List, &path("/dir")), 1);
+}

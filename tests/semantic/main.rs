@@ -1,0 +1,27 @@
+//! What each operation promises, over a server in memory and without a mount: fast, in parallel, with faults and a clock.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
+mod ahead;
+mod attributes;
+mod directory;
+mod durability;
+mod lookup;
+mod open;
+mod quirks;
+mod race;
+mod read;
+mod remove;
+mod rename;
+mod streaming;
+mod symlink;
+mod unsent;
+mod upload;
+mod world;
+mod write;

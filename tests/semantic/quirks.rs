@@ -1,0 +1,133 @@
+//! Servers that refuse, pretend or tell little.
+
+use ftpfs::remote::{
+    Precision, RemoteErrorKind as Kind,
+    memory::{Operation, RenameOver},
+};
+
+use crate::world::{APPEND, TRUNCATE, WRITE, World, path, pattern};
+
+#[test]
+fn files_are_replaced_on_servers_that_do_not_rename_over() {
+    for rename_over in [RenameOver::Refuses, RenameOver::Lies] {
+        for dots in [None, Some(Kind::Refused), Some(Kind::NameRefused)] {
+            let world = World::on_server(|server| {
+                server.rename_over = rename_over;
+                server.dot_names_refused = dots;
+            });
+            world.put("/file", b"old");
+            for round in 0..3 {
+                let content = pattern(5000, round);
+                world.save("/file", &content).unwrap();
+                assert!(
+                    world.on("/file").unwrap() == content,
+                    "{rename_over:?} {dots:?} {round}"
+                );
+                assert_eq!(world.leftovers(), Vec::<String>::new());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_vanished_is_uploaded_again_where_renames_do_not_replace() {
+    for rename_over in [RenameOver::Refuses, RenameOver::Lies] {
+        let world = World::on_server(|server| server.rename_over = rename_over);
+        world.put("/file", b"old");
+        world.save("/file", b"new").unwrap();
+        let handle = world.open("/file", TRUNCATE).unwrap();
+        world.write(handle, 0, b"newer");
+        world.server.remove(&path("/file"));
+        world.close(handle).unwrap();
+        assert_eq!(world.on("/file").unwrap(), b"newer", "{rename_over:?}");
+    }
+}
+
+// SEMANTICS: S-replace-in-place
+#[test]
+fn a_directory_that_takes_no_new_names_has_its_files_written_in_place() {
+    let world = World::on_server(|server| {
+        server.closed_dirs.insert(path("/closed"));
+    });
+    world.put("/closed/file", b"old");
+    let content = pattern(2 << 20, 1);
+    world.save("/closed/file", &content).unwrap();
+    assert!(world.on("/closed/file").unwrap() == content);
+    let handle = world.create("/closed/new", WRITE).unwrap();
+    assert_eq!(world.close(handle), Err(libc::EACCES));
+    assert!(
+        !world.exists("/closed/new"),
+        "what the server never takes is shown no longer"
+    );
+    world.save("/open", b"1").unwrap();
+    assert_eq!(world.on("/open").unwrap(), b"1");
+}
+
+#[test]
+fn a_server_that_forbids_overwriting_has_its_files_replaced() {
+    let world = World::on_server(|server| server.can_overwrite = false);
+    world.put("/file", b"old");
+    world.save("/file", b"new").unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"new");
+    world.put("/empty", b"");
+    world.expire();
+    world.save("/empty", b"new").unwrap();
+    assert_eq!(world.on("/empty").unwrap(), b"new");
+}
+
+#[test]
+fn a_server_that_can_do_next_to_nothing_keeps_every_byte() {
+    let world = World::on_server(|server| {
+        server.rename_over = RenameOver::Refuses;
+        server.can_append = false;
+        server.can_patch = false;
+        server.can_set_mode = false;
+        server.can_set_time = false;
+        server.tells_mode = false;
+        server.list_precision = Precision::Minute;
+        server.dot_names_refused = Some(Kind::NameRefused);
+        server.read_bytes_max = Some(1000);
+    });
+    let mut content = pattern(1 << 21, 1);
+    world.save("/file", &content).unwrap();
+    let handle = world.open("/file", WRITE).unwrap();
+    world.write(handle, 1 << 20, b"inside");
+    content[1 << 20..(1 << 20) + 6].copy_from_slice(b"inside");
+    world.close(handle).unwrap();
+    let handle = world.open("/file", APPEND).unwrap();
+    world.write(handle, 0, b"behind");
+    content.extend_from_slice(b"behind");
+    world.close(handle).unwrap();
+    assert!(world.on("/file").unwrap() == content);
+    assert!(world.cat("/file").unwrap() == content);
+    world.rename("/file", "/other").unwrap();
+    assert!(world.cat("/other").unwrap() == content);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_server_refused_for_good_is_not_asked_again() {
+    let world = World::on_server(|server| server.rename_over = RenameOver::Refuses);
+    world.put("/a", b"old");
+    world.save("/a", b"new").unwrap();
+    world.server.forget_calls();
+    world.save("/a", b"newer").unwrap();
+    assert_eq!(
+        world.calls(Operation::Rename),
+        2,
+        "aside and into place, no rename over before"
+    );
+}
+
+#[test]
+fn times_told_to_the_minute_do_not_make_a_file_look_changed() {
+    let world = World::on_server(|server| server.list_precision = Precision::Minute);
+    world.put("/file", &pattern(5000, 1));
+    let handle = world.open("/file", WRITE).unwrap();
+    world.read_handle(handle).unwrap();
+    world.expire();
+    world.attr("/file");
+    let before = world.calls(Operation::OpenDownload);
+    world.read_handle(handle).unwrap();
+    assert_eq!(world.calls(Operation::OpenDownload), before);
+}
