@@ -3,6 +3,7 @@
 //! The rooms, from the command line down to the wire (ARCHITECTURE.md walks through them):
 //!
 //! - [`cli`] and [`config`]: what the user typed, and what the program uses;
+//! - [`fuse`]: unpacks kernel requests and replies to them;
 //! - [`fs`]: operations on inodes;
 //! - [`cache`]: listings, blocks, read-ahead;
 //! - [`remote`]: the seam to the server, and the in-memory double used by tests;
@@ -13,4 +14,5 @@ pub mod clock;
 pub mod config;
 pub mod fs;
 pub mod ftp;
+pub mod fuse;
 pub mod remote;

@@ -1,0 +1,157 @@
+//! Replies: results of the filesystem to what fuser sends.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use fuser::{
+    Errno, FileAttr, FileType, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+};
+
+use crate::{
+    fs::{Attr, DirItem, DirSink, Found, SpaceInfo},
+    remote::EntryKind,
+};
+
+/// Inode numbers are never used twice, so one generation is enough.
+pub(super) const GENERATION: Generation = Generation(0);
+
+/// What readdir shows for an entry that has no inode yet: the kernel's own "unknown".
+const UNKNOWN_INO: u64 = 0xffff_ffff;
+
+/// The unit of `st_blocks`.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// What programs take as the best size of a read or write. 4096: `cp` uses 128 KiB whatever is said here, and stdio
+/// would read this much for each seek.
+const BLOCK_SIZE: u32 = 4096;
+
+/// A reply that can say no.
+pub(super) trait Refuse {
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ty),* $(,)?) => {
+        $(impl Refuse for $reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        })*
+    };
+}
+
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyOpen,
+    ReplyStatfs,
+    ReplyWrite,
+);
+
+pub(super) fn file_type(kind: EntryKind) -> FileType {
+    match kind {
+        EntryKind::File => FileType::RegularFile,
+        EntryKind::Directory => FileType::Directory,
+        EntryKind::Symlink => FileType::Symlink,
+        EntryKind::Fifo => FileType::NamedPipe,
+        EntryKind::Socket => FileType::Socket,
+        EntryKind::CharDevice => FileType::CharDevice,
+        EntryKind::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.size.div_ceil(STAT_BLOCK_BYTES),
+        atime: attr.modified,
+        mtime: attr.modified,
+        ctime: attr.modified,
+        crtime: attr.modified,
+        kind: file_type(attr.kind),
+        perm: u16::try_from(attr.mode & 0o7777).unwrap_or(0),
+        // 1 for directories too: it tells find(1) not to count on links for the number of subdirectories.
+        nlink: 1,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+/// The answer to a look-up; an absent name is an inode number of 0, which the kernel keeps as long as it may.
+pub(super) fn found(found: &Found, reply: ReplyEntry) {
+    match &found.attr {
+        Some(attr) => reply.entry(&found.ttl, &file_attr(attr), GENERATION),
+        None if found.ttl.is_zero() => reply.error(Errno::ENOENT),
+        None => {
+            let nothing = Attr {
+                ino: 0,
+                kind: EntryKind::File,
+                size: 0,
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                modified: UNIX_EPOCH,
+            };
+            reply.entry(&found.ttl, &file_attr(&nothing), GENERATION);
+        }
+    }
+}
+
+pub(super) fn space(space: &SpaceInfo, reply: ReplyStatfs) {
+    let unit = u64::from(BLOCK_SIZE);
+    let (total, free) = (space.total / unit, space.free / unit);
+    let name_max = 255;
+    // FTP tells nothing of inodes; 0 of 0 is what filesystems without them say.
+    reply.statfs(total, free, free, 0, 0, BLOCK_SIZE, name_max, BLOCK_SIZE);
+}
+
+/// Fills a readdir reply.
+pub(super) struct Plain<'a>(pub(super) &'a mut ReplyDirectory);
+
+impl DirSink for Plain<'_> {
+    fn add(&mut self, item: &DirItem<'_>) -> bool {
+        let ino = INodeNo(item.ino.unwrap_or(UNKNOWN_INO));
+        !self.0.add(
+            ino,
+            item.next_offset,
+            file_type(item.kind),
+            OsStr::from_bytes(item.name),
+        )
+    }
+}
+
+/// Fills a readdirplus reply.
+pub(super) struct Plus<'a>(pub(super) &'a mut ReplyDirectoryPlus);
+
+impl DirSink for Plus<'_> {
+    fn add(&mut self, _: &DirItem<'_>) -> bool {
+        // readdirplus carries attributes with every entry.
+        true
+    }
+
+    fn add_with_attr(&mut self, item: &DirItem<'_>, attr: &Attr, ttl: Duration) -> bool {
+        let name = OsStr::from_bytes(item.name);
+        let ino = INodeNo(attr.ino);
+        !self.0.add(
+            ino,
+            item.next_offset,
+            name,
+            &ttl,
+            &file_attr(attr),
+            GENERATION,
+        )
+    }
+}
