@@ -1,0 +1,475 @@
+//! What is to be mounted: `ftp://user:password@host:port/dir` or `user@host:dir`, read as bytes.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+
+use super::UsageError;
+use crate::config::{BaseDir, Password};
+
+/// FTP's control port (RFC 959 section 8).
+const PORT_DEFAULT: u16 = 21;
+
+/// What stays as it is in the source that /proc/mounts shows. The comma is encoded because it ends an option of
+/// fusermount3, the backslash because it escapes one.
+const SHOWN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The same for the directory, where slashes stay too.
+const SHOWN_DIR: &AsciiSet = &SHOWN.remove(b'/').remove(b'+').remove(b'@').remove(b'=');
+
+/// A server, a login and a directory, as they were typed.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The user, if one was named.
+    pub user: Option<String>,
+    /// The password, if the URL held one.
+    pub password: Option<Password>,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// The control port.
+    pub port: u16,
+    /// The directory to mount.
+    pub base: BaseDir,
+}
+
+impl Target {
+    /// Reads the first argument of the command line.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the part which is wrong, and never shows a password.
+    pub fn parse(text: &[u8]) -> Result<Self, UsageError> {
+        match split_once(text, b"://") {
+            Some((scheme, rest)) => {
+                check_scheme(scheme)?;
+                Self::parse_url(rest)
+            }
+            None => Self::parse_short(text),
+        }
+    }
+
+    /// `[user[:password]@]host[:port][/dir]`, RFC 1738 section 3.2.
+    fn parse_url(rest: &[u8]) -> Result<Self, UsageError> {
+        let slash = rest
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(slash).unwrap_or((rest, b""));
+        // The last @, so that a password with an unencoded @ still works.
+        let (login, host_port) = match rsplit_once(authority, b'@') {
+            Some((login, host_port)) => (Some(login), host_port),
+            None => (None, authority),
+        };
+        let (user, password) = login.map(parse_login).transpose()?.unwrap_or_default();
+        let (host, port) = split_port(host_port)?;
+        let host = check_host(decode("host", host)?)?;
+        let port = port
+            .map(parse_port)
+            .transpose()?
+            .flatten()
+            .unwrap_or(PORT_DEFAULT);
+        // RFC 1738 section 3.2.2: the slash behind the host belongs to no name, so `/dir` is below the login
+        // directory; `//dir` and `/%2Fdir` start at the server's root.
+        let dir = decode("directory", path.strip_prefix(b"/").unwrap_or(path))?;
+        Ok(Self {
+            user,
+            password,
+            host,
+            port,
+            base: base_dir(&dir),
+        })
+    }
+
+    /// `[user@]host:[dir]`, as sshfs has it; nothing is percent-encoded here.
+    fn parse_short(text: &[u8]) -> Result<Self, UsageError> {
+        let (before, dir) = split_outside_brackets(text).ok_or_else(|| {
+            UsageError::new(format!(
+                "'{}' names no server; write ftp://[user@]host[/dir] or [user@]host:[dir]",
+                shown(text)
+            ))
+        })?;
+        let (user, host) = match rsplit_once(&before, b'@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, before.as_slice()),
+        };
+        // `user:password@host:dir` would be the host `user`, and the password would go to the wrong server.
+        let first = dir.split(|byte| *byte == b'/').next().unwrap_or_default();
+        if user.is_none() && rsplit_once(first, b'@').is_some_and(|(_, rest)| rest.contains(&b':'))
+        {
+            return Err(UsageError::new(
+                "user:password@host:dir is not understood; write ftp://user:password@host/dir, or use \
+                 --password-file"
+                    .to_owned(),
+            ));
+        }
+        let user = user
+            .map(|user| check_login("user", user.to_vec()))
+            .transpose()?;
+        let host = check_host(host.to_vec())?;
+        check_bytes("directory", dir)?;
+        Ok(Self {
+            user,
+            password: None,
+            host,
+            port: PORT_DEFAULT,
+            base: base_dir(dir),
+        })
+    }
+
+    /// What /proc/mounts shows: `ftp://user@host/dir`, never a password.
+    pub fn to_source(&self) -> String {
+        let mut source = String::from("ftp://");
+        if let Some(user) = &self.user {
+            source.extend(percent_encode(user.as_bytes(), SHOWN));
+            source.push('@');
+        }
+        if self.host.contains(':') {
+            source.push('[');
+            source.push_str(&self.host);
+            source.push(']');
+        } else {
+            source.push_str(&self.host);
+        }
+        if self.port != PORT_DEFAULT {
+            source.push(':');
+            source.push_str(&self.port.to_string());
+        }
+        source.push('/');
+        let (BaseDir::Login(dir) | BaseDir::Absolute(dir)) = &self.base;
+        source.extend(percent_encode(dir, SHOWN_DIR));
+        source
+    }
+
+    /// Where in the first argument the password stands, to be wiped from the process list.
+    pub fn password_range(text: &[u8]) -> Option<std::ops::Range<usize>> {
+        let start = text.windows(3).position(|window| window == b"://")? + 3;
+        let rest = text.get(start..)?;
+        let end = rest
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(rest.len());
+        let (login, _) = rsplit_once(rest.get(..end)?, b'@')?;
+        let colon = login.iter().position(|byte| *byte == b':')?;
+        Some(start + colon + 1..start + login.len())
+    }
+}
+
+fn check_scheme(scheme: &[u8]) -> Result<(), UsageError> {
+    match scheme.to_ascii_lowercase().as_slice() {
+        b"ftp" => Ok(()),
+        b"ftps" | b"ftpes" | b"ftpis" => Err(UsageError::new(format!(
+            "{}:// is not supported yet: this version speaks FTP without TLS; use ftp:// where the network may see \
+             the password and the files",
+            shown(scheme)
+        ))),
+        b"sftp" | b"ssh" => Err(UsageError::new(
+            "this is no FTP: use sshfs for sftp://".to_owned(),
+        )),
+        _ => Err(UsageError::new(format!(
+            "'{}://' is not a scheme that can be mounted; use ftp://",
+            shown(scheme)
+        ))),
+    }
+}
+
+fn parse_login(login: &[u8]) -> Result<(Option<String>, Option<Password>), UsageError> {
+    let (user, password) = match split_once(login, b":") {
+        Some((user, password)) => (user, Some(password)),
+        None => (login, None),
+    };
+    let user = check_login("user", decode("user", user)?)?;
+    let password = match password {
+        Some(password) => Some(Password::new(check_login(
+            "password",
+            decode("password", password)?,
+        )?)),
+        None => None,
+    };
+    if user.is_empty() {
+        return Err(UsageError::new(
+            "the URL has an '@' but no user before it".to_owned(),
+        ));
+    }
+    Ok((Some(user), password))
+}
+
+/// A user or password must be text, and must not end the command line that carries it.
+fn check_login(what: &str, bytes: Vec<u8>) -> Result<String, UsageError> {
+    check_bytes(what, &bytes)?;
+    String::from_utf8(bytes).map_err(|_| UsageError::new(format!("the {what} is not UTF-8 text")))
+}
+
+fn check_bytes(what: &str, bytes: &[u8]) -> Result<(), UsageError> {
+    if bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(UsageError::new(format!(
+            "the {what} contains a line break or a NUL, which FTP cannot carry"
+        )));
+    }
+    Ok(())
+}
+
+fn check_host(host: Vec<u8>) -> Result<String, UsageError> {
+    let host = check_login("host", host)?;
+    if host.is_empty() {
+        return Err(UsageError::new(
+            "no host is named; write ftp://host/".to_owned(),
+        ));
+    }
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "/@[]\\?#,<>\"'".contains(c);
+    if host.contains(is_odd) {
+        return Err(UsageError::new(format!(
+            "'{}' is not a host name",
+            host.escape_debug()
+        )));
+    }
+    Ok(host)
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn split_port(host_port: &[u8]) -> Result<(&[u8], Option<&[u8]>), UsageError> {
+    let Some(inner) = host_port.strip_prefix(b"[") else {
+        if split_once(host_port, b":").is_some_and(|(_, rest)| rest.contains(&b':')) {
+            return Err(UsageError::new(
+                "an IPv6 address stands in brackets: ftp://[2001:db8::1]:2121/".to_owned(),
+            ));
+        }
+        return Ok(split_once(host_port, b":").map_or((host_port, None), |(h, p)| (h, Some(p))));
+    };
+    let (address, rest) = split_once(inner, b"]").ok_or_else(|| {
+        UsageError::new("the bracket of the IPv6 address is not closed".to_owned())
+    })?;
+    match rest {
+        b"" => Ok((address, None)),
+        [b':', port @ ..] => Ok((address, Some(port))),
+        _ => Err(UsageError::new(
+            "only a :port may follow the bracket of an IPv6 address".to_owned(),
+        )),
+    }
+}
+
+/// The value is not repeated: it is a piece of the password when that holds an unencoded slash.
+fn parse_port(port: &[u8]) -> Result<Option<u16>, UsageError> {
+    if port.is_empty() {
+        return Ok(None);
+    }
+    let number = std::str::from_utf8(port)
+        .ok()
+        .and_then(|port| port.parse().ok());
+    number.filter(|port| *port != 0).map(Some).ok_or_else(|| {
+        UsageError::new(
+            "the port is not a number from 1 to 65535 (a '/' in the password is written %2F)"
+                .to_owned(),
+        )
+    })
+}
+
+fn base_dir(dir: &[u8]) -> BaseDir {
+    let end = dir
+        .iter()
+        .rposition(|byte| *byte != b'/')
+        .map_or(0, |last| last + 1);
+    let trimmed = dir.get(..end).unwrap_or_default();
+    match dir.first() {
+        Some(b'/') if trimmed.is_empty() => BaseDir::Absolute(b"/".to_vec()),
+        Some(b'/') => BaseDir::Absolute(trimmed.to_vec()),
+        _ => BaseDir::Login(trimmed.to_vec()),
+    }
+}
+
+fn decode(what: &str, text: &[u8]) -> Result<Vec<u8>, UsageError> {
+    let mut rest = text;
+    while let Some((_, after)) = split_once(rest, b"%") {
+        if !matches!(after, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+        {
+            return Err(UsageError::new(format!(
+                "the {what} in the URL has a '%' that no two hexadecimal digits follow; write %25 for '%'"
+            )));
+        }
+        rest = after;
+    }
+    let bytes: Vec<u8> = percent_decode(text).collect();
+    check_bytes(what, &bytes)?;
+    Ok(bytes)
+}
+
+/// The first colon that is not inside the brackets of an IPv6 address; the brackets are taken off.
+fn split_outside_brackets(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let open = text.iter().position(|byte| *byte == b'[');
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    match open.filter(|open| *open < colon) {
+        Some(open) => {
+            let close = open + text.get(open..)?.iter().position(|byte| *byte == b']')?;
+            let dir = text.get(close + 1..)?.strip_prefix(b":")?;
+            let mut before = text.get(..open)?.to_vec();
+            before.extend_from_slice(text.get(open + 1..close)?);
+            Some((before, dir))
+        }
+        None => Some((text.get(..colon)?.to_vec(), text.get(colon + 1..)?)),
+    }
+}
+
+fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text
+        .windows(separator.len())
+        .position(|window| window == separator)?;
+    Some((text.get(..at)?, text.get(at + separator.len()..)?))
+}
+
+fn rsplit_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().rposition(|byte| *byte == separator)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Target {
+        Target::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn refusal(text: &str) -> String {
+        Target::parse(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    fn login(dir: &[u8]) -> BaseDir {
+        BaseDir::Login(dir.to_vec())
+    }
+
+    /// Text, user, password, host, port, directory (L: below the login directory, A: absolute), and what /proc/mounts
+    /// shows; `-` is none, `''` is empty.
+    const READ: &str = r"
+        ftp://h                     -              -     h            21   L:             ftp://h/
+        ftp://h/                    -              -     h            21   L:             ftp://h/
+        FTP://h:/                   -              -     h            21   L:             ftp://h/
+        ftp://u@h/d                 u              -     h            21   L:d            ftp://u@h/d
+        ftp://u:p@h:2121/d/e/       u              p     h            2121 L:d/e          ftp://u@h:2121/d/e
+        ftp://u:@h                  u              ''    h            21   L:             ftp://u@h/
+        ftp://u:a@b:c@h/            u              a@b:c h            21   L:             ftp://u@h/
+        ftp://me%40x:p%2Fw@h        me@x           p/w   h            21   L:             ftp://me%40x@h/
+        ftp://h//srv/ftp            -              -     h            21   A:/srv/ftp     ftp://h//srv/ftp
+        ftp://h/%2Fsrv              -              -     h            21   A:/srv         ftp://h//srv
+        ftp://h//                   -              -     h            21   A:/            ftp://h//
+        ftp://h/a%FF,b%20c          -              -     h            21   L:a\xff,b\x20c ftp://h/a%FF%2Cb%20c
+        ftp://h/a#b?c;type=i        -              -     h            21   L:a#b?c;type=i ftp://h/a%23b%3Fc%3Btype=i
+        ftp://[::1]/                -              -     ::1          21   L:             ftp://[::1]/
+        ftp://u@[fe80::1%25eth0]:99 u              -     fe80::1%eth0 99   L:             ftp://u@[fe80::1%eth0]:99/
+        h:                          -              -     h            21   L:             ftp://h/
+        u@h:dir                     u              -     h            21   L:dir          ftp://u@h/dir
+        u@h:/dir/                   u              -     h            21   A:/dir         ftp://u@h//dir
+        me@example.org@h:           me@example.org -     h            21   L:             ftp://me%40example.org@h/
+        u@[::1]:d%20                u              -     ::1          21   L:d%20         ftp://u@[::1]/d%2520
+        h:a@b                       -              -     h            21   L:a@b          ftp://h/a@b
+        h:a/b@c:d                   -              -     h            21   L:a/b@c:d      ftp://h/a/b@c%3Ad
+    ";
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for row in READ.lines().filter(|line| !line.trim().is_empty()) {
+            let columns: Vec<&str> = row.split_whitespace().collect();
+            let [text, user, password, host, port, base, source] = columns[..] else {
+                panic!("{row}");
+            };
+            let given = |value: &'static str| match value {
+                "-" => None,
+                "''" => Some(""),
+                _ => Some(value),
+            };
+            let target = parse(text);
+            assert_eq!(target.user.as_deref(), given(user), "{text}");
+            assert_eq!(
+                target.password.as_ref().map(Password::expose),
+                given(password),
+                "{text}"
+            );
+            assert_eq!(target.host, host, "{text}");
+            assert_eq!(target.port.to_string(), port, "{text}");
+            let seen = match &target.base {
+                BaseDir::Login(dir) => format!("L:{}", dir.escape_ascii()),
+                BaseDir::Absolute(dir) => format!("A:{}", dir.escape_ascii()),
+            };
+            assert_eq!(seen.replace(' ', r"\x20"), base, "{text}");
+            assert_eq!(target.to_source(), source, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_kept() {
+        assert_eq!(
+            Target::parse(b"ftp://h/\xff%fe").unwrap().base,
+            login(b"\xff\xfe")
+        );
+        assert_eq!(Target::parse(b"h:\xff").unwrap().base, login(b"\xff"));
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_refused_with_the_remedy() {
+        for (text, hint) in [
+            ("ftps://h/", "TLS"),
+            ("ftpes://h/", "TLS"),
+            ("sftp://h/", "sshfs"),
+            ("http://h/", "use ftp://"),
+            ("/mnt", "ftp://[user@]host"),
+            ("host", "ftp://[user@]host"),
+            ("", "ftp://[user@]host"),
+            ("ftp:///dir", "no host"),
+            ("ftp://u@/dir", "no host"),
+            (":dir", "no host"),
+            ("ftp://@h/", "no user"),
+            ("ftp://h:0/", "port"),
+            ("ftp://h:65536/", "port"),
+            ("ftp://h:ftp/", "port"),
+            ("ftp://::1/", "brackets"),
+            ("ftp://[::1/", "not closed"),
+            ("ftp://[::1]2121/", "bracket"),
+            ("ftp://h/a%0Ab", "line break"),
+            ("ftp://h/a%0d", "line break"),
+            ("ftp://h/%00", "NUL"),
+            ("ftp://u%0aDELE x@h/", "line break"),
+            ("ftp://u:p%0d@h/", "line break"),
+            ("h:a\nb", "line break"),
+            ("ftp://h/100%", "%25"),
+            ("ftp://h/%zz", "%25"),
+            ("ftp://u%FF@h/", "UTF-8"),
+            ("ftp://a b/", "not a host name"),
+        ] {
+            let message = refusal(text);
+            assert!(message.contains(hint), "{text:?}: {message}");
+            assert!(!message.contains('\n'), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn no_refusal_shows_a_password() {
+        for text in [
+            "ftp://u:se/cret@h/",
+            "ftp://u:secret@/",
+            "ftp://u:secret%zz@h/",
+            "ftp://u:secret%0a@h/",
+            "ftp://u:secret@h:0/",
+            "ftps://u:secret@h/",
+            "u:secret@h:dir",
+            "u:sec@ret@h:dir",
+        ] {
+            let message = refusal(text);
+            assert!(!message.contains("cret"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_found_where_it_stands() {
+        let range = |text: &str| {
+            Target::password_range(text.as_bytes()).map(|range| text[range].to_owned())
+        };
+        assert_eq!(range("ftp://u:secret@h/d").as_deref(), Some("secret"));
+        assert_eq!(range("ftp://u:a:b@c@h").as_deref(), Some("a:b@c"));
+        assert_eq!(range("ftp://u@h:21/x:y@z"), None);
+        assert_eq!(range("u@h:dir"), None);
+    }
+}

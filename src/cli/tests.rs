@@ -1,0 +1,248 @@
+//! Tests of the command line as a whole: arguments in, settings or one line out.
+
+use super::*;
+use crate::config::{BaseDir, Password};
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        uid: 1000,
+        gid: 100,
+        password: None,
+        log_filter: None,
+        netrc: None,
+        home: Some(PathBuf::from("/home/u")),
+        cache_home: None,
+        ask: None,
+    }
+}
+
+fn parse(args: &[&str]) -> Result<Opts, Stop> {
+    let args = std::iter::once("ftpfs")
+        .chain(args.iter().copied())
+        .map(OsString::from);
+    Opts::parse_from_args(args)
+}
+
+fn config(args: &[&str]) -> Config {
+    let args = [&["ftp://u:p@h/d", "/mnt"], args].concat();
+    parse(&args).unwrap().to_config(&surroundings()).unwrap()
+}
+
+fn refusal(args: &[&str]) -> String {
+    match parse(args) {
+        Err(Stop::Usage(error)) => error.to_string(),
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_defaults_are_those_that_the_manual_names() {
+    let config = config(&[]);
+    assert_eq!(config.ftp.timeout, Duration::from_secs(30));
+    assert_eq!(config.ftp.connections_max, 8);
+    assert_eq!(
+        (config.ftp.user.as_str(), config.ftp.password.expose()),
+        ("u", "p")
+    );
+    assert_eq!(config.ftp.base, BaseDir::Login(b"d".to_vec()));
+    assert_eq!(config.cache.dir_ttl, CacheConfig::default().dir_ttl);
+    assert_eq!(config.cache.bytes_max, CacheConfig::default().bytes_max);
+    assert_eq!((config.fs.uid, config.fs.gid), (1000, 100));
+    assert_eq!((config.fs.file_mask, config.fs.dir_mask), (0, 0));
+    assert_eq!(config.fs.spool_memory_bytes_max, 8 << 20);
+    assert_eq!(
+        config.fs.spool_dir,
+        PathBuf::from("/home/u/.cache/ftpfs/spool")
+    );
+    assert_eq!(config.fs.drain_timeout, Duration::from_mins(1));
+    assert!(!config.fs.is_read_only && !config.mount.is_foreground);
+    assert!(!config.mount.default_permissions);
+    assert_eq!(config.mount.source, "ftp://u@h/d");
+    assert_eq!(config.log, LogConfig::default());
+}
+
+#[test]
+fn the_cache_directory_follows_xdg_and_works_without_a_home() {
+    let mut around = surroundings();
+    around.cache_home = Some(PathBuf::from("/xdg"));
+    assert_eq!(around.cache_dir(), PathBuf::from("/xdg/ftpfs"));
+    around.cache_home = None;
+    around.home = None;
+    assert_eq!(around.cache_dir(), PathBuf::from("/var/cache/ftpfs"));
+}
+
+#[test]
+fn every_long_option_is_also_a_mount_option() {
+    for (name, needs_value) in Opts::long_names() {
+        let value = match name.as_str() {
+            "password-file" | "cache-dir" | "log-file" => "/dev/null",
+            _ => "3",
+        };
+        let (item, long) = if needs_value {
+            (format!("{name}={value}"), format!("--{name}={value}"))
+        } else {
+            (name.clone(), format!("--{name}"))
+        };
+        let by_item = parse(&["ftp://h/", "/mnt", "-o", &item.replace('-', "_")]).unwrap();
+        let by_long = parse(&["ftp://h/", "/mnt", &long]).unwrap();
+        let seen = |opts: &Opts| {
+            let times = (opts.timeout, opts.dir_ttl, opts.drain_timeout);
+            let sizes = (
+                opts.connections,
+                opts.cache_size,
+                opts.spool_memory,
+                opts.verbose,
+            );
+            let files = (
+                opts.password_file.clone(),
+                opts.cache_dir.clone(),
+                opts.log_file.clone(),
+            );
+            (times, sizes, files, opts.foreground)
+        };
+        assert_eq!(seen(&by_item), seen(&by_long), "{name}");
+        assert_ne!(
+            seen(&by_item),
+            seen(&parse(&["ftp://h/", "/mnt"]).unwrap()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn mount_helpers_may_put_options_last_and_the_command_line_wins_over_fstab() {
+    let config = config(&[
+        "-o",
+        "ro,dir-ttl=5,allow_other",
+        "-n",
+        "--dir-ttl",
+        "0.5",
+        "-vv",
+    ]);
+    assert_eq!(config.cache.dir_ttl, Duration::from_millis(500));
+    assert!(config.fs.is_read_only && config.mount.default_permissions);
+    assert_eq!(config.mount.access, Access::Everyone);
+    assert_eq!(config.log.verbosity, 2);
+}
+
+#[test]
+fn a_dry_run_of_mount_does_nothing() {
+    let args = ["/sbin/mount.ftpfs", "ftp://h/", "/mnt", "-f", "-o", "rw"].map(OsString::from);
+    assert_eq!(
+        Opts::parse_from_args(args).unwrap_err(),
+        Stop::Print(String::new())
+    );
+}
+
+#[test]
+fn mistakes_are_told_in_one_line_with_the_remedy() {
+    for (args, hints) in [
+        (&["ftp://h/"][..], &["<MOUNTPOINT>", "--help"][..]),
+        (&[], &["<URL>", "--help"]),
+        (
+            &["ftp://h/", "/m", "--dir-tll=3"],
+            &["'--dir-tll'", "'--dir-ttl'"],
+        ),
+        (
+            &["ftp://h/", "/m", "-o", "dir-tll=3"],
+            &["unknown option 'dir-tll'; did you mean 'dir-ttl'?"],
+        ),
+        (
+            &["ftp://h/", "/m", "--timeout", "soon"],
+            &["--timeout", "'soon'", "seconds"],
+        ),
+        (
+            &["ftp://h/", "/m", "-o", "timeout=soon"],
+            &["--timeout", "'soon'", "seconds"],
+        ),
+        (
+            &["ftp://h/", "/m", "--connections", "0"],
+            &["--connections", "1..=128"],
+        ),
+        (
+            &["ftp://h/", "/m", "--cache-size", "big"],
+            &["--cache-size", "64M"],
+        ),
+        (&["ftp://h/", "/m", "/n"], &["'/n'"]),
+    ] {
+        let message = refusal(args);
+        assert!(
+            !message.contains('\n') && !message.starts_with("error"),
+            "{message}"
+        );
+        for hint in hints {
+            assert!(message.contains(hint), "{args:?}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_password_in_a_misplaced_url_is_not_repeated() {
+    for word in [
+        "ftp://u:secret@h/",
+        "ftp://u:se@secret@h/",
+        "ftp://u:x@y/secret@h",
+    ] {
+        let message = refusal(&["/mnt", "x", word]);
+        assert!(!message.contains("secret"), "{message}");
+    }
+    let opts = parse(&["ftp://u:secret@h/", "/mnt"]).unwrap();
+    assert!(!format!("{opts:?}").contains("secret"));
+    let config = opts.to_config(&surroundings()).unwrap();
+    assert!(!format!("{config:?}").contains("secret"));
+    assert_eq!(Password::new("secret".to_owned()).expose(), "secret");
+}
+
+#[test]
+fn help_fits_a_screen_and_names_the_groups() {
+    let Err(Stop::Print(help)) = parse(&["--help"]) else {
+        panic!("no help")
+    };
+    assert!(help.lines().count() <= 60, "{} lines", help.lines().count());
+    for group in [
+        "Connection:",
+        "Caches:",
+        "Mount:",
+        "Messages:",
+        "Usage: ftpfs",
+    ] {
+        assert!(help.contains(group), "{help}");
+    }
+    let Err(Stop::Print(version)) = parse(&["--version"]) else {
+        panic!("no version")
+    };
+    assert_eq!(version, format!("ftpfs {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_manual_describes_every_option() {
+    let manual = include_str!("../../docs/ftpfs.1");
+    let items: Vec<&str> = manual
+        .lines()
+        .filter(|line| line.starts_with(".It "))
+        .collect();
+    let has_item = |word: &str| {
+        items
+            .iter()
+            .any(|item| item.split(' ').any(|part| part == word))
+    };
+    for argument in Opts::command()
+        .get_arguments()
+        .filter(|argument| !argument.is_hide_set())
+    {
+        // mdoc's Fl puts the first dash there.
+        if let Some(long) = argument.get_long() {
+            assert!(has_item(&format!("-{long}")), "--{long}");
+        }
+        if let Some(short) = argument.get_short() {
+            assert!(has_item(&short.to_string()), "-{short}");
+        }
+    }
+    let own = options::OWN_NAMES.iter().copied();
+    for name in own
+        .chain(MountFlag::names())
+        .chain(["FTPFS_LOG", "FTPFS_PASSWORD", "NETRC"])
+    {
+        assert!(has_item(name), "{name}");
+    }
+}

@@ -1,0 +1,58 @@
+//! `ftpfs`: parse, run, exit code.
+
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use ftpfs::{
+    cli::{Opts, Stop, Surroundings},
+    logging,
+    mount::{self, Ending},
+};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(message) => {
+            // When even the standard error output is gone, the exit status has to do.
+            let _ = writeln!(io::stderr(), "ftpfs: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, String> {
+    let opts = match Opts::parse_from_args(env::args_os()) {
+        Ok(opts) => opts,
+        Err(Stop::Print(text)) => {
+            // The reader may have gone, as `head` does.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(Stop::Usage(error)) => return Err(error.to_string()),
+    };
+    let surroundings = Surroundings::current();
+    logging::init(&opts.to_log_config(&surroundings))?;
+    hide_password(&opts);
+    let config = opts
+        .to_config(&surroundings)
+        .map_err(|error| error.to_string())?;
+    drop((opts, surroundings));
+    match mount::run(&config, mount::build) {
+        Ok(Ending::Well) => Ok(ExitCode::SUCCESS),
+        Ok(Ending::Reported) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Wipes the password from what ps(1) shows of our arguments.
+fn hide_password(opts: &Opts) {
+    let Some((url, range)) = opts.password_in_url() else {
+        return;
+    };
+    if let Err(error) = mount::hide_argument(url, range) {
+        log::warn!("the password in the URL stays visible in the process list: {error}");
+    }
+}

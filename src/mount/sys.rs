@@ -1,0 +1,79 @@
+//! The two calls that need `unsafe`: splitting the process in two, and wiping an argument from the process list.
+
+use std::{env, ffi::OsStr, fs, io, ops::Range, os::unix::ffi::OsStrExt, ptr, slice};
+
+use rustix::process::Pid;
+
+/// Splits the process; `None` in the child.
+///
+/// # Errors
+///
+/// There is more than one thread already, or the system has no room for a process.
+pub(super) fn fork() -> io::Result<Option<Pid>> {
+    let threads = fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!("{threads} threads run already")));
+    }
+    // SAFETY: this is the only thread, as has just been seen, so no lock is held and no state is half-changed in the
+    // child, which may therefore go on like any process.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Overwrites `range` of every argument of this process that equals `argument`, so that /proc/PID/cmdline and ps(1)
+/// show stars instead. To be called while there is one thread.
+///
+/// # Errors
+///
+/// The kernel does not tell where the arguments lie, or they are not there.
+pub fn hide_argument(argument: &OsStr, range: Range<usize>) -> io::Result<()> {
+    let arguments: Vec<_> = env::args_os().collect();
+    let mut area = argument_area()?;
+    for candidate in arguments {
+        let start = area.start;
+        area.start += candidate.len() + 1;
+        if area.start > area.end {
+            return Err(io::Error::other(
+                "the arguments are not where the kernel says",
+            ));
+        }
+        if candidate != argument {
+            continue;
+        }
+        // SAFETY: the kernel copied the arguments into [arg_start, arg_end) of this process at exec; that part of
+        // the stack is mapped, writable and never freed, and `start + len` lies inside it. Nobody else reads or
+        // writes it meanwhile: only `env::args_os` does, and this is the only thread.
+        let bytes = unsafe {
+            slice::from_raw_parts_mut(
+                ptr::with_exposed_provenance_mut::<u8>(start),
+                candidate.len(),
+            )
+        };
+        if bytes != argument.as_bytes() {
+            return Err(io::Error::other(
+                "the arguments are not where the kernel says",
+            ));
+        }
+        if let Some(secret) = bytes.get_mut(range.clone()) {
+            secret.fill(b'*');
+        }
+    }
+    Ok(())
+}
+
+/// `arg_start` and `arg_end`, fields 48 and 49 of proc(5)'s stat.
+fn argument_area() -> io::Result<Range<usize>> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // The second field is the program's name in brackets and may hold spaces; field 3 follows the last bracket.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut numbers = fields.split_ascii_whitespace().skip(48 - 3).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(start)), Some(Ok(end))) if start != 0 && start < end => Ok(start..end),
+        _ => Err(io::Error::other(
+            "/proc/self/stat does not tell where the arguments lie",
+        )),
+    }
+}
