@@ -1,0 +1,206 @@
+//! A mount made by the real binary, as a child process that is not the one that tests.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{POLL_INTERVAL, Server, wait_for};
+
+/// How long a mount may take to be there.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long an unmount may take, which finishes uploads.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest life of a mount. A test that hangs in a system call cannot give up by itself: the filesystem is
+/// killed, and the call fails.
+const LIFE_MAX: Duration = Duration::from_secs(150);
+
+/// The most of a log that is shown when a test fails.
+const LOG_BYTES_MAX: usize = 64 << 10;
+
+/// A mounted server; unmounted when dropped.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    dir: TempDir,
+    /// The filesystem's home: its log, caches and spools.
+    home: TempDir,
+    child: Child,
+    watchdog: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Mount {
+    /// Mounts a server, in the foreground, with `-o` options.
+    pub(crate) fn new(server: &Server, options: &[&str]) -> Self {
+        Self::of_url(server.url(), options)
+    }
+
+    /// Mounts what is at a URL, as above.
+    pub(crate) fn of_url(url: &str, options: &[&str]) -> Self {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = fs::File::create(home.path().join("log")).unwrap();
+        let mut command = command(home.path());
+        command.args(["-f", "-v"]);
+        for option in options {
+            command.args(["-o", option]);
+        }
+        command.arg(url).arg(dir.path());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let child = command.spawn().unwrap();
+        let watchdog = Some(watch(child.id(), dir.path().to_owned()));
+        let mut mount = Self {
+            dir,
+            home,
+            child,
+            watchdog,
+        };
+        mount.wait_until_ready();
+        mount
+    }
+
+    fn wait_until_ready(&mut self) {
+        let started = Instant::now();
+        while !is_mounted(self.path()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "ftpfs has ended: {ended:?}\n{}",
+                self.log_text()
+            );
+            assert!(
+                started.elapsed() < START_TIMEOUT,
+                "not mounted in time\n{}",
+                self.log_text()
+            );
+            std::thread::sleep(POLL_INTERVAL / 5);
+        }
+    }
+
+    /// The mount point.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What the filesystem has logged.
+    pub(crate) fn log_text(&self) -> String {
+        let log = fs::read(self.home.path().join("log")).unwrap_or_default();
+        let start = log.len().saturating_sub(LOG_BYTES_MAX);
+        String::from_utf8_lossy(&log[start..]).into_owned()
+    }
+
+    /// Unmounts as a user does and waits for the filesystem's end; whether it was a good one.
+    pub(crate) fn unmount(&mut self) -> bool {
+        let started = Instant::now();
+        while is_mounted(self.path()) && started.elapsed() < END_TIMEOUT {
+            let unmounted = Command::new("fusermount3")
+                .args(["-u", "-q"])
+                .arg(self.path())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success());
+            if !unmounted {
+                std::thread::sleep(POLL_INTERVAL * 5);
+            }
+        }
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.success() && !is_mounted(self.path()),
+                Ok(None) if started.elapsed() < END_TIMEOUT => {
+                    std::thread::sleep(POLL_INTERVAL / 5);
+                }
+                _ => return false,
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let is_failing = std::thread::panicking();
+        let has_ended_well = !is_failing && self.unmount();
+        if !has_ended_well {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            detach(self.path());
+        }
+        if let Some((sender, thread)) = self.watchdog.take() {
+            drop(sender);
+            let _ = thread.join();
+        }
+        if is_failing {
+            eprintln!("--- log of ftpfs:\n{}", self.log_text());
+        } else {
+            assert!(
+                has_ended_well,
+                "the mount has not ended well\n{}",
+                self.log_text()
+            );
+        }
+    }
+}
+
+/// The binary, with an environment that is the same on every machine.
+pub(crate) fn command(home: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("XDG_CACHE_HOME", home.join("cache"))
+        .env("RUST_BACKTRACE", "1")
+        .stdin(Stdio::null())
+        .process_group(0);
+    command
+}
+
+/// The binary under test; `FTPFS_BIN` names another one, an optimised build for instance.
+pub(crate) fn binary() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_ftpfs"));
+    std::env::var_os("FTPFS_BIN").map_or_else(built, PathBuf::from)
+}
+
+/// Whether something is mounted on a directory. Asks the kernel's table, which no hanging filesystem can block.
+pub(crate) fn is_mounted(dir: &Path) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table
+        .lines()
+        .any(|line| line.split(' ').nth(4) == dir.to_str())
+}
+
+/// Takes a mount out of the tree whatever state it is in.
+fn detach(dir: &Path) {
+    if is_mounted(dir) {
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(dir)
+            .stderr(Stdio::null())
+            .status();
+        wait_for("the detached mount to vanish", END_TIMEOUT, || {
+            !is_mounted(dir)
+        });
+    }
+}
+
+/// Kills the filesystem when its time is over.
+fn watch(pid: u32, dir: PathBuf) -> (mpsc::Sender<()>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        if receiver.recv_timeout(LIFE_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!(
+                "the test has taken {LIFE_MAX:?}: killing the filesystem on {}",
+                dir.display()
+            );
+            // SAFETY: kill has no preconditions; the number is the child's for as long as the test is stuck.
+            unsafe { libc::kill(libc::pid_t::try_from(pid).unwrap(), libc::SIGKILL) };
+        }
+    });
+    (sender, thread)
+}

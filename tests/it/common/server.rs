@@ -1,0 +1,336 @@
+//! A real FTP server as a child process: started through `scripts/servers`, frozen, killed and started again.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{POLL_INTERVAL, available, wait_for};
+
+/// How long a start may take; the first one on a machine installs the servers.
+const START_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// How long a killed process may take to be gone.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a test works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A local directory: no server, no mount.
+    Local,
+    /// vsftpd: no MLSD.
+    Vsftpd,
+    /// `ProFTPD` as Debian ships it.
+    Proftpd,
+    /// `ProFTPD` with its compiled defaults, which refuse to overwrite and to append.
+    ProftpdStrict,
+    /// Pure-FTPd.
+    PureFtpd,
+    /// pyftpdlib.
+    Pyftpdlib,
+    /// The example server: no SITE CHMOD and no way to set a time.
+    Embedded,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Vsftpd => "vsftpd",
+            Self::Proftpd => "proftpd",
+            Self::ProftpdStrict => "proftpd-strict",
+            Self::PureFtpd => "pure-ftpd",
+            Self::Pyftpdlib => "pyftpdlib",
+            Self::Embedded => "embedded",
+        }
+    }
+
+    /// Whether the time of a directory can be set: vsftpd and pyftpdlib answer 550.
+    pub(crate) fn sets_directory_times(self) -> bool {
+        !matches!(self, Self::Vsftpd | Self::Pyftpdlib | Self::Embedded)
+    }
+
+    /// Whether SITE SYMLINK is there.
+    pub(crate) fn makes_symlinks(self) -> bool {
+        matches!(self, Self::Local | Self::Proftpd)
+    }
+}
+
+/// A running server with a directory and a port of its own; its processes end with the value.
+#[derive(Debug)]
+pub(crate) struct Server {
+    kind: Kind,
+    port: u16,
+    url: String,
+    log: PathBuf,
+    child: Option<Child>,
+    root: Root,
+}
+
+/// The directory that is served.
+#[derive(Debug)]
+struct Root {
+    dir: TempDir,
+    is_tmpfs: bool,
+}
+
+impl Server {
+    /// Starts a server on an empty directory; `None` where it cannot be had.
+    pub(crate) fn start(kind: Kind) -> Option<Self> {
+        Self::start_in(
+            kind,
+            Root {
+                dir: tempfile::tempdir().unwrap(),
+                is_tmpfs: false,
+            },
+        )
+    }
+
+    /// Starts a server on a disk of `bytes_max`, which fills up.
+    pub(crate) fn start_small(kind: Kind, bytes_max: usize) -> Option<Self> {
+        let root = Root {
+            dir: tempfile::tempdir().unwrap(),
+            is_tmpfs: true,
+        };
+        let status = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={bytes_max},mode=755"),
+                "tmpfs",
+            ])
+            .arg(root.dir.path())
+            .status()
+            .unwrap();
+        assert!(status.success(), "mount -t tmpfs: {status}");
+        Self::start_in(kind, root)
+    }
+
+    fn start_in(kind: Kind, root: Root) -> Option<Self> {
+        // SAFETY: geteuid has no preconditions.
+        let is_root = unsafe { libc::geteuid() } == 0;
+        if !available(
+            is_root,
+            "FTPFS_REQUIRE_SERVERS",
+            "the test servers need root",
+        ) {
+            return None;
+        }
+        let mut server = Self {
+            kind,
+            port: 0,
+            url: String::new(),
+            log: PathBuf::new(),
+            child: None,
+            root,
+        };
+        server.restart();
+        Some(server)
+    }
+
+    /// Starts a server that was killed again, on its port and directory.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.child.is_none(), "the server still runs");
+        let mut child = self.command().spawn().unwrap();
+        let lines = lines_of(&mut child);
+        self.child = Some(child);
+        let started = Instant::now();
+        loop {
+            let left = START_TIMEOUT.saturating_sub(started.elapsed());
+            let Ok(line) = lines.recv_timeout(left) else {
+                panic!("{} has not started:\n{}", self.kind.name(), self.log_text());
+            };
+            if let Some(path) = line.strip_prefix("log ") {
+                self.log = path.into();
+            } else if let Some(url) = line.strip_prefix("ready ") {
+                url.clone_into(&mut self.url);
+                break;
+            } else if let Some(address) = line.strip_prefix("listening on ") {
+                self.url = format!("ftp://{address}/");
+                break;
+            }
+        }
+        let port = self.url.trim_end_matches('/').rsplit(':').next().unwrap();
+        self.port = port.parse().unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = if self.kind == Kind::Embedded {
+            let mut command = Command::new(embedded_server());
+            command
+                .arg("--port")
+                .arg(self.port.to_string())
+                .arg("--root")
+                .arg(self.root());
+            command
+        } else {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers");
+            let mut command = Command::new(script);
+            command
+                .args(["start", self.kind.name(), &self.port.to_string()])
+                .arg(self.root());
+            command
+        };
+        // A group of its own: a Ctrl-C ends the test, which then ends the server.
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        command
+    }
+
+    /// What kind of server this is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The directory that it serves, on this machine's disk.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.dir.path()
+    }
+
+    /// Its address with user and password.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops every process of the server where it stands, as a machine does that has hung up.
+    pub(crate) fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// Ends the server and all its sessions at once, as a power cut does.
+    pub(crate) fn kill(&mut self) {
+        // Stopped first, so that no session is born while the list is made.
+        let pids = self.signal(libc::SIGSTOP);
+        for &pid in &pids {
+            send(pid, libc::SIGKILL);
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+        wait_for("the killed server's end", END_TIMEOUT, || {
+            pids.iter().all(|&pid| is_gone(pid))
+        });
+    }
+
+    /// Sends a signal to the server and then to its sessions; returns their process ids.
+    fn signal(&self, signal: i32) -> Vec<u32> {
+        let mut pids: Vec<u32> = self.child.iter().map(Child::id).collect();
+        let mut next = 0;
+        while let Some(&pid) = pids.get(next) {
+            send(pid, signal);
+            pids.extend(children_of(pid));
+            next += 1;
+        }
+        pids
+    }
+
+    /// What the server has logged.
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of {}:\n{}", self.kind.name(), self.log_text());
+        }
+        self.kill();
+        if let Some(state) = self
+            .log
+            .parent()
+            .filter(|dir| dir.ends_with(state_name(self)))
+        {
+            let _ = fs::remove_dir_all(state);
+        }
+    }
+}
+
+/// The name of the folder that `scripts/servers` keeps for a running server.
+fn state_name(server: &Server) -> String {
+    format!("{}-{}", server.kind.name(), server.port)
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if self.is_tmpfs {
+            // Lazily: a session may still be about to end.
+            let _ = Command::new("umount")
+                .arg("-l")
+                .arg(self.dir.path())
+                .status();
+        }
+    }
+}
+
+/// The example server, which Cargo builds beside the tests.
+fn embedded_server() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    profile.join("examples/embedded_server")
+}
+
+/// A child's output, line by line, so that it can be waited for with a deadline.
+fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
+    let stdout = child.stdout.take().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn send(pid: u32, signal: i32) {
+    // SAFETY: kill has no preconditions; the process is our child or a descendant of one that has not been waited
+    // for, so the number is not another's.
+    unsafe { libc::kill(libc::pid_t::try_from(pid).unwrap(), signal) };
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|line| {
+            line.split_whitespace()
+                .filter_map(|n| n.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Whether a process has ended, be it that nobody has asked for its exit status yet.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Waits a moment; for tests that let a server get into the middle of something.
+pub(crate) fn pause() {
+    std::thread::sleep(POLL_INTERVAL * 10);
+}

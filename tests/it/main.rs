@@ -1,0 +1,27 @@
+//! The whole thing from outside: real programs in mounts of real servers, made by the real binary.
+//!
+//! A test body takes the directory to work in and the place where the result must be seen. It runs on a local
+//! directory too, which proves that the body itself is right. Environment: `FTPFS_REQUIRE_FUSE=1` and
+//! `FTPFS_REQUIRE_SERVERS=1` turn a skipped test into a failed one, `FTPFS_BIN` names another binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what is wrong by panicking, and why it was skipped by printing"
+)]
+
+mod cli;
+mod common;
+mod files;
+mod matrix;
+mod metadata;
+mod mmap;
+mod names;
+mod namespace;
+mod outside;
+mod programs;
+mod recovery;
+mod roundtrips;
+mod tidy;

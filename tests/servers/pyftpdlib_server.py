@@ -1,0 +1,42 @@
+"""The pyftpdlib test server: one user, one directory. Usage: pyftpdlib_server.py ADDRESS PORT ROOT USER PASSWORD."""
+
+# What the standard library would import while serving, when it is too late (see the end of main).
+import _strptime  # noqa: F401
+import encodings.idna  # noqa: F401
+import logging
+import os
+import pwd
+import sys
+
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+
+
+def main():
+    address, port, root, user, password = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO)
+
+    authorizer = DummyAuthorizer()
+    authorizer.add_user(user, password, root, perm="elradfmwMT")
+
+    class Handler(FTPHandler):
+        use_sendfile = True
+        permit_foreign_addresses = False
+
+    Handler.authorizer = authorizer
+    # One asynchronous loop: what pyftpdlib runs by default.
+    server = FTPServer((address, int(port)), Handler)
+    server.max_cons = 512
+    server.max_cons_per_ip = 0
+    # Last, since the user may not read the folder that this program and its modules come from.
+    account = pwd.getpwnam(user)
+    os.setgroups([])
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.umask(0o022)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
