@@ -1,0 +1,68 @@
+"""What several workloads do: sample trees, and timed reads and writes, by a mount or by curl."""
+
+import os
+import subprocess
+import time
+
+from harness import MIB, SMALL, TIME_MAX, must_equal
+
+
+def small_tree(path):
+    path.mkdir()
+    for name, bytes_ in SMALL.items():
+        (path / name).write_bytes(bytes_)
+
+
+def wide_tree(path):
+    """51 directories, 1000 files of 0 to 999 bytes."""
+    path.mkdir()
+    for number in range(1000):
+        (path / f"dir{number % 50:02}").mkdir(exist_ok=True)
+        (path / f"dir{number % 50:02}" / f"file{number}").write_bytes(bytes(number))
+
+
+def ls(path, *flags):
+    """What `ls -l` prints about names and sizes of files."""
+    output = subprocess.run(["ls", "-l", *flags, "."], cwd=path, check=True, capture_output=True, text=True,
+                            timeout=TIME_MAX, env={**os.environ, "LC_ALL": "C"}).stdout
+    fields = (line.split() for line in output.splitlines())
+    return [(line[4] if line[0][0] == "-" else "", line[-1]) for line in fields if len(line) > 8]
+
+
+def read_whole(path, size):
+    """Reads as `dd bs=1M` does, into memory."""
+    buffer = memoryview(bytearray(size))
+    with open(path, "rb", buffering=0) as file:
+        at = 0
+        while at < size and (count := file.readinto(buffer[at:at + MIB])):
+            at += count
+    return buffer[:at]
+
+
+def timed_read(bench, directory, size):
+    disk = bench.file(size)
+    bench.start()
+    found = read_whole(directory / disk.name, size)
+    took = time.monotonic() - bench.started
+    must_equal(found, memoryview(disk.read_bytes()), disk.name)
+    return took
+
+
+def curl_read(bench, *more, size=64 * MIB):
+    disk = bench.file(size)
+    bench.start()
+    bench.curl(*more, "-o", "/dev/null", bench.url(disk))
+    return time.monotonic() - bench.started
+
+
+def curl_write(bench, data, *more, name="file", before=b""):
+    incoming = bench.incoming()
+    source = bench.local / "source"
+    source.write_bytes(data)
+    if before:
+        (incoming / name).write_bytes(before)
+        bench.server.own(incoming)
+    wanted = {incoming / name: before + data}
+    bench.start()
+    bench.curl(*more, "-T", source, bench.url(incoming / name))
+    return bench.landed(wanted)
