@@ -231,3 +231,29 @@ fn a_read_only_mount_refuses_every_change() {
     );
     assert_eq!(world.cat("/file").unwrap(), b"1");
 }
+
+// SEMANTICS: S-exclusive
+#[test]
+fn an_exclusive_create_does_not_trust_a_listing_older_than_two_seconds() {
+    let world = World::new();
+    world.put("/other", b"");
+    assert!(!world.exists("/new"));
+    world.put("/new", b"theirs");
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(world.create("/new", EXCLUSIVE).err(), Some(libc::EEXIST));
+    assert_eq!(world.on("/new").unwrap(), b"theirs");
+}
+
+#[test]
+fn exclusive_creates_one_after_the_other_share_a_listing() {
+    let world = World::new();
+    world.put("/other", b"");
+    world.clock.advance(Duration::from_secs(3));
+    assert!(world.exists("/other"));
+    let before = world.calls(Operation::List);
+    for index in 0..20 {
+        let handle = world.create(&format!("/new{index}"), EXCLUSIVE).unwrap();
+        world.close(handle).unwrap();
+    }
+    assert_eq!(world.calls(Operation::List), before);
+}

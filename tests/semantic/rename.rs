@@ -68,6 +68,16 @@ fn noreplace_refuses_a_target_that_exists_even_if_nobody_listed_it_yet() {
 }
 
 #[test]
+fn noreplace_asks_nothing_where_the_listing_is_nearly_new() {
+    let world = World::new();
+    world.put("/a", b"a");
+    assert!(!world.exists("/b"));
+    let before = world.calls(Operation::Stat);
+    world.rename_as("/a", "/b", RenameMode::NoReplace).unwrap();
+    assert_eq!(world.calls(Operation::Stat), before);
+}
+
+#[test]
 fn kinds_that_do_not_fit_are_refused_as_posix_says() {
     let world = World::new();
     world.put("/file", b"1");
