@@ -116,6 +116,17 @@ impl Pool {
         pool
     }
 
+    /// Opens a session ahead here and now, for tests; how many are idle then.
+    #[cfg(test)]
+    pub(super) fn open_ahead(self: &Arc<Self>) -> usize {
+        let mut state = self.lock();
+        state.open += 1;
+        state.is_opening = true;
+        drop(state);
+        Slot::new(Arc::clone(self)).open();
+        self.lock().idle.len()
+    }
+
     /// Whether nobody holds a session, for tests.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Tests of the room as a whole: against a scripted byte server, and against real servers.
+//! Tests of the room as a whole against a scripted byte server; real servers are for the mount tests.
 
 mod scripted;
 mod server;

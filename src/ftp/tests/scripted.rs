@@ -660,6 +660,16 @@ fn the_servers_limit_is_learnt_and_one_session_is_enough() {
     });
 }
 
+#[test]
+fn the_last_session_that_is_allowed_is_kept_when_it_was_opened_ahead() {
+    let server = ScriptedServer::start(usual);
+    let remote = connect_with(&FtpConfig {
+        connections_max: 2,
+        ..config(server.port())
+    });
+    assert_eq!(remote.pool.open_ahead(), 2);
+}
+
 // SEMANTICS: S-metadata-session
 #[test]
 fn a_copy_leaves_a_session_for_metadata() {
