@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    process::Command,
 };
 
 use crate::common::{Kind, Target, errno, for_each_server, on, pattern};
@@ -21,6 +22,7 @@ for_each_server!(&[];
     read_while_writing,
     two_handles_see_each_other,
     fsync_reaches_the_server,
+    a_childs_close_publishes_nothing,
     created_exclusively,
     empty,
     allocate,
@@ -250,6 +252,21 @@ fn fsync_reaches_the_server(t: &Target) {
     file.write_all_at(b"F", 0).unwrap();
     drop(file);
     assert_eq!(t.on_disk("f"), b"First second");
+}
+
+// SEMANTICS: S-close
+fn a_childs_close_publishes_nothing(t: &Target) {
+    t.put_on_disk("f", b"old content");
+    let mut file = File::create(t.path("f")).unwrap();
+    file.write_all(b"the first ").unwrap();
+    // It inherits the descriptor, and closes it when it starts its program.
+    assert!(Command::new("true").status().unwrap().success());
+    if t.kind() != Kind::Local {
+        assert_eq!(fs::read(t.disk("f")).unwrap(), b"old content");
+    }
+    file.write_all(b"and the second half").unwrap();
+    drop(file);
+    assert_eq!(t.on_disk("f"), b"the first and the second half");
 }
 
 // SEMANTICS: S-exclusive
