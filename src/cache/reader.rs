@@ -62,6 +62,16 @@ enum Pattern {
     Random,
 }
 
+/// What a read does about what it lacks.
+enum Next {
+    /// It waits for this stream.
+    Wait(Arc<Stream>),
+    /// It looks again: a stream that has just ended brought it.
+    Look,
+    /// It fetches that by itself.
+    Fetch,
+}
+
 impl Cursor {
     /// A handle that has read nothing yet.
     pub fn new(engine: &ReadEngine) -> Self {
@@ -139,15 +149,10 @@ impl Reader {
                 idle_turns + 1
             };
             let position = got.position();
-            let Some(stream) = self.stream_for(cursor, pattern, offset, position) else {
-                // A stream that has just ended may have brought something meanwhile.
-                if self.gather(cursor, &mut got) {
-                    return Ok(got.into_bytes());
-                }
-                if got.position() > position {
-                    continue;
-                }
-                break;
+            let stream = match self.stream_for(cursor, pattern, offset, position) {
+                Next::Wait(stream) => stream,
+                Next::Look => continue,
+                Next::Fetch => break,
             };
             match stream.wait(cursor.id, got.position(), wanted_end) {
                 Some(End::Failed(error)) => return Err(error),
@@ -210,14 +215,8 @@ impl Reader {
     }
 
     /// The stream to wait for: a running one that gets to `position` soon, or a new one if the reads of this handle are a
-    /// sequence. `None` if the read is to be fetched by itself.
-    fn stream_for(
-        &self,
-        cursor: &Cursor,
-        pattern: Pattern,
-        offset: u64,
-        position: u64,
-    ) -> Option<Arc<Stream>> {
+    /// sequence.
+    fn stream_for(&self, cursor: &Cursor, pattern: Pattern, offset: u64, position: u64) -> Next {
         let mut streams = self.lock();
         // A cancelled one holds what has arrived until its thread has moved that to the block cache.
         // One that gave way holds its place for the one that goes on there.
@@ -227,6 +226,8 @@ impl Reader {
             .filter_map(|stream| Some((stream.distance(position)?, stream)));
         let stream = if let Some((_, stream)) = near.min_by_key(|(distance, _)| *distance) {
             Arc::clone(stream)
+        } else if self.has_arrived(&streams, position) {
+            return Next::Look;
         } else {
             let left = streams
                 .iter()
@@ -240,7 +241,7 @@ impl Reader {
                 }
                 (None, Pattern::Continues(from)) if position == offset => from.min(position),
                 (None, Pattern::Continues(_)) => position,
-                (None, Pattern::Random) => return None,
+                (None, Pattern::Random) => return Next::Fetch,
             };
             make_room(cursor, &streams);
             let path = self
@@ -253,12 +254,24 @@ impl Reader {
                 version: self.version,
                 path,
             };
-            let stream = self.engine.start(source, start)?;
+            let Some(stream) = self.engine.start(source, start) else {
+                return Next::Fetch;
+            };
             streams.push(Arc::clone(&stream));
             stream
         };
         cursor.stream.store(stream.id(), Ordering::Relaxed);
-        Some(stream)
+        Next::Wait(stream)
+    }
+
+    /// Whether a stream that has ended or was cancelled left the byte at `position` behind, or saw the file end before it.
+    fn has_arrived(&self, streams: &[Arc<Stream>], position: u64) -> bool {
+        let cache = self.engine.cache();
+        streams.iter().any(|stream| stream.holds(position))
+            || !matches!(
+                cache.slice(self.file, &self.version, position, 1),
+                Found::Nothing
+            )
     }
 
     /// Fetches what is missing, exactly that, by a download of its own.

@@ -216,6 +216,11 @@ impl Stream {
         Some(bytes)
     }
 
+    /// Whether the byte at `position` lies in its window.
+    pub(super) fn holds(&self, position: u64) -> bool {
+        self.lock().slice(position, 1).is_some()
+    }
+
     /// Waits until the bytes from `position` to `wanted_end` have arrived, or as many of them as the window holds.
     /// Returns how the stream ended if it did before.
     pub(super) fn wait(&self, cursor: u64, position: u64, wanted_end: u64) -> Option<End> {
@@ -394,11 +399,13 @@ impl Stream {
         }
     }
 
-    /// Moves blocks that were consumed to their last byte into the block cache.
+    /// Moves blocks that were consumed to their last byte into the block cache; not the file's last one, which is still to be
+    /// marked as that.
     fn retire(&self, window: &mut Window) {
         while let Some(front) = window.blocks.front() {
             let is_complete = front.end() % BLOCK_BYTES as u64 == 0;
-            if !is_complete || front.end() > window.consumed {
+            let is_last = front.end() == window.end && window.end == self.source.version.size;
+            if !is_complete || is_last || front.end() > window.consumed {
                 return;
             }
             if let Some(block) = window.blocks.pop_front() {

@@ -305,6 +305,19 @@ fn the_end_of_a_cached_file_costs_no_request() {
 }
 
 #[test]
+fn the_end_of_a_file_of_whole_blocks_is_remembered_although_it_was_read_before_it_was_seen() {
+    let scene = Scene::new(MIB);
+    scene.server.hold_from(MIB as u64);
+    let (reader, cursor) = (scene.reader(1), scene.cursor());
+    scene.check_all(&reader, &cursor, 128 * KIB);
+    scene.server.hold_from(u64::MAX);
+    eventually("the stream ends by itself", || scene.engine.streams() == 0);
+    let end = reader.read_cached(&scene.cursor(), MIB as u64, 4096);
+    assert!(end.unwrap().is_empty());
+    assert_eq!(scene.server.opened(), [(0, None)]);
+}
+
+#[test]
 fn bytes_reach_the_reader_before_their_block_is_full() {
     let scene = Scene::new(MIB);
     scene.server.hold_from(100);
