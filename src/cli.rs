@@ -21,10 +21,10 @@ use std::{
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::{
-    Access, CacheConfig, Config, FsConfig, FtpConfig, LogConfig, MountConfig, MountFlag,
+    Access, CacheConfig, Charset, Config, FsConfig, FtpConfig, LogConfig, MountConfig, MountFlag,
 };
 use options::MountOptions;
-use values::{parse_bytes, parse_seconds, parse_timeout};
+use values::{parse_bytes, parse_charset, parse_seconds, parse_timeout};
 
 /// A mistake on the command line: one sentence that names the option and the remedy, and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +91,10 @@ pub struct Opts {
     /// Keep at most this many sessions to the server
     #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=128), help_heading = "Connection")]
     pub connections: u16,
+
+    /// Take names on the server for text in this charset (latin1, windows-1251, gbk, ...)
+    #[arg(long, value_name = "NAME", value_parser = parse_charset, help_heading = "Connection")]
+    pub charset: Option<Charset>,
 
     /// Show listings that are up to this old
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse_seconds, help_heading = "Caches")]
@@ -242,6 +246,7 @@ impl Opts {
                 user,
                 password,
                 base: target.base,
+                charset: self.charset,
                 timeout: self.timeout,
                 connections_max: usize::from(self.connections),
             },

@@ -1,7 +1,9 @@
 //! What the program uses: validated settings, one struct a layer, each with its default and the reason for it.
 
+mod charset;
 mod flag;
 
+pub use charset::Charset;
 pub use flag::MountFlag;
 
 use std::{path::PathBuf, time::Duration};
@@ -36,6 +38,8 @@ pub struct FtpConfig {
     pub password: Password,
     /// The directory to mount.
     pub base: BaseDir,
+    /// The character set of the server's names; `None` leaves them the bytes that they are.
+    pub charset: Option<Charset>,
     /// The longest wait without progress, whatever for. 30 s: longer than a busy server's fsync, shorter than a
     /// user's patience.
     pub timeout: Duration,

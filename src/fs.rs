@@ -174,7 +174,8 @@ impl Filesystem {
     /// The path of a name in a directory.
     fn child_path(&self, parent: u64, name: &[u8]) -> Result<RemotePath> {
         let dir = self.path(parent)?;
-        if name.len() > error::NAME_BYTES_MAX {
+        let len = self.remote.name_len(name).unwrap_or(name.len());
+        if len > error::NAME_BYTES_MAX {
             return Err(FsError::new(FsErrorKind::NameTooLong, &dir));
         }
         dir.join(name)
@@ -184,6 +185,13 @@ impl Filesystem {
     fn check_writable(&self, path: &RemotePath) -> Result<()> {
         if self.config.is_read_only {
             return Err(FsError::new(FsErrorKind::ReadOnly, path));
+        }
+        // Now, while the program can still choose another name, and not with the first upload.
+        if path
+            .name()
+            .is_some_and(|name| self.remote.name_len(name).is_none())
+        {
+            return Err(FsError::new(FsErrorKind::Unencodable, path));
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::{
     download::FileDownload,
+    encoding::Names,
     links::Links,
     login::Host,
     pool::{Pool, Use},
@@ -99,32 +100,40 @@ impl FtpRemote {
         self.pool.close();
     }
 
-    /// The path on the server.
-    fn full_path(&self, path: &RemotePath) -> Vec<u8> {
-        let base = self.pool.host.base();
-        match path.is_root() {
-            true if base.is_empty() => b"/".to_vec(),
-            true => base.to_vec(),
-            false => [base, path.as_bytes()].concat(),
-        }
+    /// How the server writes names.
+    fn names(&self) -> Names {
+        self.pool.host.names()
     }
 
-    /// A link's target as seen from the mounted directory. An absolute one counts from the server's root; only what lies below
+    /// The path on the server, as the server writes it.
+    fn full_path(&self, path: &RemotePath) -> Result<Vec<u8>> {
+        let base = self.pool.host.base();
+        if path.is_root() {
+            return Ok(if base.is_empty() { b"/" } else { base }.to_vec());
+        }
+        let below = self.names().encode(path.as_bytes());
+        let below = below.ok_or_else(|| unencodable(path))?;
+        Ok([base, &below].concat())
+    }
+
+    /// A link's target, as the server wrote it, as seen from the mounted directory. An absolute one counts from the server's root; only what lies below
     /// the mounted directory can be shown.
     fn shown_target(&self, target: &[u8]) -> Option<Box<[u8]>> {
-        if !target.starts_with(b"/") {
-            return Some(target.into());
-        }
-        match target.strip_prefix(self.pool.host.base()) {
-            Some(b"") => Some(Box::from(&b"/"[..])),
-            Some(below) if below.starts_with(b"/") => Some(below.into()),
-            _ => None,
-        }
+        let seen = if !target.starts_with(b"/") {
+            target
+        } else {
+            match target.strip_prefix(self.pool.host.base())? {
+                b"" => b"/",
+                below if below.starts_with(b"/") => below,
+                _ => return None,
+            }
+        };
+        Some(self.names().decode(seen).into())
     }
 
     /// A command line about a path; `verb` ends in a space.
-    fn line(&self, verb: &str, path: &RemotePath) -> Vec<u8> {
-        [verb.as_bytes(), &self.full_path(path)].concat()
+    fn line(&self, verb: &str, path: &RemotePath) -> Result<Vec<u8>> {
+        Ok([verb.as_bytes(), &self.full_path(path)?].concat())
     }
 
     /// The replies to commands that may be sent twice.
@@ -200,6 +209,10 @@ impl FtpRemote {
     }
 }
 
+fn unencodable(path: &RemotePath) -> RemoteError {
+    RemoteError::new(RemoteErrorKind::Unencodable, "name").with_path(path)
+}
+
 impl Remote for FtpRemote {
     fn list(&self, dir: &RemotePath) -> Result<Listing> {
         directory::list(self, dir)
@@ -216,21 +229,21 @@ impl Remote for FtpRemote {
         offset: u64,
         len: Option<u64>,
     ) -> Result<Box<dyn Download>> {
-        let full_path = self.full_path(path);
+        let full_path = self.full_path(path)?;
         Ok(Box::new(FileDownload::open(
             &self.pool, path, full_path, offset, len,
         )?))
     }
 
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
-        let full_path = self.full_path(path);
+        let full_path = self.full_path(path)?;
         Ok(Box::new(FileUpload::open(
             &self.pool, path, full_path, mode,
         )?))
     }
 
     fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
-        upload::put(&self.pool, path, self.full_path(path), data)
+        upload::put(&self.pool, path, self.full_path(path)?, data)
     }
 
     fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled> {
@@ -238,7 +251,7 @@ impl Remote for FtpRemote {
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
-        let lines = [self.line("RNFR ", from), self.line("RNTO ", to)];
+        let lines = [self.line("RNFR ", from)?, self.line("RNTO ", to)?];
         let renamed = self.change(from, "RNFR", &lines, || {
             Ok(self.stat(from)?.is_none() && self.stat(to)?.is_some())
         });
@@ -252,25 +265,27 @@ impl Remote for FtpRemote {
 
     fn remove_file(&self, path: &RemotePath) -> Result<()> {
         let is_gone = || Ok(self.stat(path)?.is_none());
-        let removed = self.change(path, "DELE", &[self.line("DELE ", path)], is_gone);
+        let removed = self.change(path, "DELE", &[self.line("DELE ", path)?], is_gone);
         self.links.forget();
         removed
     }
 
     fn make_dir(&self, path: &RemotePath) -> Result<()> {
         // Whose directory it is that is there cannot be told.
-        self.change(path, "MKD", &[self.line("MKD ", path)], || Ok(false))
+        self.change(path, "MKD", &[self.line("MKD ", path)?], || Ok(false))
     }
 
     fn remove_dir(&self, path: &RemotePath) -> Result<()> {
         let is_gone = || Ok(self.stat(path)?.is_none());
-        self.change(path, "RMD", &[self.line("RMD ", path)], is_gone)
+        self.change(path, "RMD", &[self.line("RMD ", path)?], is_gone)
     }
 
     fn make_symlink(&self, target: &[u8], path: &RemotePath) -> Result<()> {
         const VERB: &str = "SITE SYMLINK";
         let capabilities = &self.pool.host.capabilities;
-        let full_path = self.full_path(path);
+        let full_path = self.full_path(path)?;
+        let target = self.names().encode(target);
+        let target = &*target.ok_or_else(|| unencodable(path))?;
         // ProFTPD splits its arguments at spaces, without any way to quote one.
         let is_sayable = !target.is_empty() && ![target, &full_path].concat().contains(&b' ');
         if !capabilities.learnt().has_symlink || !is_sayable {
@@ -294,7 +309,7 @@ impl Remote for FtpRemote {
         if !capabilities.learnt().has_avbl {
             return Ok(None);
         }
-        let replies = self.repeatable(dir, "AVBL", &[self.line("AVBL ", dir)])?;
+        let replies = self.repeatable(dir, "AVBL", &[self.line("AVBL ", dir)?])?;
         let Some(reply) = replies.first() else {
             return Ok(None);
         };
@@ -302,6 +317,10 @@ impl Remote for FtpRemote {
             capabilities.learn(|learnt| learnt.has_avbl = false);
         }
         Ok(stat::size_of(reply))
+    }
+
+    fn name_len(&self, name: &[u8]) -> Option<usize> {
+        self.names().encode(name).map(|wire| wire.len())
     }
 
     fn is_contended(&self) -> bool {

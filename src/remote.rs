@@ -88,6 +88,12 @@ pub trait Remote: Send + Sync + Debug {
     /// with a scratch file in `dir` the first time; the answer is remembered.
     fn can_patch(&self, dir: &RemotePath) -> bool;
 
+    /// How many bytes this name has on the server; `None` when no file there can have it, because the character set in which
+    /// the server writes names lacks a character. Costs nothing.
+    fn name_len(&self, name: &[u8]) -> Option<usize> {
+        Some(name.len())
+    }
+
     /// Whether someone waits for a session at this moment: who holds one without using it should give it up.
     fn is_contended(&self) -> bool {
         false

@@ -76,6 +76,7 @@ fn every_long_option_is_also_a_mount_option() {
     for (name, needs_value) in Opts::long_names() {
         let value = match name.as_str() {
             "password-file" | "cache-dir" | "log-file" => "/dev/null",
+            "charset" => "gbk",
             _ => "3",
         };
         let (item, long) = if needs_value {
@@ -98,7 +99,7 @@ fn every_long_option_is_also_a_mount_option() {
                 opts.cache_dir.clone(),
                 opts.log_file.clone(),
             );
-            (times, sizes, files, opts.foreground)
+            (times, sizes, files, opts.charset, opts.foreground)
         };
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");
         assert_ne!(

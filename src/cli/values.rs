@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Charset;
+
 /// A number of bytes: `8388608`, `8192K`, `8M`, `8MiB`, `1G`; the suffixes count in 1024s.
 ///
 /// # Errors
@@ -58,6 +60,15 @@ pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
         return Err("a time-out is at least 0.1 seconds".to_owned());
     }
     Ok(timeout)
+}
+
+/// The name of a character set.
+///
+/// # Errors
+///
+/// Which names there are.
+pub(super) fn parse_charset(text: &str) -> Result<Charset, String> {
+    Charset::for_label(text)
 }
 
 /// Permission bits in octal.

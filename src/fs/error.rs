@@ -38,6 +38,8 @@ pub enum FsErrorKind {
     NameTooLong,
     /// The request makes no sense, or FTP cannot carry the name.
     Invalid,
+    /// The server's character set lacks a character of the name.
+    Unencodable,
     /// The server's disk, or our own, is full.
     NoSpace,
     /// The user's quota is used up.
@@ -113,6 +115,7 @@ impl FsError {
             | FsErrorKind::ReadOnly
             | FsErrorKind::NameTooLong
             | FsErrorKind::Invalid
+            | FsErrorKind::Unencodable
             | FsErrorKind::Unsupported
             | FsErrorKind::Stale
             | FsErrorKind::LeavesMount
@@ -133,6 +136,7 @@ impl FsError {
             FsErrorKind::ReadOnly => libc::EROFS,
             FsErrorKind::NameTooLong => libc::ENAMETOOLONG,
             FsErrorKind::Invalid => libc::EINVAL,
+            FsErrorKind::Unencodable => libc::EILSEQ,
             FsErrorKind::NoSpace => libc::ENOSPC,
             FsErrorKind::QuotaExceeded => libc::EDQUOT,
             FsErrorKind::Busy => libc::EBUSY,
@@ -168,6 +172,7 @@ impl From<RemoteError> for FsError {
             RemoteErrorKind::TimedOut(_) => FsErrorKind::TimedOut,
             RemoteErrorKind::Protocol => FsErrorKind::Io,
             RemoteErrorKind::InvalidPath => FsErrorKind::Invalid,
+            RemoteErrorKind::Unencodable => FsErrorKind::Unencodable,
         };
         Self::explained(kind, error)
     }
@@ -207,6 +212,9 @@ impl fmt::Display for FsError {
             FsErrorKind::ReadOnly => "the mount is read-only",
             FsErrorKind::NameTooLong => "the name is too long",
             FsErrorKind::Invalid => "invalid argument",
+            FsErrorKind::Unencodable => {
+                "the charset of the server's names (--charset) cannot hold this name"
+            }
             FsErrorKind::NoSpace => "no space left",
             FsErrorKind::QuotaExceeded => "quota exceeded",
             FsErrorKind::Busy => "busy",
@@ -252,6 +260,7 @@ mod tests {
             (RemoteErrorKind::TimedOut(Phase::Reply), libc::ETIMEDOUT),
             (RemoteErrorKind::Protocol, libc::EIO),
             (RemoteErrorKind::InvalidPath, libc::EINVAL),
+            (RemoteErrorKind::Unencodable, libc::EILSEQ),
         ];
         for (kind, errno) in table {
             assert_eq!(

@@ -34,6 +34,7 @@ impl Filesystem {
         let source = self.child_path(from.0, from.1)?;
         let target = self.child_path(to.0, to.1)?;
         self.check_writable(&source)?;
+        self.check_writable(&target)?;
         let held = self.hold_for_rename(&source, &target)?;
         let not_found = || FsError::new(FsErrorKind::NotFound, &source);
         let entry = self.entry(&source)?.ok_or_else(not_found)?;

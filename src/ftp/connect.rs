@@ -92,6 +92,16 @@ pub enum ConnectError {
         /// The server's reply.
         reply: String,
     },
+    /// The directory to mount has characters that the server's charset lacks.
+    #[error(
+        "{charset} (--charset) cannot hold the directory {dir}; check the directory in the URL, or the charset"
+    )]
+    BaseUnencodable {
+        /// The directory, its unprintable characters escaped.
+        dir: String,
+        /// The charset as configured.
+        charset: &'static str,
+    },
     /// The server's files are not a Unix-like tree.
     #[error("{host} runs {system}, whose file names ftpfs does not know")]
     SystemUnsupported {
@@ -114,6 +124,7 @@ impl ConnectError {
             Self::NotFtp { .. } => RemoteErrorKind::Protocol,
             Self::LoginRefused { .. } => RemoteErrorKind::LoginRefused,
             Self::BaseMissing { .. } => RemoteErrorKind::Refused,
+            Self::BaseUnencodable { .. } => RemoteErrorKind::Unencodable,
             Self::SystemUnsupported { .. } => RemoteErrorKind::Unsupported,
         }
     }

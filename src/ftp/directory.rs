@@ -4,6 +4,7 @@
 //! succeeds on two of four servers. The refusal of `CWD` is the error.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -40,11 +41,11 @@ pub(super) fn list(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
             Dialect::List(None) => return probe_hidden(remote, dir),
             Dialect::List(Some(is_all)) => {
                 let whole = fetch(remote, dir, "LIST", if is_all { "-a" } else { "" })?;
-                return finish(remote, dir, parse_list(&whole), &whole);
+                return finish(remote, dir, parse_list(remote, &whole), &whole);
             }
         };
         match fetch(remote, dir, verb, argument) {
-            Ok(whole) => return finish(remote, dir, listing::parse_mlsd(&whole.bytes), &whole),
+            Ok(whole) => return finish(remote, dir, parse_mlsd(remote, &whole), &whole),
             // Offered by FEAT and yet unknown, or unknown without an argument (501).
             Err(error) if error.command() == "MLSD" && is_unknown(&error) => {
                 log::info!("the server refuses MLSD {argument:?} ({error})");
@@ -82,7 +83,7 @@ fn find_target(remote: &FtpRemote, dir: &RemotePath, name: &[u8]) -> Result<Opti
     // what is known already stays.
     for (argument, is_all) in arguments {
         let sample = links.sample();
-        let parsed = parse_list(&fetch(remote, dir, "LIST", argument)?);
+        let parsed = parse_list(remote, &fetch(remote, dir, "LIST", argument)?);
         let named = parsed.entries.into_iter().filter_map(|entry| {
             let target = entry.target?;
             Some((entry.name, target))
@@ -114,9 +115,9 @@ fn is_unknown(error: &RemoteError) -> bool {
 /// hidden files.
 fn probe_hidden(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
     let plain = fetch(remote, dir, "LIST", "")?;
-    let plain_parsed = parse_list(&plain);
+    let plain_parsed = parse_list(remote, &plain);
     let all = match fetch(remote, dir, "LIST", "-a") {
-        Ok(all) => Some((parse_list(&all), all)),
+        Ok(all) => Some((parse_list(remote, &all), all)),
         Err(error) if matches!(error.kind(), RemoteErrorKind::TimedOut(_)) => return Err(error),
         Err(_) => None,
     };
@@ -140,8 +141,23 @@ fn probe_hidden(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
     finish(remote, dir, parsed, &whole)
 }
 
-fn parse_list(whole: &Whole) -> Parsed {
-    listing::parse_list(&whole.bytes, SystemTime::now())
+fn parse_mlsd(remote: &FtpRemote, whole: &Whole) -> Parsed {
+    decoded(remote, listing::parse_mlsd(&whole.bytes))
+}
+
+fn parse_list(remote: &FtpRemote, whole: &Whole) -> Parsed {
+    decoded(remote, listing::parse_list(&whole.bytes, SystemTime::now()))
+}
+
+/// The same with names as they are shown; targets are decoded once it is known where they lead.
+fn decoded(remote: &FtpRemote, mut parsed: Parsed) -> Parsed {
+    let names = remote.names();
+    for entry in &mut parsed.entries {
+        if let Cow::Owned(name) = names.decode(&entry.name) {
+            entry.name = name.into();
+        }
+    }
+    parsed
 }
 
 fn fetch(
@@ -151,7 +167,7 @@ fn fetch(
     argument: &'static str,
 ) -> Result<Whole> {
     let wanted = DataCommand {
-        cwd: Some(remote.full_path(dir)),
+        cwd: Some(remote.full_path(dir)?),
         verb,
         argument: argument.into(),
         ..DataCommand::default()
@@ -241,7 +257,7 @@ fn learn_offset(
     let Ok(path) = dir.join(&entry.name) else {
         return Ok(None);
     };
-    let line = remote.line("MDTM ", &path);
+    let line = remote.line("MDTM ", &path)?;
     let reply = remote.repeatable(&path, "MDTM", &[line])?.pop();
     let exact: Option<Modified> = reply.as_ref().and_then(mdtm_time);
     let offset = match exact {

@@ -1,6 +1,7 @@
 //! The log-in: from a host to an idle [`Session`], in as few round trips as the server allows.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -13,13 +14,13 @@ use super::{
     connect::{ConnectError, Target},
     control::Control,
     deadline::Deadline,
-    encoding::to_text,
+    encoding::{Names, to_text},
     reply::{Failure, Fault, Reply},
     session::Session,
     transport::{self, Batch},
 };
 use crate::{
-    config::{BaseDir, FtpConfig},
+    config::{BaseDir, Charset, FtpConfig},
     remote::RemoteErrorKind,
 };
 
@@ -60,6 +61,11 @@ impl Host {
         self.base.get().map_or(&[], Vec::as_slice)
     }
 
+    /// How the server writes names.
+    pub(super) fn names(&self) -> Names {
+        Names::new(self.config.charset)
+    }
+
     /// A new deadline for one request.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::after(self.config.timeout)
@@ -68,12 +74,31 @@ impl Host {
     /// Logs in for the first time and learns what there is to know; once more with single commands when the server
     /// does not take them together.
     pub(super) fn first_session(&self) -> Result<Session, ConnectError> {
+        self.wanted_base()?;
         let first = self.open(self.deadline());
         match first {
             // Found out on the way.
             Err(_) if !self.capabilities.learnt().has_pipelining => self.open(self.deadline()),
             other => other,
         }
+    }
+
+    /// The directory to mount, as the server writes it. One that is no UTF-8 was typed as the server's bytes, in the URL.
+    fn wanted_base(&self) -> Result<BaseDir, ConnectError> {
+        let encode = |dir: &[u8]| {
+            if std::str::from_utf8(dir).is_err() {
+                return Ok(dir.to_vec());
+            }
+            let encoded = self.names().encode(dir).map(Cow::into_owned);
+            encoded.ok_or_else(|| ConnectError::BaseUnencodable {
+                dir: String::from_utf8_lossy(dir).escape_debug().to_string(),
+                charset: self.config.charset.map_or("", Charset::name),
+            })
+        };
+        Ok(match &self.config.base {
+            BaseDir::Login(dir) => BaseDir::Login(encode(dir)?),
+            BaseDir::Absolute(dir) => BaseDir::Absolute(encode(dir)?),
+        })
     }
 
     /// Opens a session.
@@ -140,12 +165,19 @@ impl Host {
         }
     }
 
+    /// The options that a session is given, whatever the server says to them.
+    fn session_options(&self, features: &Features) -> Vec<Vec<u8>> {
+        let is_utf8 = self.config.charset.is_none_or(Charset::is_utf8) && features.offers("UTF8");
+        let utf8 = is_utf8.then(|| b"OPTS UTF8 ON".to_vec());
+        utf8.into_iter().chain(features.mlst_options()).collect()
+    }
+
     /// What every session but the first is told right behind the password.
     fn known_followers(&self) -> Vec<Vec<u8>> {
         let options = self
             .capabilities
             .features()
-            .map(session_options)
+            .map(|features| self.session_options(features))
             .unwrap_or_default();
         let learnt = self.capabilities.learnt();
         let epsv = (learnt.has_epsv && learnt.has_warming).then(|| b"EPSV".to_vec());
@@ -165,9 +197,10 @@ impl Host {
             [others @ .., last] if !is_batched && last == b"EPSV" => others,
             all => all,
         };
-        let password = self.config.password.expose();
+        let names = self.names();
+        let password = Zeroizing::new(names.encode_login(self.config.password.expose()));
         let batch = Batch {
-            substitute: Some(Zeroizing::new([b"PASS ", password.as_bytes()].concat())),
+            substitute: Some(Zeroizing::new([b"PASS ", password.as_slice()].concat())),
             followers: if is_batched {
                 followers.to_vec()
             } else {
@@ -176,7 +209,7 @@ impl Host {
             ..Batch::default()
         };
         transport::lock(session.transport()).set_batch(batch);
-        let user = to_text(self.config.user.as_bytes());
+        let user = to_text(&names.encode_login(&self.config.user));
         // The transport puts the password in; suppaftp would write it into its log.
         let outcome = session.client_mut().login(user.as_str(), "-");
         let (replies, fault) = {
@@ -259,10 +292,10 @@ impl Host {
             return Err(ConnectError::SystemUnsupported { host, system });
         }
         let features = Features::from_reply(feat);
-        let mut lines = session_options(&features);
+        let mut lines = self.session_options(&features);
         self.capabilities
             .tell(Server::from_greeting(greeting), features);
-        let base = base_of(&self.config.base, pwd);
+        let base = base_of(&self.wanted_base()?, pwd);
         let dir = if base.is_empty() { &b"/"[..] } else { &base };
         lines.push([b"CWD ", dir].concat());
         let replies = self.exchange(session, lines)?;
@@ -288,12 +321,6 @@ impl Host {
             reply: reply.map(Reply::to_string).unwrap_or_default(),
         }
     }
-}
-
-/// The options that a session is given, whatever the server says to them.
-fn session_options(features: &Features) -> Vec<Vec<u8>> {
-    let utf8 = features.offers("UTF8").then(|| b"OPTS UTF8 ON".to_vec());
-    utf8.into_iter().chain(features.mlst_options()).collect()
 }
 
 /// The system that SYST names, when its names are no Unix-like paths: VMS, z/OS, OS/400, `NonStop`.

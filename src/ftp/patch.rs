@@ -41,7 +41,7 @@ pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
 }
 
 fn try_patch(remote: &FtpRemote, path: &RemotePath) -> Result<bool> {
-    let full_path = remote.full_path(path);
+    let full_path = remote.full_path(path)?;
     upload::put(&remote.pool, path, full_path.clone(), BEFORE)?;
     let mode = UploadMode::At(OFFSET);
     let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode)?;

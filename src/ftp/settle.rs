@@ -25,16 +25,17 @@ pub(super) fn settle(
 ) -> Result<Settled> {
     let mut mode = Step::of(attributes.mode.is_some());
     let mut time = Step::of(attributes.modified.is_some());
+    let full_path = remote.full_path(path)?;
     loop {
         let learnt = remote.pool.host.capabilities.learnt();
         let mode_line = attributes
             .mode
             .filter(|_| mode.is_open())
-            .and_then(|bits| mode_line(remote, path, bits, learnt.set_mode));
+            .and_then(|bits| mode_line(&full_path, bits, learnt.set_mode));
         let time_line = attributes
             .modified
             .filter(|_| time.is_open())
-            .and_then(|at| time_line(remote, path, at, learnt.set_time));
+            .and_then(|at| time_line(&full_path, at, learnt.set_time));
         if mode.is_open() && mode_line.is_none() {
             mode = Step::Over(Err(unsupported("SITE CHMOD", path)));
         }
@@ -45,7 +46,7 @@ pub(super) fn settle(
             .iter()
             .chain(&time_line)
             .cloned()
-            .chain(["SIZE ", "MDTM "].map(|verb| remote.line(verb, path)))
+            .chain(["SIZE ", "MDTM "].map(|verb| line(verb, &full_path)))
             .collect();
         let mut replies = remote.repeatable(path, "settle", &lines)?.into_iter();
         let mode_reply = mode_line.and_then(|_| replies.next());
@@ -93,20 +94,19 @@ impl Step {
     }
 }
 
-fn mode_line(remote: &FtpRemote, path: &RemotePath, mode: u32, way: SetMode) -> Option<Vec<u8>> {
+fn line(verb: &str, path: &[u8]) -> Vec<u8> {
+    [verb.as_bytes(), path].concat()
+}
+
+fn mode_line(path: &[u8], mode: u32, way: SetMode) -> Option<Vec<u8>> {
     match way {
-        SetMode::SiteChmod => Some(remote.line(&format!("SITE CHMOD {mode:03o} "), path)),
-        SetMode::Mff => Some(remote.line(&format!("MFF UNIX.mode=0{mode:03o}; "), path)),
+        SetMode::SiteChmod => Some(line(&format!("SITE CHMOD {mode:03o} "), path)),
+        SetMode::Mff => Some(line(&format!("MFF UNIX.mode=0{mode:03o}; "), path)),
         SetMode::Never => None,
     }
 }
 
-fn time_line(
-    remote: &FtpRemote,
-    path: &RemotePath,
-    time: SystemTime,
-    way: SetTime,
-) -> Option<Vec<u8>> {
+fn time_line(path: &[u8], time: SystemTime, way: SetTime) -> Option<Vec<u8>> {
     let time = DateTime::<Utc>::from(time);
     // Years that the 14 digits of RFC 3659 cannot hold are beyond what any server can be told.
     if !(1..=9999).contains(&time.year()) {
@@ -114,10 +114,10 @@ fn time_line(
     }
     let digits = time.format("%Y%m%d%H%M%S").to_string();
     match way {
-        SetTime::Mfmt => Some(remote.line(&format!("MFMT {digits} "), path)),
-        SetTime::SiteUtime => Some(remote.line(&format!("SITE UTIME {digits} "), path)),
+        SetTime::Mfmt => Some(line(&format!("MFMT {digits} "), path)),
+        SetTime::SiteUtime => Some(line(&format!("SITE UTIME {digits} "), path)),
         SetTime::SiteUtimeFive => {
-            let line = remote.line("SITE UTIME ", path);
+            let line = line("SITE UTIME ", path);
             Some(
                 [
                     line,
@@ -126,7 +126,7 @@ fn time_line(
                 .concat(),
             )
         }
-        SetTime::Mdtm => Some(remote.line(&format!("MDTM {digits} "), path)),
+        SetTime::Mdtm => Some(line(&format!("MDTM {digits} "), path)),
         SetTime::Never => None,
     }
 }

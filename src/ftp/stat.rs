@@ -10,11 +10,15 @@ const ROOT_NAME: &[u8] = b"/";
 
 /// Looks `path` up. The entry's name is the path's last component, `/` for the root.
 pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+    // Nothing is there that the server has no name for.
+    if remote.names().encode(path.as_bytes()).is_none() {
+        return Ok(None);
+    }
     let capabilities = &remote.pool.host.capabilities;
     if !capabilities.learnt().has_mlst {
         return by_size(remote, path);
     }
-    let reply = match remote.repeatable(path, "MLST", &[remote.line("MLST ", path)]) {
+    let reply = match remote.repeatable(path, "MLST", &[remote.line("MLST ", path)?]) {
         Ok(mut replies) => replies.pop(),
         Err(error) => {
             let is_silent = matches!(error.kind(), RemoteErrorKind::TimedOut(Phase::Reply));
@@ -46,7 +50,8 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
 
 /// What can be told without MLST: a file by its size and time, a directory by entering it.
 fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
-    let lines = ["SIZE ", "MDTM ", "CWD "].map(|verb| remote.line(verb, path));
+    let full_path = remote.full_path(path)?;
+    let lines = ["SIZE ", "MDTM ", "CWD "].map(|verb| [verb.as_bytes(), &full_path].concat());
     let replies = remote.repeatable(path, "SIZE", &lines)?;
     let [size_reply, mdtm_reply, cwd_reply] = replies.as_slice() else {
         return Err(RemoteError::new(RemoteErrorKind::Protocol, "SIZE").with_path(path));

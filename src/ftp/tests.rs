@@ -1,5 +1,6 @@
 //! Tests of the room as a whole against a scripted byte server; real servers are for the mount tests.
 
+mod charset;
 mod scripted;
 mod server;
 
@@ -16,6 +17,7 @@ fn config(port: u16) -> FtpConfig {
         user: "user".to_owned(),
         password: Password::new("secret".to_owned()),
         base: BaseDir::Absolute(b"/".to_vec()),
+        charset: None,
         timeout: Duration::from_secs(5),
         connections_max: 2,
     }

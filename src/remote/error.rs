@@ -41,6 +41,8 @@ pub enum RemoteErrorKind {
     Protocol,
     /// A path that cannot stand in a command line (CR, LF, NUL); nothing was sent.
     InvalidPath,
+    /// A name that the server's character set (`--charset`) cannot hold; nothing was sent.
+    Unencodable,
 }
 
 /// What was waited for when time ran out.
@@ -140,6 +142,9 @@ impl fmt::Display for RemoteErrorKind {
             Self::TimedOut(phase) => return write!(f, "timed out waiting for {phase}"),
             Self::Protocol => "the server sent something that is no FTP",
             Self::InvalidPath => "FTP cannot carry this name",
+            Self::Unencodable => {
+                "the charset of the server's names (--charset) cannot hold this name"
+            }
         })
     }
 }

@@ -12,6 +12,7 @@
     reason = "a test says what is wrong by panicking, and why it was skipped by printing"
 )]
 
+mod charset;
 mod cli;
 mod common;
 mod files;
