@@ -105,6 +105,7 @@ struct Learnt {
     no_mode: AtomicBool,
     no_append: AtomicBool,
     no_dot_names: AtomicBool,
+    no_rename: AtomicBool,
     no_rename_over: AtomicBool,
 }
 

@@ -36,7 +36,10 @@ pub mod zone;
 
 pub use connect::ConnectError;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use self::{
     download::FileDownload,
@@ -143,22 +146,27 @@ impl FtpRemote {
         verb: &'static str,
         lines: &[Vec<u8>],
     ) -> Result<Vec<Reply>> {
-        Ok(self.exchange(path, verb, lines, Repeat::Always)?.0)
+        Ok(self.exchange(path, verb, lines, Repeat::Always, None)?.0)
     }
 
-    /// The replies to commands sent in one write, and whether they were sent twice.
+    /// The replies to commands sent in one write, waited for no longer than `wait` if that is given, and whether they were
+    /// sent twice.
     fn exchange(
         &self,
         path: &RemotePath,
         verb: &'static str,
         lines: &[Vec<u8>],
         repeat: Repeat,
+        wait: Option<Duration>,
     ) -> Result<(Vec<Reply>, bool)> {
         let capabilities = &self.pool.host.capabilities;
         let deadline = self.pool.host.deadline();
         let named = |error: RemoteError| error.with_path(path);
         let mut guard = self.pool.check_out(Use::Command, deadline).map_err(named)?;
         let deadline = guard.deadline();
+        if let Some(wait) = wait {
+            guard.session().set_deadline(deadline.capped(wait));
+        }
         let failure = match guard.session().exchange(verb, lines.to_vec(), capabilities) {
             Ok(replies) => {
                 guard.check_in();
@@ -192,7 +200,7 @@ impl FtpRemote {
         lines: &[Vec<u8>],
         is_done: impl FnOnce() -> Result<bool>,
     ) -> Result<()> {
-        let (replies, is_repeated) = self.exchange(path, verb, lines, Repeat::IfUnheard)?;
+        let (replies, is_repeated) = self.exchange(path, verb, lines, Repeat::IfUnheard, None)?;
         let (last, before) = match replies.as_slice() {
             [before @ .., last] => (Some(last), before),
             [] => (None, &[][..]),

@@ -202,6 +202,10 @@ impl Filesystem {
 
     /// Lets a file that is written in order go up while it is written.
     fn start_streaming(&self, file: &Arc<OpenFile>) {
+        // A temporary file that cannot be renamed is of no use.
+        if self.learnt.no_rename.load(Ordering::Relaxed) {
+            return;
+        }
         let Some(permit) = StreamPermit::take(&self.streams, self.streams_max) else {
             return;
         };

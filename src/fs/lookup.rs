@@ -298,9 +298,13 @@ impl Filesystem {
 
     /// Finds the reason of a server's refusal in a fresh listing of the directory.
     pub(super) fn explain(&self, error: RemoteError, path: &RemotePath, intent: Intent) -> FsError {
-        if error.kind() != RemoteErrorKind::Refused {
-            return error.into();
-        }
+        // bftpd says 451 and swiftp 450 to what is not there, bftpd 553 to whoever reads it. Their words stand where the listing
+        // tells nothing better.
+        let is_told = match error.kind() {
+            RemoteErrorKind::Refused => false,
+            RemoteErrorKind::Failed | RemoteErrorKind::Busy | RemoteErrorKind::NameRefused => true,
+            _ => return error.into(),
+        };
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return error.into();
         };
@@ -325,6 +329,9 @@ impl Filesystem {
             }
             Err(other) => return other.into(),
         };
+        if is_told && kind == FsErrorKind::AccessDenied {
+            return error.into();
+        }
         // The server's own long name limit hides behind the same 550.
         if kind == FsErrorKind::AccessDenied && name.len() > NAME_BYTES_MAX {
             return FsError::explained(FsErrorKind::NameTooLong, error);

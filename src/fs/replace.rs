@@ -25,6 +25,9 @@ impl Filesystem {
         let Some(dir) = path.parent() else {
             return Err(FsError::new(FsErrorKind::IsADirectory, path));
         };
+        if self.learnt.no_rename.load(Ordering::Relaxed) {
+            return self.write_in_place(file, path, job);
+        }
         let mut was_broken = false;
         // Once more after a broken connection, once more for a server that forbids names with a dot.
         for _ in 0..3 {
@@ -97,10 +100,14 @@ impl Filesystem {
             self.check_name(path, |stored| self.remote.remove_file(stored))?;
             Ok(settled)
         });
-        if settled.is_err() {
-            self.discard(temporary.clone());
+        let Err(error) = settled else { return settled };
+        self.discard(temporary.clone());
+        if error.kind() == FsErrorKind::Unsupported {
+            log::info!("this server does not rename ({error}): files are written in place");
+            self.learnt.no_rename.store(true, Ordering::Relaxed);
+            return self.write_in_place(file, path, job);
         }
-        settled
+        Err(error)
     }
 
     /// Brings the bytes that only the server has into the spool.

@@ -171,10 +171,14 @@ pub(super) struct Learnt {
     pub(super) set_time: SetTime,
     /// Whether that way to set a time has worked once.
     pub(super) is_set_time_proven: bool,
+    /// Whether replies of several lines may end with another code than they began with.
+    pub(super) has_loose_ends: bool,
     /// Whether AVBL answers.
     pub(super) has_avbl: bool,
     /// Whether SITE SYMLINK answers.
     pub(super) has_symlink: bool,
+    /// Whether a download may begin at an offset.
+    pub(super) has_rest: bool,
     /// Whether REST + STOR keeps what lies around the range; unknown until probed.
     pub(super) has_patch: Option<bool>,
     /// How far the times of LIST are ahead of UTC; unknown until one was compared.
@@ -203,8 +207,10 @@ impl Capabilities {
             set_mode: SetMode::SiteChmod,
             set_time: SetTime::Mfmt,
             is_set_time_proven: false,
+            has_loose_ends: false,
             has_avbl: false,
             has_symlink: false,
+            has_rest: true,
             has_patch: None,
             zone_offset: None,
         };

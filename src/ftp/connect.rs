@@ -32,7 +32,17 @@ pub enum ConnectError {
         /// The port as configured.
         port: u16,
     },
-    /// No way there, or the connection broke before the log-in was over.
+    /// The connection broke before the log-in was over: a server that takes no more sessions, or a firewall.
+    #[error("{host}, port {port}, closed the connection before the log-in was over: {detail}")]
+    Closed {
+        /// The host as configured.
+        host: String,
+        /// The port as configured.
+        port: u16,
+        /// What the system said.
+        detail: String,
+    },
+    /// No way there.
     #[error("cannot connect to {host}, port {port}: {detail}")]
     Unreachable {
         /// The host as configured.
@@ -103,7 +113,9 @@ pub enum ConnectError {
         charset: &'static str,
     },
     /// The server's files are not a Unix-like tree.
-    #[error("{host} runs {system}, whose file names ftpfs does not know")]
+    #[error(
+        "{host} runs {system}, whose file names ftpfs does not know; only logins that show Unix-like paths can be mounted"
+    )]
     SystemUnsupported {
         /// The host as configured.
         host: String,
@@ -119,6 +131,7 @@ impl ConnectError {
             Self::HostUnknown { .. }
             | Self::Refused { .. }
             | Self::Unreachable { .. }
+            | Self::Closed { .. }
             | Self::Busy { .. } => RemoteErrorKind::Disconnected,
             Self::TimedOut { phase, .. } => RemoteErrorKind::TimedOut(*phase),
             Self::NotFtp { .. } => RemoteErrorKind::Protocol,
@@ -129,11 +142,14 @@ impl ConnectError {
         }
     }
 
-    /// Whether the reason may be that the server has enough sessions already. Some say 530 for it.
+    /// Whether the reason may be that the server has enough sessions already. Some say 530 for it, some nothing at all.
     pub(super) fn is_limit(&self) -> bool {
         matches!(
             self,
-            Self::Busy { .. } | Self::Refused { .. } | Self::LoginRefused { .. }
+            Self::Busy { .. }
+                | Self::Refused { .. }
+                | Self::Closed { .. }
+                | Self::LoginRefused { .. }
         )
     }
 }
@@ -168,7 +184,7 @@ impl Target {
                 host,
                 reply: fault.detail,
             },
-            _ => ConnectError::Unreachable {
+            _ => ConnectError::Closed {
                 host,
                 port,
                 detail: fault.detail,

@@ -163,6 +163,15 @@ impl Control {
                     "the session is closed",
                 ));
             }
+            let is_expected =
+                self.phase != Phase::Login && self.capabilities.learnt().has_loose_ends;
+            let plausible = match plausible {
+                Some((reply, used)) if is_expected => {
+                    self.inbox.drain(..used);
+                    return self.take(reply);
+                }
+                other => other,
+            };
             let left = self.remaining()?;
             let wait = if plausible.is_some() {
                 left.min(STRAGGLER_WAIT)
@@ -172,8 +181,13 @@ impl Control {
             match self.fill(wait) {
                 Ok(()) => {}
                 Err(error) if is_timeout(&error) && wait < left => {
-                    let Some(reply) = plausible else { continue };
-                    self.inbox.clear();
+                    let Some((reply, used)) = plausible else {
+                        continue;
+                    };
+                    log::info!("the server ends replies with another code ({reply})");
+                    self.capabilities
+                        .learn(|learnt| learnt.has_loose_ends = true);
+                    self.inbox.drain(..used);
                     return self.take(reply);
                 }
                 Err(error) => return Err(self.broken_by(&error)),

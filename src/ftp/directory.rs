@@ -172,8 +172,13 @@ fn fetch(
         argument: argument.into(),
         ..DataCommand::default()
     };
-    remote.pool.with_session(Use::Listing, dir, |guard| {
+    let fetched = remote.pool.with_session(Use::Listing, dir, |guard| {
         read_to_end(Transfer::open(guard, &wanted)?, verb)
+    });
+    fetched.map_err(|error| match (error.command(), error.kind()) {
+        // bftpd says 451 to a directory that is not there.
+        ("CWD", RemoteErrorKind::Failed) => error.into_kind(RemoteErrorKind::Refused),
+        _ => error,
     })
 }
 

@@ -25,6 +25,8 @@ pub(super) struct FileDownload {
     left: Option<u64>,
     /// None when it is over.
     transfer: Option<Transfer>,
+    /// How many bytes still come before the position, from a server without REST.
+    to_skip: u64,
     /// Where the connection broke last; breaking there again is the end.
     broke_at: Option<u64>,
     error: Option<RemoteError>,
@@ -46,6 +48,7 @@ impl FileDownload {
             position: offset,
             left: len,
             transfer: None,
+            to_skip: 0,
             broke_at: None,
             error: None,
         };
@@ -56,8 +59,10 @@ impl FileDownload {
     }
 
     fn start(&mut self) -> Result<()> {
+        let capabilities = &self.pool.host.capabilities;
+        let has_rest = capabilities.learnt().has_rest;
         let wanted = DataCommand {
-            rest: (self.position > 0).then_some(self.position),
+            rest: (self.position > 0 && has_rest).then_some(self.position),
             verb: "RETR",
             argument: self.full_path.clone(),
             ..DataCommand::default()
@@ -66,7 +71,17 @@ impl FileDownload {
             Transfer::open(guard, &wanted)
         });
         match opened {
-            Ok(transfer) => self.transfer = Some(transfer),
+            Ok(transfer) => {
+                self.transfer = Some(transfer);
+                self.to_skip = if has_rest { 0 } else { self.position };
+            }
+            Err(error)
+                if error.command() == "REST" && error.kind() == RemoteErrorKind::Unsupported =>
+            {
+                log::info!("the server does not know REST: files are read from their beginning");
+                capabilities.learn(|learnt| learnt.has_rest = false);
+                return self.start();
+            }
             // ProFTPD and pyftpdlib answer 554 to an offset behind the end of a file that shrank: nothing is left to read.
             Err(error) if error.kind() == RemoteErrorKind::Refused && self.is_behind_end() => {}
             Err(error) => return Err(error),
@@ -125,7 +140,17 @@ impl FileDownload {
             let Some(transfer) = self.transfer.as_mut() else {
                 return Ok(0);
             };
-            let failure = match transfer.read(buffer) {
+            let most = usize::try_from(self.to_skip).unwrap_or(usize::MAX);
+            let skipped = buffer.len().min(most);
+            let part = match skipped {
+                0 => &mut *buffer,
+                _ => buffer.get_mut(..skipped).unwrap_or_default(),
+            };
+            let failure = match transfer.read(part) {
+                Ok(count @ 1..) if skipped > 0 => {
+                    self.to_skip -= u64::try_from(count).unwrap_or(self.to_skip);
+                    continue;
+                }
                 Ok(0) => match self.end() {
                     Ok(()) => return Ok(0),
                     Err(failure) => failure,

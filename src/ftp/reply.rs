@@ -22,8 +22,8 @@ pub(super) struct Reply {
 pub(super) enum Parsed {
     /// A reply, and how many bytes it took.
     Complete(Reply, usize),
-    /// More is needed. The reply, if the last line were its end.
-    Incomplete(Option<Reply>),
+    /// More is needed. The reply, if a line with another code were its end, and how many bytes it would take.
+    Incomplete(Option<(Reply, usize)>),
     /// No reply.
     Malformed,
 }
@@ -57,18 +57,24 @@ impl Reply {
                 }
                 continue;
             };
-            plausible = None;
-            if let (Some(closing), None | Some(b' ')) = (code_of(content), content.get(3)) {
-                if closing == code {
+            match (code_of(content), content.get(3)) {
+                (Some(closing), None | Some(b' ')) if closing == code => {
                     return Self::complete(code, bytes, start, used);
                 }
-                plausible = Some(closing);
+                // What follows the first one may be further replies.
+                (Some(closing), None | Some(b' ')) => {
+                    plausible = plausible.or(Some((closing, used)));
+                }
+                _ => plausible = None,
             }
         }
         if bytes.len() >= REPLY_BYTES_MAX || (opening.is_none() && is_hopeless(bytes, start)) {
             return Parsed::Malformed;
         }
-        Parsed::Incomplete(plausible.map(|code| Self::of(code, bytes)))
+        Parsed::Incomplete(plausible.map(|(code, end)| {
+            let raw = bytes.get(start..end).unwrap_or_default();
+            (Self::of(code, raw), end)
+        }))
     }
 
     fn complete(code: u16, bytes: &[u8], start: usize, end: usize) -> Parsed {
@@ -108,9 +114,19 @@ impl Reply {
         self.code >= 400
     }
 
-    /// Whether the server does not know the command (500, 502, 504), or passes it over as superfluous (202).
+    /// Whether the server does not know the command (500, 502, 504), or passes it over as superfluous (202). Some say so in
+    /// words only: bftpd "550 Unknown command: 'SITE UTIME'.", swiftp "250 SITE is a NOP".
     pub(super) fn is_unknown_command(&self) -> bool {
-        matches!(self.code, 202 | 500 | 502 | 504)
+        let says = |words: &[u8]| {
+            let text = self.first_line().to_ascii_lowercase();
+            text.windows(words.len()).any(|window| window == words)
+        };
+        match self.code {
+            202 | 500 | 502 | 504 => true,
+            501 | 550 => says(b"unknown command") || says(b"not understood"),
+            200 | 250 => says(b"site is a nop"),
+            _ => false,
+        }
     }
 
     /// Whether the server is closing the control connection (421).
@@ -148,13 +164,13 @@ impl Reply {
     /// [`RemoteErrorKind::Protocol`]: it was not expected where it came.
     pub(super) fn kind(&self) -> RemoteErrorKind {
         match self.code {
+            _ if self.is_unknown_command() => RemoteErrorKind::Unsupported,
             421 | 425 | 426 => RemoteErrorKind::Disconnected,
             450 => RemoteErrorKind::Busy,
             452 => RemoteErrorKind::NoSpace,
             552 => RemoteErrorKind::QuotaExceeded,
             553 => RemoteErrorKind::NameRefused,
             332 | 530 | 532 => RemoteErrorKind::LoginRefused,
-            202 | 500 | 502 | 504 => RemoteErrorKind::Unsupported,
             400..=499 => RemoteErrorKind::Failed,
             500..=699 => RemoteErrorKind::Refused,
             _ => RemoteErrorKind::Protocol,
@@ -340,10 +356,17 @@ mod tests {
 
     #[test]
     fn another_closing_code_is_only_plausible() {
-        let Parsed::Incomplete(Some(reply)) = Reply::parse(b"250-a\r\n226 b\r\n") else {
+        let Parsed::Incomplete(Some((reply, used))) = Reply::parse(b"250-a\r\n226 b\r\n") else {
             panic!()
         };
-        assert_eq!(reply.code(), 226);
+        assert_eq!((reply.code(), used), (226, 14));
+        // glFTPd: a refusal of a script, the real answer, and the reply to the transfer.
+        let Parsed::Incomplete(Some((reply, used))) =
+            Reply::parse(b"553-\r\n553- Excluded.\r\n150 Opening\r\n226 Done\r\n")
+        else {
+            panic!()
+        };
+        assert_eq!((reply.code(), used), (150, 35));
         assert_eq!(
             Reply::parse(b"250-a\r\n226 b\r\n c"),
             Parsed::Incomplete(None)
@@ -388,6 +411,24 @@ mod tests {
                 kind,
                 "{code}"
             );
+        }
+    }
+
+    #[test]
+    fn some_say_in_words_that_they_do_not_know_a_command() {
+        for (text, is_unknown) in [
+            ("500 what?", true),
+            ("550 Unknown command: 'SITE UTIME'.", true),
+            ("501 'MLSD': command not understood.", true),
+            ("250 SITE is a NOP", true),
+            ("250 Deleted.", false),
+            ("550 No such file.", false),
+            ("501 Bad time.", false),
+        ] {
+            let reply = whole(format!("{text}\r\n").as_bytes());
+            assert_eq!(reply.is_unknown_command(), is_unknown, "{text}");
+            let is_unsupported = reply.kind() == RemoteErrorKind::Unsupported;
+            assert_eq!(is_unsupported, is_unknown, "{text}");
         }
     }
 

@@ -294,6 +294,9 @@ impl Session {
         self.has_answered |= !replies.is_empty();
         let before = usize::from(wanted.cwd.is_some()) + usize::from(wanted.rest.is_some());
         let refused = refusal(wanted, &replies);
+        if matches!(refused, Some(Failure::Refused("REST", _))) {
+            self.has_offset = false;
+        }
         match outcome {
             Ok((_, stream)) => Ok(OpenStream { stream, refused }),
             Err(error) => Err(match (fault, refused) {

@@ -1,12 +1,18 @@
 //! Looking one path up: MLST where there is one, else SIZE, MDTM and CWD in one exchange.
 
-use super::{FtpRemote, listing, reply::Reply};
+use std::time::Duration;
+
+use super::{FtpRemote, Repeat, listing, reply::Reply};
 use crate::remote::{
     EntryKind, Modified, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result,
 };
 
 /// The name of an entry that has none: that of the mounted directory itself.
 const ROOT_NAME: &[u8] = b"/";
+
+/// How long the first answers to MLST are waited for. 5 s: uftpd 2.13 offers it and never answers; a program should not wait
+/// the whole time-out to learn that, and a slow line has answered.
+const UNPROVEN_WAIT: Duration = Duration::from_secs(5);
 
 /// Looks `path` up. The entry's name is the path's last component, `/` for the root.
 pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
@@ -18,15 +24,19 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
     if !capabilities.learnt().has_mlst {
         return by_size(remote, path);
     }
-    let reply = match remote.repeatable(path, "MLST", &[remote.line("MLST ", path)?]) {
-        Ok(mut replies) => replies.pop(),
+    let is_proven = capabilities.learnt().is_mlst_proven;
+    let wait = (!is_proven).then_some(UNPROVEN_WAIT);
+    let lines = [remote.line("MLST ", path)?];
+    let reply = match remote.exchange(path, "MLST", &lines, Repeat::Always, wait) {
+        Ok((mut replies, _)) => replies.pop(),
         Err(error) => {
             let is_silent = matches!(error.kind(), RemoteErrorKind::TimedOut(Phase::Reply));
-            if is_silent && !capabilities.learnt().is_mlst_proven {
-                log::warn!("MLST is not answered, it is not sent again");
-                capabilities.learn(|learnt| learnt.has_mlst = false);
+            if !is_silent || capabilities.learnt().is_mlst_proven {
+                return Err(error);
             }
-            return Err(error);
+            log::warn!("MLST is not answered, it is not sent again");
+            capabilities.learn(|learnt| learnt.has_mlst = false);
+            return by_size(remote, path);
         }
     };
     let Some(reply) = reply else {

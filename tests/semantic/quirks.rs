@@ -43,6 +43,24 @@ fn a_file_that_vanished_is_uploaded_again_where_renames_do_not_replace() {
     }
 }
 
+// SEMANTICS: S-no-rename
+#[test]
+fn a_server_that_does_not_rename_has_its_files_written_in_place() {
+    let world = World::on_server(|server| server.can_rename = false);
+    world.put("/file", b"old");
+    for round in 0..3 {
+        // Large enough to be streamed while it is written.
+        let content = pattern(2 << 20, round);
+        world.save("/file", &content).unwrap();
+        assert!(world.on("/file").unwrap() == content, "{round}");
+        world.save("/new", &content).unwrap();
+        assert!(world.on("/new").unwrap() == content, "{round}");
+        world.eventually("no leftovers", |world| world.leftovers().is_empty());
+    }
+    assert_eq!(world.rename("/file", "/other"), Err(libc::EOPNOTSUPP));
+    assert!(world.exists("/file"));
+}
+
 // SEMANTICS: S-replace-in-place
 #[test]
 fn a_directory_that_takes_no_new_names_has_its_files_written_in_place() {

@@ -11,6 +11,8 @@ use super::super::{Precision, RemoteErrorKind, RemotePath};
     reason = "each is a quirk of its own, in any combination"
 )]
 pub struct Behaviour {
+    /// Whether anything can be renamed, else [`RemoteErrorKind::Unsupported`] (uftpd).
+    pub can_rename: bool,
     /// What a rename onto an existing name does.
     pub rename_over: RenameOver,
     /// Whether an upload may write a file that exists already, else refused (ProFTPD: `AllowOverwrite off`).
@@ -63,6 +65,7 @@ pub enum RenameOver {
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
+            can_rename: true,
             rename_over: RenameOver::Replaces,
             can_overwrite: true,
             closed_dirs: BTreeSet::new(),

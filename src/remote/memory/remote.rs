@@ -296,6 +296,9 @@ impl State {
     }
 
     fn rename(&mut self, from: &RemotePath, to: &RemotePath, now: SystemTime) -> Answer<()> {
+        if !self.behaviour.can_rename {
+            return Err(RemoteErrorKind::Unsupported);
+        }
         let old = self.tree.place(from)?;
         let mut new = self.tree.place(to)?;
         let source = old.node.ok_or(REFUSED)?;
