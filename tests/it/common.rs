@@ -3,6 +3,7 @@
 pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod simulated;
 
 use std::{
     collections::BTreeMap,

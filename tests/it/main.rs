@@ -15,6 +15,7 @@
 mod charset;
 mod cli;
 mod common;
+mod dialects;
 mod files;
 mod matrix;
 mod metadata;
@@ -23,6 +24,7 @@ mod names;
 mod namespace;
 mod outside;
 mod programs;
+mod quirks;
 mod recovery;
 mod roundtrips;
 mod tidy;

@@ -1,0 +1,308 @@
+//! Single quirks of servers, each played by a simulated server, through the seam and without a mount.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use ftpfs::{
+    cli::{Opts, Surroundings},
+    ftp::FtpRemote,
+    remote::{Attributes, EntryKind, Remote, RemoteErrorKind, RemotePath, UploadMode},
+};
+
+use crate::common::{
+    pattern,
+    simulated::{Dialect, Simulated},
+};
+
+/// A server as the RFCs have it but for what `text` says, with a few files.
+fn server(text: &str) -> Simulated {
+    let server = Simulated::start(Dialect::parse(text));
+    let mut tree = server.tree();
+    tree.put("/file", &pattern(1, 100_000));
+    tree.make_dir("/dir");
+    tree.put("/dir/inner", b"inner");
+    drop(tree);
+    server
+}
+
+fn connect(server: &Simulated) -> Arc<FtpRemote> {
+    let url = server.url();
+    let args = ["ftpfs", "--timeout", "5", &url, "/mnt"].map(Into::into);
+    let opts = Opts::parse_from_args(args).unwrap();
+    let config = opts.to_config(&Surroundings::current()).unwrap();
+    FtpRemote::connect(&config.ftp).unwrap()
+}
+
+fn path(text: &str) -> RemotePath {
+    let names = text.split('/').filter(|name| !name.is_empty());
+    names.fold(RemotePath::root(), |dir, name| {
+        dir.join(name.as_bytes()).unwrap()
+    })
+}
+
+fn read(remote: &FtpRemote, name: &str, offset: u64, len: Option<u64>) -> Vec<u8> {
+    let mut download = remote.open_download(&path(name), offset, len).unwrap();
+    let mut content = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match download.read(&mut buffer).unwrap() {
+            0 => return content,
+            count => content.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+fn names(remote: &FtpRemote, dir: &str) -> Vec<String> {
+    let listing = remote.list(&path(dir)).unwrap();
+    let entries = listing.entries.iter();
+    entries
+        .map(|entry| String::from_utf8_lossy(&entry.name).into_owned())
+        .collect()
+}
+
+/// A little of everything; leaves the server as it was.
+fn work(remote: &FtpRemote) {
+    assert_eq!(names(remote, "/"), ["dir", "file"]);
+    assert_eq!(names(remote, "/dir"), ["inner"]);
+    assert!(read(remote, "/file", 0, None) == pattern(1, 100_000));
+    assert!(read(remote, "/file", 50_000, Some(10)) == pattern(1, 100_000)[50_000..50_010]);
+    remote.make_dir(&path("/new")).unwrap();
+    remote.put(&path("/new/small"), b"small").unwrap();
+    let mut upload = remote
+        .open_upload(&path("/new/large"), UploadMode::Replace)
+        .unwrap();
+    upload.write_all(&pattern(2, 300_000)).unwrap();
+    upload.finish().unwrap();
+    let settled = remote
+        .settle(&path("/new/large"), &Attributes::default())
+        .unwrap();
+    assert_eq!(settled.size.unwrap(), Some(300_000));
+    remote
+        .rename(&path("/new/small"), &path("/new/renamed"))
+        .unwrap();
+    assert_eq!(remote.stat(&path("/new/small")).unwrap(), None);
+    let entry = remote.stat(&path("/new/renamed")).unwrap().unwrap();
+    assert_eq!((entry.kind, entry.size), (EntryKind::File, Some(5)));
+    for name in ["/new/renamed", "/new/large"] {
+        remote.remove_file(&path(name)).unwrap();
+    }
+    remote.remove_dir(&path("/new")).unwrap();
+}
+
+// SEMANTICS: S-dialects
+#[test]
+fn replies_count_by_their_first_digit() {
+    for code in ["200", "226", "250", "257"] {
+        let says: String = ["CWD", "DELE", "RMD", "MKD", "RNTO", "TYPE", "end"]
+            .map(|verb| format!("{verb} = \"{code} Fine.\"\n"))
+            .concat();
+        work(&connect(&server(&format!("[says]\n{says}"))));
+    }
+    work(&connect(&server(
+        "[says]\nbegin = \"125 Open already.\"\nUSER = \"332 Hm?\"",
+    )));
+}
+
+// SEMANTICS: S-dialects
+#[test]
+fn replies_may_have_many_lines() {
+    let lines = |code: &str| {
+        format!(
+            "\"\"\"\n{code}-First\n100 users online\n {code} not the end\n{code}-still not\n\n{code} Last\n\"\"\"\n"
+        )
+    };
+    let says: String = [
+        ("greeting", "220"),
+        ("USER", "331"),
+        ("PASS", "230"),
+        ("TYPE", "200"),
+        ("CWD", "250"),
+        ("MKD", "257"),
+        ("DELE", "250"),
+        ("RNFR", "350"),
+        ("REST", "350"),
+        ("RNTO", "250"),
+        ("begin", "150"),
+        ("end", "226"),
+    ]
+    .map(|(key, code)| format!("{key} = {}", lines(code)))
+    .concat();
+    work(&connect(&server(&format!("[says]\n{says}"))));
+}
+
+// SEMANTICS: S-dialects
+#[test]
+fn replies_may_end_with_another_code() {
+    let server = server(
+        "[says]\n\"STOR begin\" = \"553-\\n553- Not here (precheck).\\n150 Opening.\"\nRMD = \"500-Hm.\\n250 Removed.\"\n",
+    );
+    let remote = connect(&server);
+    for _ in 0..3 {
+        work(&remote);
+    }
+}
+
+// SEMANTICS: S-names
+#[test]
+fn what_a_server_says_to_utf8_does_not_matter() {
+    for reply in [
+        "202 Always on.",
+        "504 What?",
+        "501 No options.",
+        "550 Never.",
+    ] {
+        let features = "\"\"\"\n211-Features\n UTF8\n211 End\n\"\"\"";
+        let server = server(&format!("[says]\nFEAT = {features}\nOPTS = \"{reply}\"\n"));
+        server.tree().put("/dir/grün", b"green");
+        let remote = connect(&server);
+        assert_eq!(names(&remote, "/dir"), ["grün", "inner"]);
+        assert!(server.take_heard().contains(&"OPTS UTF8 ON".to_owned()));
+        assert_eq!(read(&remote, "/dir/grün", 0, None), b"green");
+    }
+}
+
+// SEMANTICS: S-dialects
+#[test]
+fn mlst_that_never_answers_is_given_up_and_the_server_is_not() {
+    let server = server(
+        "silent = [\"MLST\"]\n[says]\nFEAT = \"211-Features\\n MLST type*;size*;modify*;\\n211 End\"\n",
+    );
+    let remote = connect(&server);
+    let entry = remote.stat(&path("/file")).unwrap().unwrap();
+    assert_eq!(entry.size, Some(100_000));
+    server.take_heard();
+    work(&remote);
+    let heard = server.take_heard().join(" ");
+    assert!(heard.contains("MLSD") && !heard.contains("MLST"), "{heard}");
+}
+
+// SEMANTICS: S-dialects
+#[test]
+fn without_rest_a_file_is_read_from_its_beginning() {
+    let server = server(
+        "knows = [\"USER\", \"PASS\", \"QUIT\", \"TYPE\", \"PWD\", \"CWD\", \"EPSV\", \"LIST\", \"RETR\", \"STOR\", \"SIZE\", \"DELE\"]",
+    );
+    let remote = connect(&server);
+    let content = pattern(1, 100_000);
+    for offset in [99_000, 1, 70_000] {
+        let at = usize::try_from(offset).unwrap();
+        assert!(
+            read(&remote, "/file", offset, None) == content[at..],
+            "{offset}"
+        );
+        assert!(
+            read(&remote, "/file", offset, Some(5)) == content[at..at + 5],
+            "{offset}"
+        );
+    }
+    assert!(read(&remote, "/file", 0, None) == content);
+    assert_eq!(read(&remote, "/file", 200_000, None), b"");
+    remote.put(&path("/file"), b"new").unwrap();
+    assert_eq!(read(&remote, "/file", 0, None), b"new");
+    let heard = server.take_heard();
+    let rests = heard.iter().filter(|line| line.starts_with("REST")).count();
+    assert_eq!(rests, 1, "{heard:?}");
+}
+
+// SEMANTICS: S-dialects
+#[test]
+fn a_server_may_know_the_least_that_files_need() {
+    let server = server(
+        "knows = [\"USER\", \"PASS\", \"TYPE\", \"CWD\", \"PASV\", \"LIST\", \"RETR\", \"STOR\", \"DELE\", \"MKD\", \"RMD\"]",
+    );
+    server.tree().put("/dir/.dot", b"dot");
+    let remote = connect(&server);
+    assert_eq!(names(&remote, "/dir"), [".dot", "inner"]);
+    remote.put(&path("/dir/new"), b"new").unwrap();
+    let settled = remote
+        .settle(&path("/dir/new"), &Attributes::default())
+        .unwrap();
+    assert_eq!(settled.size.unwrap(), None);
+    assert_eq!(read(&remote, "/dir/new", 1, None), b"ew");
+    let error = remote.rename(&path("/dir/new"), &path("/x")).unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::Unsupported);
+    let error = remote
+        .open_upload(&path("/dir/new"), UploadMode::Append)
+        .unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::Unsupported);
+    remote.remove_file(&path("/dir/new")).unwrap();
+}
+
+// SEMANTICS: S-reconnect
+#[test]
+fn sessions_that_idle_out_are_replaced_and_nobody_sends_noop() {
+    let server = server("[sessions]\nidle_milliseconds = 200\nidle_deaf = [\"NOOP\", \"CWD\"]\n");
+    let remote = connect(&server);
+    for _ in 0..3 {
+        work(&remote);
+        thread::sleep(Duration::from_millis(400));
+    }
+    assert!(server.sessions() > 2);
+    assert!(!server.take_heard().contains(&"NOOP".to_owned()));
+}
+
+// SEMANTICS: S-reconnect
+#[test]
+fn a_421_in_the_middle_is_not_noticed() {
+    let content = pattern(1, 100_000);
+    // The first log-in takes six.
+    for commands in 7..13 {
+        let server = server(&format!("[sessions]\nends_after = {commands}\n"));
+        let remote = connect(&server);
+        for _ in 0..4 {
+            assert_eq!(names(&remote, "/dir"), ["inner"]);
+            assert!(read(&remote, "/file", 7, None) == content[7..]);
+            assert!(remote.stat(&path("/file")).unwrap().is_some());
+            remote.put(&path("/dir/new"), b"new").unwrap();
+            remote.remove_file(&path("/dir/new")).unwrap();
+        }
+        assert!(server.sessions() > 2, "{commands}");
+    }
+}
+
+// SEMANTICS: S-session-limit
+#[test]
+fn any_limit_of_sessions_is_kept_however_it_is_told() {
+    for excess in ["greeting", "login", "login-closed", "closed", "refused"] {
+        for most in 1..=3 {
+            let server = server(&format!(
+                "[sessions]\nmost = {most}\nexcess = \"{excess}\"\n"
+            ));
+            let remote = connect(&server);
+            let content = pattern(1, 100_000);
+            thread::scope(|scope| {
+                for number in 0..6 {
+                    let (remote, content) = (&remote, &content);
+                    scope.spawn(move || {
+                        let at = usize::try_from(number).unwrap();
+                        assert!(read(remote, "/file", number, None) == content[at..]);
+                        assert_eq!(names(remote, "/dir"), ["inner"]);
+                        assert!(remote.stat(&path("/file")).unwrap().is_some());
+                    });
+                }
+            });
+            work(&remote);
+        }
+    }
+}
+
+// SEMANTICS: S-errno
+#[test]
+fn a_reply_without_a_code_costs_the_session_and_no_more() {
+    let server = server(
+        "knows = [\"USER\", \"PASS\", \"TYPE\", \"CWD\", \"EPSV\", \"LIST\", \"SIZE\", \"MDTM\", \"SITE CHMOD\", \"RETR\"]\n\
+         [says]\n\"SITE CHMOD missing\" = \"Error: No such file or directory.\"\n",
+    );
+    let remote = connect(&server);
+    let attributes = Attributes {
+        mode: Some(0o600),
+        ..Attributes::default()
+    };
+    let error = remote.settle(&path("/missing"), &attributes).unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::Protocol);
+    remote
+        .settle(&path("/file"), &attributes)
+        .unwrap()
+        .mode
+        .unwrap();
+    assert_eq!(server.tree().get("/file").unwrap().mode, 0o600);
+}
