@@ -1,10 +1,16 @@
 //! The inode table: numbers to paths and back, lookup counts, renames, forgets.
 //!
 //! An inode is a name below a parent, so a rename of a directory moves everything below it at no cost, and a path
-//! is put together when it is needed. Numbers are never used twice. An inode lives as long as the kernel knows it
-//! (its lookup count), a file behind it is open, or it has children.
+//! is put together when it is needed. An inode lives as long as the kernel knows it (its lookup count), a file behind it is open, or
+//! it has children.
+//!
+//! The kernel forgets what was not used for a while, and programs remember numbers: to git a file with another number
+//! is a changed file. So a number is made of the name, and is the same when the name is looked up again, also in a later mount.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use hashbrown::HashMap;
 
@@ -17,6 +23,9 @@ use crate::{
 /// The inode number of the mounted directory.
 pub(crate) const ROOT: u64 = 1;
 
+/// Numbers have so many bits. 53: what a double holds exactly, in which JavaScript keeps them.
+const NUMBER_BITS: u32 = 53;
+
 /// The table. Guards itself; no method blocks.
 #[derive(Debug)]
 pub(crate) struct Inodes {
@@ -26,7 +35,6 @@ pub(crate) struct Inodes {
 #[derive(Debug)]
 struct Table {
     nodes: HashMap<u64, Node>,
-    next: u64,
 }
 
 #[derive(Debug)]
@@ -59,7 +67,6 @@ impl Inodes {
         Self {
             table: Mutex::new(Table {
                 nodes: HashMap::from_iter([(ROOT, root)]),
-                next: ROOT + 1,
             }),
         }
     }
@@ -266,8 +273,7 @@ impl Table {
     }
 
     fn insert(&mut self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
-        let ino = self.next;
-        self.next += 1;
+        let ino = self.free_number(parent, name);
         let name: Arc<[u8]> = Arc::from(name);
         let node = Node {
             parent,
@@ -282,6 +288,18 @@ impl Table {
         self.nodes.insert(ino, node);
         self.add_child(parent, name, ino);
         ino
+    }
+
+    /// The number of a name, or another one while something that had the name before is still known by it.
+    fn free_number(&self, parent: u64, name: &[u8]) -> u64 {
+        (0..u64::MAX)
+            .map(|attempt| {
+                let mut hasher = DefaultHasher::new();
+                (parent, name, attempt).hash(&mut hasher);
+                hasher.finish() >> (u64::BITS - NUMBER_BITS)
+            })
+            .find(|ino| *ino > ROOT && !self.nodes.contains_key(ino))
+            .expect("there are more numbers than inodes")
     }
 
     fn add_child(&mut self, parent: u64, name: Arc<[u8]>, ino: u64) {
@@ -355,7 +373,7 @@ mod tests {
 
     // SEMANTICS: S-inodes
     #[test]
-    fn an_inode_goes_when_the_kernel_forgets_it_and_its_number_is_not_used_again() {
+    fn an_inode_goes_when_the_kernel_forgets_it_and_its_name_keeps_the_number() {
         let inodes = Inodes::new();
         let first = inodes.look_up(ROOT, b"a", EntryKind::File);
         assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
@@ -363,7 +381,21 @@ mod tests {
         assert!(inodes.path(first).is_some());
         inodes.forget(first, 1);
         assert_eq!(inodes.path(first), None);
-        assert_ne!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
+        assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
+        let later = Inodes::new();
+        assert_ne!(later.look_up(ROOT, b"b", EntryKind::File), first);
+        assert_eq!(later.look_up(ROOT, b"a", EntryKind::File), first);
+    }
+
+    // SEMANTICS: S-inodes
+    #[test]
+    fn a_number_is_not_used_twice_at_a_time() {
+        let inodes = Inodes::new();
+        let old = inodes.look_up(ROOT, b"a", EntryKind::File);
+        inodes.rename((ROOT, b"a"), (ROOT, b"b"));
+        let new = inodes.look_up(ROOT, b"a", EntryKind::File);
+        assert_ne!(new, old);
+        assert_eq!(inodes.look_up(ROOT, b"b", EntryKind::File), old);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     remote::EntryKind,
 };
 
-/// Inode numbers are never used twice, so one generation is enough.
+/// An inode number is used again only after the kernel has forgotten what had it, so one generation is enough.
 pub(super) const GENERATION: Generation = Generation(0);
 
 /// What readdir shows for an entry that has no inode yet: the kernel's own "unknown".
