@@ -7,7 +7,7 @@
 //!    session is thrown away after anything but a complete reply;
 //! 3. sessions die unseen, and servers take only so many: `pool`;
 //! 4. servers differ in what they can do: `capabilities` remembers what they say and refuse;
-//! 5. opening data connections takes two round trips: `background` does it ahead.
+//! 5. making a data connection takes two round trips: `transport/data` hides them behind others, `background` does it ahead.
 
 mod background;
 mod capabilities;

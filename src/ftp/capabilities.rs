@@ -144,6 +144,17 @@ pub(super) enum SetTime {
     Never,
 }
 
+/// Whether a way to save a round trip works on this server: tried until that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shortcut {
+    /// To be tried.
+    Untried,
+    /// Seen to work.
+    Works,
+    /// Not to be used: the plain exchange is.
+    Fails,
+}
+
 /// What was learnt by trying.
 #[derive(Debug, Clone, Copy)]
 #[expect(
@@ -157,6 +168,10 @@ pub(super) struct Learnt {
     pub(super) has_epsv: bool,
     /// Whether data connections may be opened ahead.
     pub(super) has_warming: bool,
+    /// EPSV (or PASV) at the end of the data, before the transfer's last reply was read.
+    pub(super) early_passive: Shortcut,
+    /// A transfer's command while its data connection is still being made.
+    pub(super) early_command: Shortcut,
     /// Whether the byte 0xFF is doubled in commands.
     pub(super) doubles_iac: bool,
     /// Whether MLST answers.
@@ -200,6 +215,8 @@ impl Capabilities {
             has_pipelining: true,
             has_epsv: true,
             has_warming: true,
+            early_passive: Shortcut::Untried,
+            early_command: Shortcut::Untried,
             doubles_iac: true,
             has_mlst: false,
             is_mlst_proven: false,
@@ -270,6 +287,15 @@ impl Capabilities {
     /// What was learnt so far.
     pub(super) fn learnt(&self) -> Learnt {
         *self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A transfer's command that left before its data connection was there got no data connection.
+    pub(super) fn doubt_early_command(&self) {
+        self.learn(|learnt| {
+            if learnt.early_command == Shortcut::Untried {
+                learnt.early_command = Shortcut::Fails;
+            }
+        });
     }
 
     /// Learns something.

@@ -84,6 +84,16 @@ impl Control {
         !self.is_broken && self.pending == 0 && self.inbox.is_empty()
     }
 
+    /// Whether all replies but one have been read.
+    pub(super) fn owes_only_one(&self) -> bool {
+        !self.is_broken && self.pending == 1
+    }
+
+    /// Whether something has arrived and was not read yet.
+    pub(super) fn has_inbox(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     /// Gives the connection up; whoever waits on it wakes.
     pub(super) fn give_up(&mut self) {
         self.is_broken = true;
@@ -195,6 +205,18 @@ impl Control {
         }
     }
 
+    /// The next reply, if all of it has arrived. Never waits.
+    pub(super) fn reply_now(&mut self) -> Result<Option<Reply>, Fault> {
+        while let Parsed::Incomplete(_) = Reply::parse(&self.inbox) {
+            if self.is_broken || is_quiet(&self.socket) {
+                return Ok(None);
+            }
+            self.fill(Duration::from_millis(1))
+                .map_err(|error| self.broken_by(&error))?;
+        }
+        self.read_reply().map(Some)
+    }
+
     /// The reply that ends a transfer whose data connection is closed, when `reply` is the first that came after that.
     pub(super) fn last_word(&mut self, reply: Reply) -> Result<Reply, Fault> {
         let mut reply = reply;
@@ -273,10 +295,13 @@ impl Control {
 
 /// Whether neither data nor an end nor an error waits on an idle socket.
 pub(super) fn is_quiet(socket: &TcpStream) -> bool {
+    matches!(peek(socket), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Looks what waits on a socket: `WouldBlock` for nothing, 0 for its end.
+pub(super) fn peek(socket: &TcpStream) -> io::Result<usize> {
     let mut byte = [std::mem::MaybeUninit::uninit()];
-    let seen =
-        SockRef::from(socket).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
-    matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    SockRef::from(socket).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)
 }
 
 /// Whether a wait has ended with nothing.

@@ -6,15 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{
-    control::{is_quiet, is_timeout},
+    control::{is_timeout, peek},
     deadline::Deadline,
     reply::Reply,
 };
 
-/// How old a warm data connection may get. 50 s: all four test servers kept one for 65 s, and NAT boxes forget
+/// How old a data connection that waits to be used may get. 50 s: all four test servers kept one for 65 s, and NAT boxes forget
 /// silent connections after a minute at the earliest.
 pub(super) const WARM_AGE_MAX: Duration = Duration::from_secs(50);
 
@@ -44,36 +45,152 @@ impl Announced {
     }
 }
 
-/// A data connection opened ahead.
+/// A data connection: on its way, or there.
 #[derive(Debug)]
-pub(super) struct Warm {
-    /// The connection.
-    pub(super) socket: TcpStream,
-    opened: Instant,
+pub(super) struct DataConnection {
+    socket: TcpStream,
+    begun: Instant,
+    is_open: bool,
+    was_refused: bool,
 }
 
-impl Warm {
-    /// Takes over a connection just opened.
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self {
-            socket,
-            opened: Instant::now(),
+impl DataConnection {
+    /// Begins to connect to where the server listens for data, and does not wait for it. Every later read there has to make
+    /// progress within `timeout`; for writes [`write_all`] sees to that.
+    pub(super) fn begin(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            _ => {}
         }
+        let socket = with_options(socket.into())?;
+        socket.set_read_timeout(Some(timeout))?;
+        socket.set_write_timeout(Some(WRITE_SLICE.min(timeout)))?;
+        Ok(Self {
+            socket,
+            begun: Instant::now(),
+            is_open: false,
+            was_refused: false,
+        })
+    }
+
+    /// The socket. Until [`DataConnection::finish`] has returned it is only there to be handed on.
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Whether it was waited for and is there.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Waits until it is there.
+    pub(super) fn finish(&mut self, deadline: Deadline) -> io::Result<()> {
+        while !self.is_open {
+            self.look(None, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it is there, or until something can be read from `other`.
+    pub(super) fn finish_unless(
+        &mut self,
+        other: &TcpStream,
+        deadline: Deadline,
+    ) -> io::Result<()> {
+        while !self.is_open {
+            if self.look(Some(other), deadline)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits once; whether something can be read from `other`.
+    fn look(&mut self, other: Option<&TcpStream>, deadline: Deadline) -> io::Result<bool> {
+        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+        let wait = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut waited = vec![PollFd::new(&self.socket, PollFlags::OUT)];
+        waited.extend(other.map(|other| PollFd::new(other, PollFlags::IN)));
+        match rustix::event::poll(&mut waited, Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |at: usize| waited.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        let (is_over, is_readable) = (is_ready(0), is_ready(1));
+        if is_over {
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error);
+            }
+            // An error is told once; who has looked before may have had it.
+            self.socket.peer_addr()?;
+            self.socket.set_nonblocking(false)?;
+            self.is_open = true;
+        }
+        Ok(is_readable)
     }
 
     /// Whether it can still be used, as far as can be seen from here.
-    pub(super) fn is_usable(&self) -> bool {
-        self.opened.elapsed() < WARM_AGE_MAX && is_quiet(&self.socket)
+    pub(super) fn is_usable(&mut self) -> bool {
+        match peek(&self.socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.begun.elapsed() < WARM_AGE_MAX
+            }
+            Err(error) => {
+                self.was_refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                false
+            }
+            // The server has closed it.
+            Ok(_) => false,
+        }
     }
 
-    /// How long it has been waiting.
+    /// Whether nobody listened where the server said.
+    pub(super) fn was_refused(&self) -> bool {
+        self.was_refused
+    }
+
+    /// Whether it is there by now.
+    pub(super) fn is_there(&self) -> bool {
+        self.is_open || self.socket.peer_addr().is_ok()
+    }
+
+    /// How long ago it was begun.
     pub(super) fn age(&self) -> Duration {
-        self.opened.elapsed()
+        self.begun.elapsed()
+    }
+}
+
+/// How to ask the server to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passive {
+    /// RFC 2428.
+    Epsv,
+    /// RFC 959, for IPv4 only.
+    Pasv,
+}
+
+impl Passive {
+    /// The command.
+    pub(super) fn command(self) -> &'static [u8] {
+        match self {
+            Self::Epsv => b"EPSV",
+            Self::Pasv => b"PASV",
+        }
+    }
+
+    /// Where the server listens, when `reply` tells.
+    pub(super) fn port(self, reply: &Reply) -> Option<u16> {
+        match self {
+            Self::Epsv => epsv_port(reply),
+            Self::Pasv => pasv_port(reply),
+        }
     }
 }
 
 /// The port in a 229 reply, `(<d><d><d>port<d>)` with any delimiter.
-pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
+fn epsv_port(reply: &Reply) -> Option<u16> {
     if reply.code() != 229 {
         return None;
     }
@@ -90,7 +207,7 @@ pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
 
 /// The port in a 227 reply: six numbers, with or without parentheses. The address is not even looked at: a server
 /// could make us connect to any host, and behind NAT it is often wrong.
-pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
+fn pasv_port(reply: &Reply) -> Option<u16> {
     if reply.code() != 227 {
         return None;
     }
@@ -118,26 +235,16 @@ pub(super) fn connect(address: SocketAddr, deadline: Deadline) -> io::Result<Tcp
     let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.connect_timeout(&address.into(), left)?;
-    let stream = TcpStream::from(socket);
+    with_options(socket.into())
+}
+
+fn with_options(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(30))
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(stream)
-}
-
-/// Connects to where the server listens for data. Every later read there has to make progress within `timeout`; for
-/// writes [`write_all`] sees to that.
-pub(super) fn connect_data(
-    address: SocketAddr,
-    deadline: Deadline,
-    timeout: Duration,
-) -> io::Result<TcpStream> {
-    let stream = connect(address, deadline)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(WRITE_SLICE.min(timeout)))?;
     Ok(stream)
 }
 

@@ -454,14 +454,14 @@ impl State {
         self.recovering -= usize::from(held.is_recovering);
     }
 
-    /// The idle session that suits best: the warm one used last for data, a cold one for commands.
+    /// The idle session that suits best: the one whose data connection has come furthest for data, the least far for commands;
+    /// of several the one used last.
     fn take_idle(&mut self, wanted: Use) -> Option<Session> {
-        let wants_warm = wanted != Use::Command;
-        let best = self
-            .idle
-            .iter()
-            .rposition(|session| session.is_warm() == wants_warm);
-        let index = best.or_else(|| self.idle.len().checked_sub(1))?;
+        let readiness = self.idle.iter().map(Session::readiness).enumerate();
+        let (index, _) = match wanted {
+            Use::Command => readiness.rev().min_by_key(|(_, readiness)| *readiness),
+            Use::Listing | Use::Transfer => readiness.max_by_key(|(_, readiness)| *readiness),
+        }?;
         Some(self.idle.remove(index))
     }
 

@@ -24,7 +24,7 @@ use super::{
     encoding::{Transparent, to_text},
     passive::WARM_AGE_MAX,
     reply::{Failure, Fault, Reply},
-    transport::{self, Batch, Connector, Shared, Transport, Wire},
+    transport::{self, Batch, Connector, Readiness, Shared, Transport, Wire},
 };
 use crate::remote::RemoteErrorKind;
 
@@ -143,12 +143,17 @@ impl Session {
 
     /// Whether the server has neither closed it nor said anything since the last reply.
     pub(super) fn is_alive(&self) -> bool {
-        transport::lock(&self.transport).control().is_alive()
+        transport::lock(&self.transport).is_alive()
     }
 
-    /// Whether a data connection has been opened ahead and is still good.
+    /// Whether a data connection was begun ahead and is still good.
     pub(super) fn is_warm(&self) -> bool {
-        transport::lock(&self.transport).is_warm()
+        self.readiness() >= Readiness::Opening
+    }
+
+    /// How far its next data connection is.
+    pub(super) fn readiness(&self) -> Readiness {
+        transport::lock(&self.transport).readiness()
     }
 
     /// Whether the warm data connection is so old that a refresh is due.
@@ -157,7 +162,12 @@ impl Session {
         age.is_none_or(|age| age > WARM_AGE_MAX / 2)
     }
 
-    /// Opens a data connection ahead.
+    /// Whether a data connection begun ahead was refused, since this was last asked.
+    pub(super) fn take_ahead_refused(&mut self) -> bool {
+        transport::lock(&self.transport).take_ahead_refused()
+    }
+
+    /// Begins a data connection ahead.
     pub(super) fn warm_up(&mut self) -> Result<(), Fault> {
         let mut transport = transport::lock(&self.transport);
         if transport
@@ -174,9 +184,16 @@ impl Session {
         transport::lock(&self.transport).is_data_refused()
     }
 
-    /// Closes the data connection opened ahead.
-    pub(super) fn cool(&mut self) {
-        transport::lock(&self.transport).cool();
+    /// Has the next transfer make its data connection anew, and wait for it before its command leaves.
+    pub(super) fn start_over(&mut self) {
+        let mut transport = transport::lock(&self.transport);
+        transport.cool();
+        transport.be_patient();
+    }
+
+    /// Whether the last transfer's command left before its data connection was there.
+    pub(super) fn was_early(&self) -> bool {
+        transport::lock(&self.transport).was_early()
     }
 
     /// Sends commands in one write where the server takes that, and reads all their replies.
@@ -289,6 +306,7 @@ impl Session {
             .custom_data_command(to_text(&line), &[Status::AboutToSend, Status::AlreadyOpen]);
         let (replies, fault) = {
             let mut transport = transport::lock(&self.transport);
+            transport.drop_data();
             (transport.take_replies(), transport.take_fault())
         };
         self.has_answered |= !replies.is_empty();
@@ -310,12 +328,17 @@ impl Session {
         }
     }
 
-    /// Reads the reply to a transfer whose data connection is closed.
+    /// Closes a transfer's data connection and reads its last reply. When all the data `has_arrived`, the next data connection
+    /// is asked for in the same moment.
     pub(super) fn finish(
         &mut self,
         verb: &'static str,
         stream: TransferStream<Wire>,
+        has_arrived: bool,
     ) -> Result<Reply, Failure> {
+        if has_arrived {
+            transport::lock(&self.transport).ask_at_end();
+        }
         // Any complete reply will do for suppaftp's part; what it means is for the caller to say.
         let _ = stream.finish();
         let mut transport = transport::lock(&self.transport);
@@ -324,6 +347,7 @@ impl Session {
             (Some(reply), None) => transport
                 .control()
                 .last_word(reply)
+                .and_then(|reply| transport.put_in_order(reply))
                 .map_err(|fault| Failure::Broken(verb, fault)),
             (_, Some(fault)) => Err(Failure::Broken(verb, fault)),
             (None, None) => {

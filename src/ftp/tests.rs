@@ -3,6 +3,7 @@
 mod charset;
 mod scripted;
 mod server;
+mod shortcuts;
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use suppaftp::TransferStream;
 
 use super::{
     background::Job,
+    control::peek,
     deadline::Deadline,
     passive,
     pool::Guard,
@@ -33,35 +34,50 @@ pub(super) struct Transfer {
     // Both are there until the transfer is consumed.
     parts: Option<(Guard, TransferStream<Wire>)>,
     verb: &'static str,
+    /// Whether the server has ended the data.
+    has_ended: bool,
 }
 
 impl Transfer {
     /// Starts a transfer on this session.
     ///
-    /// A data connection that was opened ahead may have gone stale; the server then says 425 or the like, and one
-    /// opened now is tried.
+    /// A data connection that was begun ahead may have gone stale, or the server may want it before the command; it then says
+    /// 425 or the like, and the plain exchange is tried.
     pub(super) fn open(mut guard: Guard, wanted: &DataCommand<'_>) -> Result<Self, Failure> {
         let mut is_repeated = false;
         loop {
             let was_warm = guard.session().is_warm();
-            match guard.session().open(wanted) {
+            let opened = guard.session().open(wanted);
+            guard.note_ahead_refused();
+            let was_early = guard.session().was_early();
+            match opened {
                 Ok(OpenStream { stream, refused }) => {
+                    if was_warm {
+                        guard.note_ahead_used();
+                    }
                     let transfer = Self {
                         parts: Some((guard, stream)),
                         verb: wanted.verb,
+                        has_ended: false,
                     };
                     // Dropped on refusal: what runs is not what was wanted.
                     return refused.map_or(Ok(transfer), Err);
                 }
                 Err(Failure::Refused(_, reply))
-                    if was_warm && !is_repeated && matches!(reply.code(), 425 | 426) =>
+                    if (was_warm || was_early)
+                        && !is_repeated
+                        && matches!(reply.code(), 425 | 426) =>
                 {
                     log::debug!(
-                        "{}: data connection gone stale: {reply}",
+                        "{}: no data connection, once more: {reply}",
                         guard.session().number()
                     );
                     is_repeated = true;
-                    guard.session().cool();
+                    if was_early {
+                        let capabilities = &guard.pool().host.capabilities;
+                        capabilities.doubt_early_command();
+                    }
+                    guard.session().start_over();
                 }
                 Err(failure) => {
                     guard.check_in_warm();
@@ -79,6 +95,7 @@ impl Transfer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
                     guard.pool().note_progress();
+                    self.has_ended = count == 0 && !buffer.is_empty();
                     return Ok(count);
                 }
                 Err(error) => return Err(error),
@@ -98,10 +115,11 @@ impl Transfer {
     /// Closes the data connection and reads the last reply, within the session's own time-out.
     pub(super) fn finish(mut self) -> Result<(Reply, Guard), Failure> {
         let verb = self.verb;
+        let has_ended = self.has_ended;
         let (mut guard, stream) = self.take()?;
         let deadline = guard.pool().host.deadline();
         guard.session().set_deadline(deadline);
-        let reply = guard.session().finish(verb, stream)?;
+        let reply = guard.session().finish(verb, stream, has_ended)?;
         Ok((reply, guard))
     }
 
@@ -119,7 +137,7 @@ impl Transfer {
             drop(stream);
             return Err(Failure::Broken(verb, fault));
         }
-        let reply = guard.session().finish(verb, stream)?;
+        let reply = guard.session().finish(verb, stream, false)?;
         let lost = transport::lock(guard.session().transport()).take_content_error();
         let broke = socket
             .and_then(|socket| socket.take_error())
@@ -134,7 +152,12 @@ impl Transfer {
     }
 
     /// Ends a transfer that is wanted no further: closes the data connection and reads the one reply, whatever it says.
-    pub(super) fn recover(self) -> Option<Guard> {
+    pub(super) fn recover(mut self) -> Option<Guard> {
+        // Who reads just as much as there is does not see the end.
+        let is_at_end = |(_, stream): &(_, TransferStream<Wire>)| {
+            matches!(peek(stream.get_ref().get_ref()), Ok(0))
+        };
+        self.has_ended |= self.parts.as_ref().is_some_and(is_at_end);
         match self.finish() {
             Ok((_, guard)) => Some(guard),
             Err(failure) => {
@@ -181,6 +204,7 @@ impl Drop for Transfer {
             pool.hand_over(Job::Recover(Self {
                 parts,
                 verb: self.verb,
+                has_ended: self.has_ended,
             }));
         }
     }

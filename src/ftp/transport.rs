@@ -6,8 +6,8 @@
 //!
 //! 1. Each reply is read whole and parsed by [`super::reply`]; suppaftp gets one clean line with the code, the session
 //!    gets the whole reply ([`Transport::take_replies`]).
-//! 2. suppaftp's `EPSV` never goes out as such: [`Transport::prepare_data`] finds a data connection (the warm one, EPSV,
-//!    PASV) and suppaftp is told that all went well.
+//! 2. suppaftp's `EPSV` never goes out as such: [`Transport::prepare_data`] finds a data connection (the one begun ahead, EPSV,
+//!    PASV) and suppaftp is told that all went well; how that is made in no round trip is in `transport/data.rs`.
 //! 3. Commands held back ([`Batch`]) leave in one write with the command that follows.
 //! 4. A small upload's bytes are written right behind its STOR.
 //! 5. Every wait has the deadline of the request ([`super::control`]).
@@ -15,27 +15,29 @@
 //!
 //! This relies on suppaftp writing each command line with one `write_all`, so its version is pinned.
 
+mod data;
 mod wire;
 
+pub(super) use data::Readiness;
 pub(super) use wire::{Connector, Wire, data_source};
 
 use std::{
     collections::VecDeque,
     fmt, io,
-    net::TcpStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use zeroize::Zeroizing;
 
+use self::data::Ahead;
 use super::{
-    capabilities::Capabilities,
+    capabilities::{Capabilities, Learnt},
     control::Control,
-    passive::{self, Announced, Warm},
+    passive::DataConnection,
     reply::{Fault, Reply},
 };
-use crate::remote::{Phase, RemoteErrorKind};
+use crate::remote::RemoteErrorKind;
 
 /// What goes along with the next command that suppaftp sends.
 #[derive(Default)]
@@ -53,18 +55,30 @@ pub(super) struct Batch {
 }
 
 /// The transport of one session, shared by the session and by what suppaftp holds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not states of one thing"
+)]
 pub(super) struct Transport {
     control: Control,
     capabilities: Arc<Capabilities>,
     /// The longest wait without progress on a data connection.
     timeout: Duration,
-    warm: Option<Warm>,
+    ahead: Ahead,
+    /// Whether one begun ahead was refused.
+    is_ahead_refused: bool,
     /// Whether the last EPSV and PASV were refused for good.
     is_data_refused: bool,
-    /// Where the server listens for the next data connection, asked for together with the log-in.
-    announced: Option<Announced>,
-    /// The connection that suppaftp is about to take over.
-    data: Option<TcpStream>,
+    /// Whether EPSV is to leave before the next reply is read.
+    is_ask_due: bool,
+    /// Whether the reply to an EPSV comes before those to the commands sent since.
+    is_answer_due: bool,
+    /// Whether the next command waits for its data connection.
+    is_patient: bool,
+    /// Whether the last one did not.
+    was_early: bool,
+    /// The connection that suppaftp is about to take over, or has taken over before it was there.
+    data: Option<DataConnection>,
     batch: Batch,
     /// Commands sent, before the one that suppaftp waits for, whose replies are still to be read.
     unread: usize,
@@ -96,9 +110,13 @@ impl Transport {
             control,
             capabilities,
             timeout,
-            warm: None,
+            ahead: Ahead::default(),
+            is_ahead_refused: false,
             is_data_refused: false,
-            announced: None,
+            is_ask_due: false,
+            is_answer_due: false,
+            is_patient: false,
+            was_early: false,
             data: None,
             batch: Batch::default(),
             unread: 0,
@@ -118,7 +136,8 @@ impl Transport {
     /// Sets what goes along with the next command.
     pub(super) fn set_batch(&mut self, batch: Batch) {
         self.batch = batch;
-        self.data = None;
+        self.drop_data();
+        self.was_early = false;
         self.content_error = None;
     }
 
@@ -142,100 +161,17 @@ impl Transport {
         self.content_error.take()
     }
 
-    /// Whether a data connection waits to be used.
-    pub(super) fn is_warm(&self) -> bool {
-        self.warm.as_ref().is_some_and(Warm::is_usable)
-    }
-
-    /// How long the warm data connection has been waiting; `None` when there is none.
-    pub(super) fn warm_age(&self) -> Option<Duration> {
-        self.warm.as_ref().map(Warm::age)
-    }
-
-    /// Whether the server has refused a data connection for good when it was asked last.
-    pub(super) fn is_data_refused(&self) -> bool {
-        self.is_data_refused
-    }
-
-    /// Closes the warm data connection, if there is one.
-    pub(super) fn cool(&mut self) {
-        self.warm = None;
+    fn learnt(&self) -> Learnt {
+        self.capabilities.learnt()
     }
 
     /// Whether the session can take the next command.
     pub(super) fn is_usable(&self) -> bool {
-        self.control.is_in_step() && self.unread == 0 && self.for_client.is_empty()
-    }
-
-    /// Takes down the answer to an EPSV that was sent along with the log-in.
-    pub(super) fn announce(&mut self, reply: &Reply) {
-        match passive::epsv_port(reply) {
-            Some(port) => self.announced = Some(Announced::new(port)),
-            None if reply.code() / 100 == 4 => {}
-            None => self.capabilities.learn(|learnt| learnt.has_epsv = false),
-        }
-    }
-
-    /// Opens a data connection ahead, unless one is waiting. What was held back as `early` goes along.
-    pub(super) fn prepare_data(&mut self) -> Result<(), Fault> {
-        if self.is_warm() {
-            return Ok(());
-        }
-        self.warm = None;
-        self.is_data_refused = false;
-        let announced = self.announced.take().filter(Announced::is_usable);
-        let port = match announced {
-            // What was held back waits for the command itself.
-            Some(announced) => announced.port,
-            None => self.passive_port()?,
+        let is_in_step = match self.ahead {
+            Ahead::Asked(_) => self.control.owes_only_one(),
+            _ => self.control.is_in_step(),
         };
-        let deadline = self.control.deadline();
-        let address = self.control.socket().peer_addr().and_then(|mut address| {
-            address.set_port(port);
-            passive::connect_data(address, deadline, self.timeout)
-        });
-        match address {
-            Ok(socket) => self.warm = Some(Warm::new(socket)),
-            // The control connection is still in step: nothing is pending there.
-            Err(error) => return Err(Fault::from_io(&error, Phase::Connect)),
-        }
-        Ok(())
-    }
-
-    fn passive_port(&mut self) -> Result<u16, Fault> {
-        let learnt = self.capabilities.learnt();
-        let mut refusal = None;
-        if learnt.has_epsv {
-            let reply = self.send_early_and(b"EPSV")?;
-            if let Some(port) = passive::epsv_port(&reply) {
-                return Ok(port);
-            }
-            if reply.code() / 100 != 4 {
-                log::debug!("EPSV is not to be had ({reply}), using PASV");
-                self.capabilities.learn(|learnt| learnt.has_epsv = false);
-            }
-            refusal = Some(reply);
-        }
-        if self
-            .control
-            .socket()
-            .peer_addr()
-            .is_ok_and(|address| address.is_ipv4())
-        {
-            let reply = self.send_early_and(b"PASV")?;
-            if let Some(port) = passive::pasv_port(&reply) {
-                return Ok(port);
-            }
-            refusal = Some(reply);
-        }
-        self.is_data_refused = refusal
-            .as_ref()
-            .is_some_and(|reply| reply.code() / 100 == 5);
-        let reply = refusal.map(|reply| reply.to_string()).unwrap_or_default();
-        Err(Fault::new(
-            RemoteErrorKind::Disconnected,
-            format!("no data connection: {reply}"),
-        ))
+        is_in_step && self.unread == 0 && self.for_client.is_empty()
     }
 
     fn send_early_and(&mut self, command: &[u8]) -> Result<Reply, Fault> {
@@ -294,7 +230,11 @@ impl Transport {
         if line == b"EPSV" {
             return self.answer_epsv();
         }
-        let is_batched = self.capabilities.learnt().has_pipelining;
+        let is_batched = self.learnt().has_pipelining;
+        self.is_answer_due = matches!(self.ahead, Ahead::Asked(_));
+        if self.is_answer_due && !is_batched {
+            self.read_answer()?;
+        }
         if is_batched && self.batch.substitute.is_some() && line.starts_with(b"USER ") {
             self.batch.held.push(undouble_iac(line));
             self.answer(331);
@@ -344,7 +284,7 @@ impl Transport {
             self.answer(code);
             return Ok(());
         }
-        self.data = self.warm.take().map(|warm| warm.socket);
+        self.ready_data()?;
         // The port is never used: the connection is there already.
         self.for_client.extend(b"229 ready (|||1|)\r\n");
         Ok(())
@@ -360,45 +300,28 @@ impl Transport {
         if !self.for_client.is_empty() {
             return Ok(());
         }
-        self.send_content();
+        if self.ask()? {
+            let reply = self.read_before_answer()?;
+            self.answer(reply.code());
+            self.replies.push(reply);
+            return Ok(());
+        }
+        if self.is_answer_due {
+            self.read_answer()?;
+        }
+        self.send_content()?;
         let before = std::mem::take(&mut self.unread);
         for index in 0..before {
-            let reply = self.read_behind(index)?;
+            let reply = self.read_early(index)?;
             self.replies.push(reply);
         }
-        let reply = self.read_behind(before)?;
+        let reply = self.read_early(before)?;
+        if reply.is_preliminary() {
+            self.begin_data()?;
+        }
         self.answer(reply.code());
         self.replies.push(reply);
         Ok(())
-    }
-
-    /// Writes the small upload's bytes behind its STOR. A failure is kept for the end: the reply may tell
-    /// more.
-    fn send_content(&mut self) {
-        let Some(content) = self.batch.content.take() else {
-            return;
-        };
-        let Some(socket) = self.data.take() else {
-            return;
-        };
-        let sent = passive::write_all(&socket, &content, self.timeout, || ())
-            .and_then(|()| socket.shutdown(std::net::Shutdown::Write));
-        if let Err(error) = sent {
-            log::debug!(
-                "{}: writing ahead of the reply: {error}",
-                self.control.number()
-            );
-            self.content_error = Some(error);
-        }
-    }
-
-    /// Hands the data connection to suppaftp; keeps a second handle where the content is to be written from here.
-    fn hand_over_data(&mut self) -> io::Result<TcpStream> {
-        let socket = self.data.take().ok_or(io::ErrorKind::NotConnected)?;
-        if self.batch.content.is_some() {
-            self.data = Some(socket.try_clone()?);
-        }
-        Ok(socket)
     }
 
     fn note(&mut self, fault: Fault) -> io::Error {

@@ -95,7 +95,8 @@ impl Guard {
         }
     }
 
-    /// Gives the session back after a transfer, by way of the background, where its next data connection is opened.
+    /// Gives the session back after a transfer, by way of the background, where its next data connection is begun. When
+    /// somebody waits, at once: whoever takes it does what is left of that.
     pub(in crate::ftp) fn check_in_warm(mut self) {
         let is_worth_it =
             self.pool.is_warming() && !self.pool.is_wanted() && !self.session().is_warm();
@@ -107,15 +108,15 @@ impl Guard {
         pool.hand_over(Job::Warm(self));
     }
 
-    /// Opens the next data connection; run in the background.
+    /// Begins the next data connection; run in the background.
     pub(in crate::ftp) fn refresh(&mut self) {
         let deadline = self.pool.host.deadline();
         let session = self.session();
         session.set_deadline(deadline);
-        let Err(fault) = session.warm_up() else {
-            self.pool.lock().warming.succeeded();
-            return;
-        };
+        let outcome = session.warm_up();
+        self.note_ahead_refused();
+        let session = self.session();
+        let Err(fault) = outcome else { return };
         log::debug!(
             "{}: opening a data connection ahead: {}",
             session.number(),
@@ -133,6 +134,18 @@ impl Guard {
                 capabilities.learn(|learnt| learnt.has_warming = false);
             }
         }
+    }
+
+    /// Takes down whether the data connection begun ahead was refused: that shows only when it is looked at.
+    pub(in crate::ftp) fn note_ahead_refused(&mut self) {
+        if self.session().take_ahead_refused() {
+            self.pool.lock().warming.failed(Instant::now(), false);
+        }
+    }
+
+    /// Takes down that a data connection begun ahead has served.
+    pub(in crate::ftp) fn note_ahead_used(&self) {
+        self.pool.lock().warming.succeeded();
     }
 
     /// Counts the session as one that comes back soon, no longer as one that transfers something.

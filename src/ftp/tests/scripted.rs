@@ -14,23 +14,23 @@ use super::{
 };
 use crate::remote::Phase;
 
-fn usual(_: &mut Client, _: &str) -> Handled {
+pub(super) fn usual(_: &mut Client, _: &str) -> Handled {
     Handled::No
 }
 
-fn connect(server: &ScriptedServer) -> Arc<FtpRemote> {
+pub(super) fn connect(server: &ScriptedServer) -> Arc<FtpRemote> {
     connect_with(&config(server.port()))
 }
 
 /// Connects and waits for what the background does ahead.
-fn connect_with(config: &FtpConfig) -> Arc<FtpRemote> {
+pub(super) fn connect_with(config: &FtpConfig) -> Arc<FtpRemote> {
     let remote = FtpRemote::connect(config).unwrap();
     eventually(|| remote.pool.is_idle());
     remote
 }
 
 /// Connects with one session only, so that a second connection means that the first was thrown away.
-fn connect_single(server: &ScriptedServer) -> Arc<FtpRemote> {
+pub(super) fn connect_single(server: &ScriptedServer) -> Arc<FtpRemote> {
     let config = FtpConfig {
         connections_max: 1,
         ..config(server.port())
@@ -47,7 +47,7 @@ fn connect_warm(server: &ScriptedServer) -> Arc<FtpRemote> {
     remote
 }
 
-fn settle_down(remote: &FtpRemote) {
+pub(super) fn settle_down(remote: &FtpRemote) {
     eventually(|| remote.pool.is_idle_and_warm());
 }
 
@@ -514,6 +514,8 @@ fn a_failed_data_connection_is_a_pause_and_a_refusal_the_end_of_opening_ahead() 
             Handled::No
         });
         let remote = connect(&server);
+        // One that was refused shows when it is wanted.
+        assert!(remote.list(&RemotePath::root()).is_err());
         assert!(!remote.pool.is_warming(), "{answer}");
         let learnt = remote.pool.host.capabilities.learnt();
         assert_eq!(learnt.has_warming, goes_on, "{answer}");

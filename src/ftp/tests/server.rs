@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
+
 /// What a test's handler has done with a command.
 pub(super) enum Handled {
     /// Nothing: the usual answer is given.
@@ -51,6 +53,8 @@ pub(super) struct Client {
     /// Which connection this is, from 1 on.
     pub(super) number: usize,
     data: Option<TcpListener>,
+    /// What stands in the way of the client's data connection.
+    filler: Option<TcpStream>,
     /// The offset of the last REST.
     pub(super) rest: usize,
     seen: Arc<Mutex<Seen>>,
@@ -85,6 +89,7 @@ impl ScriptedServer {
                     socket,
                     number,
                     data: None,
+                    filler: None,
                     rest: 0,
                     seen,
                 };
@@ -170,7 +175,34 @@ impl Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         self.data = Some(listener);
+        self.filler = None;
         port
+    }
+
+    /// Listens for a data connection that does not come about before [`Client::open_up`]: the queue is full, SYNs are dropped.
+    pub(super) fn listen_late(&mut self) -> u16 {
+        let port = self.listen();
+        let listener = self.data.as_ref().expect("listening since a moment ago");
+        SockRef::from(listener).listen(0).unwrap();
+        self.filler = Some(TcpStream::connect(("127.0.0.1", port)).unwrap());
+        port
+    }
+
+    /// Whether something stands in the way of the client's data connection.
+    pub(super) fn is_late(&self) -> bool {
+        self.filler.is_some()
+    }
+
+    /// Lets the data connection come about, which takes until the SYN is sent again. Whether none was there before.
+    pub(super) fn open_up(&mut self) -> bool {
+        let listener = self.data.as_ref().expect("a data command without EPSV");
+        let filler = listener.accept().unwrap().0;
+        self.filler = None;
+        drop(filler);
+        listener.set_nonblocking(true).unwrap();
+        let is_early = listener.accept().is_err();
+        listener.set_nonblocking(false).unwrap();
+        is_early
     }
 
     /// Takes the data connection.

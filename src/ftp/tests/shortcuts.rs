@@ -1,0 +1,222 @@
+//! What saves round trips from one transfer to the next, and the servers that do not take it.
+
+use std::{
+    io::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use super::{
+    scripted::{connect, connect_single, connect_with, settle_down},
+    server::{Client, Handled, ScriptedServer, content, eventually},
+    *,
+};
+use crate::ftp::capabilities::Shortcut;
+
+fn read_whole(remote: &FtpRemote) {
+    let mut download = remote.open_download(&path("f"), 0, None).unwrap();
+    assert!(read_all(&mut *download).unwrap() == content());
+}
+
+fn send_whole(client: &mut Client) {
+    client.say("150 here it comes");
+    client.accept().write_all(&content()).unwrap();
+}
+
+/// The next commands, up to the end of one write.
+fn next_batch(client: &mut Client) -> String {
+    let mut buffer = [0; 4096];
+    let count = client.read(&mut buffer);
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn the_next_data_connection_is_asked_for_before_the_last_reply() {
+    let server = ScriptedServer::start(|client, line| {
+        if line.starts_with("RETR") || line == "MLSD" {
+            let data = if line == "MLSD" {
+                b"type=file;size=5; a\r\n".to_vec()
+            } else {
+                content()
+            };
+            client.say("150 here it comes");
+            client.accept().write_all(&data).unwrap();
+            assert_eq!(next_batch(client), "EPSV\r\n");
+            client.say("226 done");
+            client.answer("EPSV");
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    for _ in 0..3 {
+        read_whole(&remote);
+        assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 1);
+    }
+    let learnt = remote.pool.host.capabilities.learnt();
+    assert_eq!(learnt.early_passive, Shortcut::Works);
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn commands_and_transfers_find_their_replies_behind_that_of_an_epsv() {
+    let server = ScriptedServer::start(|_, line| {
+        if line == "EPSV" {
+            thread::sleep(Duration::from_millis(30));
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    thread::scope(|scope| {
+        for worker in 0..4_u32 {
+            let remote = &remote;
+            scope.spawn(move || {
+                for _ in 0..4 {
+                    if worker % 2 == 0 {
+                        read_whole(remote);
+                    } else {
+                        remote.make_dir(&path("d")).unwrap();
+                        assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_server_that_answers_epsv_before_the_transfer_is_not_asked_that_early_again() {
+    let early = AtomicUsize::new(0);
+    let server = ScriptedServer::start(move |client, line| {
+        if line.starts_with("RETR") {
+            send_whole(client);
+            if early.fetch_add(1, Ordering::Relaxed) == 0 {
+                assert_eq!(next_batch(client), "EPSV\r\n");
+                client.answer("EPSV");
+            }
+            client.say("226 done");
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    for _ in 0..3 {
+        read_whole(&remote);
+        settle_down(&remote);
+    }
+    let learnt = remote.pool.host.capabilities.learnt();
+    assert_eq!(learnt.early_passive, Shortcut::Fails);
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_transfer_that_failed_is_told_from_an_epsv_that_did() {
+    for (last, answer, is_good) in [
+        ("451 failed", "229 ok (|||1|)", false),
+        ("451 failed", "425 no", false),
+        ("226 done", "425 no", true),
+        ("425 no", "226 done", true),
+    ] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line.starts_with("RETR") {
+                send_whole(client);
+                assert_eq!(next_batch(client), "EPSV\r\n");
+                client.say(last);
+                client.say(answer);
+                return Handled::Yes;
+            }
+            Handled::No
+        });
+        let remote = connect_single(&server);
+        let mut download = remote.open_download(&path("f"), 0, None).unwrap();
+        let read = read_all(&mut *download);
+        assert_eq!(read.is_ok(), is_good, "{last}, {answer}: {read:?}");
+        remote.make_dir(&path("d")).unwrap();
+        assert_eq!(server.connections(), 1, "{last}, {answer}");
+    }
+}
+
+/// One that forgets an EPSV, one that forgets the transfer over it, one that hangs up.
+#[test]
+fn a_server_that_is_lost_over_an_early_epsv_is_served_without() {
+    for replies in [Some("226 done"), Some(""), None] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line.starts_with("RETR") && client.number == 1 {
+                send_whole(client);
+                assert_eq!(next_batch(client), "EPSV\r\n");
+                match replies {
+                    None => return Handled::Close,
+                    Some("") => {}
+                    Some(last) => client.say(last),
+                }
+                next_batch(client);
+                return Handled::Close;
+            }
+            if line.starts_with("RETR") && client.rest == content().len() {
+                client.say("554 behind the end");
+                return Handled::Yes;
+            }
+            Handled::No
+        });
+        let remote = connect_with(&FtpConfig {
+            timeout: Duration::from_millis(400),
+            connections_max: 1,
+            ..config(server.port())
+        });
+        for _ in 0..3 {
+            read_whole(&remote);
+            eventually(|| remote.pool.is_idle());
+        }
+        let learnt = remote.pool.host.capabilities.learnt();
+        assert_eq!(learnt.early_passive, Shortcut::Fails, "{replies:?}");
+        assert_eq!(server.connections(), 2, "{replies:?}");
+    }
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_transfers_command_does_not_wait_for_its_data_connection() {
+    let early = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&early);
+    let server = ScriptedServer::start(move |client, line| match line.split(' ').next() {
+        Some("EPSV") => {
+            let port = client.listen_late();
+            client.say(&format!("229 ok (|||{port}|)"));
+            Handled::Yes
+        }
+        Some("RETR") => {
+            seen.fetch_add(usize::from(client.open_up()), Ordering::Relaxed);
+            Handled::No
+        }
+        _ => Handled::No,
+    });
+    let remote = connect(&server);
+    read_whole(&remote);
+    assert_eq!(early.load(Ordering::Relaxed), 1);
+    let learnt = remote.pool.host.capabilities.learnt();
+    assert_eq!(learnt.early_command, Shortcut::Works);
+}
+
+#[test]
+fn a_server_that_wants_the_data_connection_first_gets_it_first() {
+    let is_late = AtomicUsize::new(0);
+    let server = ScriptedServer::start(move |client, line| match line.split(' ').next() {
+        Some("EPSV") if is_late.fetch_add(1, Ordering::Relaxed) == 0 => {
+            let port = client.listen_late();
+            client.say(&format!("229 ok (|||{port}|)"));
+            Handled::Yes
+        }
+        Some("RETR") if client.is_late() => {
+            client.say("425 no data connection");
+            Handled::Yes
+        }
+        _ => Handled::No,
+    });
+    let remote = connect_single(&server);
+    read_whole(&remote);
+    let learnt = remote.pool.host.capabilities.learnt();
+    assert_eq!(learnt.early_command, Shortcut::Fails);
+    assert_eq!(server.connections(), 1);
+}

@@ -1,0 +1,430 @@
+//! The data connection of one session: asked for, announced, on its way, there, and handed to suppaftp.
+//!
+//! ```text
+//! Nothing --EPSV--> Asked --229--> Announced --SYN--> Opened --> suppaftp's
+//! ```
+//!
+//! None of these steps is waited for before something needs the next one: EPSV leaves with the end of the transfer before
+//! ([`Transport::ask_at_end`]), connecting begins as soon as the port is known, and a transfer's command leaves right
+//! behind the SYN ([`Transport::await_data`]). Whether a server takes that is tried once; see [`Shortcut`].
+
+use std::{io, net::TcpStream, time::Duration};
+
+use super::Transport;
+use crate::{
+    ftp::{
+        capabilities::{Learnt, Shortcut},
+        control::Control,
+        passive::{self, Announced, DataConnection, Passive},
+        reply::{Fault, Reply},
+    },
+    remote::{Phase, RemoteErrorKind},
+};
+
+/// How long a reply may take while a shortcut is tried for the first time. 10 s: a server that falls silent over it is found
+/// out, and there is still time for the plain exchange.
+const TRIAL_WAIT: Duration = Duration::from_secs(10);
+
+/// The next data connection, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) enum Ahead {
+    /// Not asked for.
+    #[default]
+    Nothing,
+    /// Asked for; the server owes the reply.
+    Asked(Passive),
+    /// The server listens.
+    Announced(Announced),
+    /// On its way, or there.
+    Opened(DataConnection),
+}
+
+/// How little is left to do before a transfer's command can leave: the later, the less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::ftp) enum Readiness {
+    /// Everything.
+    Cold,
+    /// To wait for the port.
+    Asked,
+    /// To connect, which the command need not wait for.
+    Announced,
+    /// The rest of connecting.
+    Opening,
+    /// Nothing.
+    Warm,
+}
+
+impl Transport {
+    /// How far the next data connection is.
+    pub(in crate::ftp) fn readiness(&mut self) -> Readiness {
+        match &mut self.ahead {
+            Ahead::Nothing => Readiness::Cold,
+            Ahead::Asked(_) => Readiness::Asked,
+            Ahead::Announced(announced) if announced.is_usable() => Readiness::Announced,
+            Ahead::Announced(_) => Readiness::Cold,
+            Ahead::Opened(connection) => match connection.is_usable() {
+                true if connection.is_there() => Readiness::Warm,
+                true => Readiness::Opening,
+                false => Readiness::Cold,
+            },
+        }
+    }
+
+    /// How long ago the data connection that waits was begun; `None` when there is none.
+    pub(in crate::ftp) fn warm_age(&self) -> Option<Duration> {
+        match &self.ahead {
+            Ahead::Opened(connection) => Some(connection.age()),
+            _ => None,
+        }
+    }
+
+    /// Whether a data connection begun ahead was refused, since this was last asked.
+    pub(in crate::ftp) fn take_ahead_refused(&mut self) -> bool {
+        let was_refused =
+            matches!(&self.ahead, Ahead::Opened(connection) if connection.was_refused());
+        std::mem::take(&mut self.is_ahead_refused) || was_refused
+    }
+
+    /// Whether the server has refused a data connection for good when it was asked last.
+    pub(in crate::ftp) fn is_data_refused(&self) -> bool {
+        self.is_data_refused
+    }
+
+    /// Closes the data connection begun ahead, if there is one.
+    pub(in crate::ftp) fn cool(&mut self) {
+        if !matches!(self.ahead, Ahead::Asked(_)) {
+            self.ahead = Ahead::Nothing;
+        }
+    }
+
+    /// Has the next command wait for its data connection.
+    pub(in crate::ftp) fn be_patient(&mut self) {
+        self.is_patient = true;
+    }
+
+    /// Whether the last transfer's command left before its data connection was there.
+    pub(in crate::ftp) fn was_early(&self) -> bool {
+        self.was_early
+    }
+
+    /// Takes down the answer to an EPSV that was sent along with the log-in.
+    pub(in crate::ftp) fn announce(&mut self, reply: &Reply) {
+        if let Some(port) = self.port_in(Passive::Epsv, reply) {
+            self.ahead = Ahead::Announced(Announced::new(port));
+        }
+    }
+
+    /// Has the next data connection at least begun, unless it is. What was held back as `early` goes along with what is sent.
+    pub(in crate::ftp) fn prepare_data(&mut self) -> Result<(), Fault> {
+        if matches!(self.ahead, Ahead::Asked(_)) {
+            self.read_answer()?;
+        }
+        self.is_data_refused = false;
+        let port = match std::mem::take(&mut self.ahead) {
+            Ahead::Opened(mut connection) => {
+                if connection.is_usable() {
+                    self.ahead = Ahead::Opened(connection);
+                    return Ok(());
+                }
+                self.is_ahead_refused |= connection.was_refused();
+                self.passive_port()?
+            }
+            // What was held back waits for the command itself.
+            Ahead::Announced(announced) if announced.is_usable() => announced.port,
+            _ => self.passive_port()?,
+        };
+        let begun = self.control.socket().peer_addr().and_then(|mut address| {
+            address.set_port(port);
+            DataConnection::begin(address, self.timeout)
+        });
+        // The control connection is still in step: nothing is pending there.
+        let connection = begun.map_err(|error| Fault::from_io(&error, Phase::Connect))?;
+        self.ahead = Ahead::Opened(connection);
+        Ok(())
+    }
+
+    /// Asks where the server listens, by EPSV, or by PASV where that is refused.
+    fn passive_port(&mut self) -> Result<u16, Fault> {
+        let mut refusal = None;
+        while let Some(passive) = self.passive() {
+            let reply = self.send_early_and(passive.command())?;
+            if let Some(port) = self.port_in(passive, &reply) {
+                return Ok(port);
+            }
+            let is_over = passive == Passive::Pasv || self.learnt().has_epsv;
+            refusal = Some(reply);
+            if is_over {
+                break;
+            }
+        }
+        self.is_data_refused = refusal
+            .as_ref()
+            .is_some_and(|reply| reply.code() / 100 == 5);
+        let reply = refusal.map(|reply| reply.to_string()).unwrap_or_default();
+        Err(Fault::new(
+            RemoteErrorKind::Disconnected,
+            format!("no data connection: {reply}"),
+        ))
+    }
+
+    /// How this server is asked, if it can be.
+    fn passive(&self) -> Option<Passive> {
+        let is_ipv4 = || {
+            let address = self.control.socket().peer_addr();
+            address.is_ok_and(|address| address.is_ipv4())
+        };
+        if self.learnt().has_epsv {
+            return Some(Passive::Epsv);
+        }
+        is_ipv4().then_some(Passive::Pasv)
+    }
+
+    /// The port in the reply. An EPSV that is not known is remembered.
+    fn port_in(&self, passive: Passive, reply: &Reply) -> Option<u16> {
+        let port = passive.port(reply);
+        if port.is_none() && passive == Passive::Epsv && reply.code() / 100 != 4 {
+            log::debug!("EPSV is not to be had ({reply}), using PASV");
+            self.capabilities.learn(|learnt| learnt.has_epsv = false);
+        }
+        port
+    }
+
+    /// Has EPSV sent right behind the end of the data connection that suppaftp is about to close, so that its reply comes with
+    /// the transfer's last one. Only where all the data has arrived: pyftpdlib ends a transfer that still runs.
+    pub(in crate::ftp) fn ask_at_end(&mut self) {
+        let learnt = self.learnt();
+        self.is_ask_due = learnt.has_pipelining
+            && learnt.has_warming
+            && learnt.early_passive != Shortcut::Fails
+            && matches!(self.ahead, Ahead::Nothing);
+    }
+
+    /// Sends the EPSV that is due; whether one was.
+    pub(super) fn ask(&mut self) -> Result<bool, Fault> {
+        if std::mem::take(&mut self.is_ask_due)
+            && let Some(passive) = self.passive()
+        {
+            self.control.send(&[passive.command()])?;
+            self.ahead = Ahead::Asked(passive);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Reads the transfer's last reply, behind which EPSV was sent.
+    pub(super) fn read_before_answer(&mut self) -> Result<Reply, Fault> {
+        let state = self.learnt().early_passive;
+        self.on_trial(state, fail_passive, Control::read_reply)
+    }
+
+    /// Reads the reply to a transfer behind which EPSV may have been sent: the two may come in the wrong order.
+    pub(in crate::ftp) fn put_in_order(&mut self, reply: Reply) -> Result<Reply, Fault> {
+        let Ahead::Asked(passive) = self.ahead else {
+            return Ok(reply);
+        };
+        let is_port = |reply: &Reply| passive.port(reply).is_some();
+        if !is_port(&reply) && !reply.is_refusal() {
+            return Ok(reply);
+        }
+        // One of them said no, or the first is not the transfer's.
+        let second = self.read_before_answer()?;
+        self.ahead = Ahead::Nothing;
+        if !is_port(&reply) && (is_port(&second) || second.is_refusal()) {
+            if let Some(port) = self.port_in(passive, &second) {
+                self.ahead = Ahead::Announced(Announced::new(port));
+            }
+            return Ok(reply);
+        }
+        log::info!("the server answers EPSV before the transfer is over; it gets that later");
+        self.capabilities.learn(fail_passive);
+        Ok(second)
+    }
+
+    /// Reads the reply that the server owes to an EPSV.
+    pub(super) fn read_answer(&mut self) -> Result<(), Fault> {
+        self.is_answer_due = false;
+        let Ahead::Asked(passive) = std::mem::take(&mut self.ahead) else {
+            return Ok(());
+        };
+        let state = self.learnt().early_passive;
+        let reply = self.on_trial(state, fail_passive, Control::read_reply)?;
+        self.take_answer(passive, &reply);
+        Ok(())
+    }
+
+    fn take_answer(&mut self, passive: Passive, reply: &Reply) {
+        let Some(port) = self.port_in(passive, reply) else {
+            return;
+        };
+        self.ahead = Ahead::Announced(Announced::new(port));
+        if self.learnt().early_passive == Shortcut::Untried {
+            self.capabilities
+                .learn(|learnt| learnt.early_passive = Shortcut::Works);
+        }
+    }
+
+    /// Whether the server has neither closed the session nor said anything that was not asked for. Takes down what it has
+    /// answered meanwhile; never waits.
+    pub(in crate::ftp) fn is_alive(&mut self) -> bool {
+        if let Ahead::Asked(passive) = self.ahead {
+            match self.control.reply_now() {
+                Ok(Some(reply)) => {
+                    self.ahead = Ahead::Nothing;
+                    self.take_answer(passive, &reply);
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        self.control.is_alive()
+    }
+
+    /// What `work` reads, within a time that leaves enough for the plain exchange while a shortcut is untried. Silence and a
+    /// closed connection teach that it fails, and count as a broken session, on which nobody insists.
+    fn on_trial<T>(
+        &mut self,
+        state: Shortcut,
+        fail: fn(&mut Learnt),
+        work: impl FnOnce(&mut Control) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if state != Shortcut::Untried {
+            return work(&mut self.control);
+        }
+        let deadline = self.control.deadline();
+        self.control.set_deadline(deadline.capped(TRIAL_WAIT));
+        let outcome = work(&mut self.control);
+        self.control.set_deadline(deadline);
+        outcome.map_err(|fault| {
+            let is_broken = matches!(
+                fault.kind,
+                RemoteErrorKind::TimedOut(Phase::Reply) | RemoteErrorKind::Disconnected
+            );
+            if !is_broken {
+                return fault;
+            }
+            log::info!(
+                "the server may not take what saves a round trip ({}): it gets the plain exchange",
+                fault.detail
+            );
+            self.capabilities.learn(fail);
+            Fault::new(RemoteErrorKind::Disconnected, fault.detail)
+        })
+    }
+
+    /// Readies the data connection for suppaftp; waits for it unless the command may leave before.
+    pub(super) fn ready_data(&mut self) -> Result<(), Fault> {
+        let Ahead::Opened(connection) = std::mem::take(&mut self.ahead) else {
+            return Ok(());
+        };
+        let learnt = self.learnt();
+        let is_patient = std::mem::take(&mut self.is_patient)
+            || !learnt.has_pipelining
+            || learnt.early_command == Shortcut::Fails;
+        self.data = Some(connection);
+        if is_patient {
+            self.finish_data()?;
+        }
+        Ok(())
+    }
+
+    /// Hands the data connection to suppaftp; keeps a second handle where it is still needed here.
+    pub(super) fn hand_over_data(&mut self) -> io::Result<TcpStream> {
+        let data = self.data.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let socket = data.socket().try_clone()?;
+        self.was_early = !data.is_open();
+        if self.batch.content.is_none() && data.is_open() {
+            self.data = None;
+        }
+        Ok(socket)
+    }
+
+    /// Waits until the data connection is there, or the server has something to say.
+    pub(super) fn await_data(&mut self) -> Result<(), Fault> {
+        let deadline = self.control.deadline();
+        let has_inbox = self.control.has_inbox();
+        let Some(data) = &mut self.data else {
+            return Ok(());
+        };
+        if has_inbox {
+            return Ok(());
+        }
+        let outcome = data.finish_unless(self.control.socket(), deadline);
+        self.judge_connecting(outcome)
+    }
+
+    /// Waits until the data connection is there.
+    pub(super) fn finish_data(&mut self) -> Result<(), Fault> {
+        let deadline = self.control.deadline();
+        let outcome = match &mut self.data {
+            Some(data) => data.finish(deadline),
+            None => Ok(()),
+        };
+        self.judge_connecting(outcome)
+    }
+
+    fn judge_connecting(&mut self, outcome: io::Result<()>) -> Result<(), Fault> {
+        if let Err(error) = outcome {
+            self.data = None;
+            if self.was_early {
+                // The command is out, and waits at the server for a connection that does not come.
+                self.control.give_up();
+            }
+            return Err(Fault::from_io(&error, Phase::Connect));
+        }
+        Ok(())
+    }
+
+    /// Reads the reply to a transfer's command that left before its data connection was there.
+    pub(super) fn read_early(&mut self, before: usize) -> Result<Reply, Fault> {
+        self.await_data()?;
+        let state = self.learnt().early_command;
+        if !self.was_early || state != Shortcut::Untried {
+            return self.read_behind(before);
+        }
+        self.on_trial(
+            state,
+            |learnt| learnt.early_command = Shortcut::Fails,
+            Control::read_reply,
+        )
+    }
+
+    /// The transfer is on: what remains of making its data connection is waited for.
+    pub(super) fn begin_data(&mut self) -> Result<(), Fault> {
+        self.finish_data()?;
+        if self.was_early && self.learnt().early_command == Shortcut::Untried {
+            self.capabilities
+                .learn(|learnt| learnt.early_command = Shortcut::Works);
+        }
+        self.drop_data();
+        Ok(())
+    }
+
+    /// Lets go of what is kept of suppaftp's data connection.
+    pub(in crate::ftp) fn drop_data(&mut self) {
+        self.data = None;
+    }
+
+    /// Writes the small upload's bytes behind its STOR. A failure is kept for the end: the reply may tell more.
+    pub(super) fn send_content(&mut self) -> Result<(), Fault> {
+        let Some(content) = self.batch.content.take() else {
+            return Ok(());
+        };
+        self.finish_data()?;
+        let Some(data) = self.data.take() else {
+            return Ok(());
+        };
+        let socket = data.socket();
+        let sent = passive::write_all(socket, &content, self.timeout, || ())
+            .and_then(|()| socket.shutdown(std::net::Shutdown::Write));
+        if let Err(error) = sent {
+            let number = self.control.number();
+            log::debug!("{number}: writing ahead of the reply: {error}");
+            self.content_error = Some(error);
+        }
+        Ok(())
+    }
+}
+
+fn fail_passive(learnt: &mut Learnt) {
+    learnt.early_passive = Shortcut::Fails;
+}
