@@ -121,8 +121,15 @@ impl Filesystem {
         let readers_max = sessions_max.saturating_sub(1).max(1);
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            // One session for the program itself, one for what it asks of other directories and files.
-            prefetcher: Prefetcher::new(sessions_max.saturating_sub(2), cache),
+            // One session for the program itself; with two, the other is for what it asks of other directories and files.
+            prefetcher: Prefetcher::new(
+                if sessions_max > 2 {
+                    sessions_max - 1
+                } else {
+                    0
+                },
+                cache,
+            ),
             listings: ListingCache::new(cache, clock.clone()),
             engine: Arc::new(ReadEngine::new(
                 remote.clone(),

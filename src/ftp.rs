@@ -58,6 +58,10 @@ use crate::{
     },
 };
 
+/// How many sessions a mount begins with. 2: the first file is read while its directory's listing still occupies the first one, and a
+/// mount that nobody uses takes no more from the other clients of the server.
+const SESSIONS_AT_START: usize = 2;
+
 /// An FTP server, below the directory to mount.
 #[derive(Debug)]
 pub struct FtpRemote {
@@ -91,6 +95,7 @@ impl FtpRemote {
         if let Ok(guard) = pool.check_out(Use::Listing, pool.host.deadline()) {
             guard.check_in_warm();
         }
+        pool.open_ahead(SESSIONS_AT_START);
         Ok(Arc::new(Self {
             pool,
             links: Links::default(),
@@ -333,6 +338,10 @@ impl Remote for FtpRemote {
 
     fn is_contended(&self) -> bool {
         self.pool.is_contended()
+    }
+
+    fn ahead(&self, work: &mut dyn FnMut()) -> bool {
+        self.pool.ahead(work)
     }
 
     fn can_patch(&self, dir: &RemotePath) -> bool {

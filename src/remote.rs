@@ -98,6 +98,15 @@ pub trait Remote: Send + Sync + Debug {
     fn is_contended(&self) -> bool {
         false
     }
+
+    /// Does `work`, a guess at what will be wanted next: one request on this thread, or a few in a row. Waits before it for a session that
+    /// is spare. False when there was none, and `work` was not done.
+    ///
+    /// `work` must not wait for what others request: it holds the session.
+    fn ahead(&self, work: &mut dyn FnMut()) -> bool {
+        work();
+        true
+    }
 }
 
 /// A running download. Dropped early, it gives its session back without making the caller wait.

@@ -102,6 +102,35 @@ impl ListingCache {
         Lead::new(self, dir, flight).fetch(remote)
     }
 
+    /// Fetches the listing if it is neither fresh nor being fetched; waits for no other fetch. `None` when there was nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What [`Remote::list`] reports.
+    pub fn list_ahead(
+        &self,
+        remote: &dyn Remote,
+        dir: &RemotePath,
+    ) -> Option<Result<Arc<CachedListing>>> {
+        let mut state = self.lock();
+        if self.is_coming_in(&state, dir) {
+            return None;
+        }
+        let flight = state.start(dir);
+        drop(state);
+        Some(Lead::new(self, dir, flight).fetch(remote))
+    }
+
+    /// Whether the listing is fresh or being fetched.
+    pub fn is_coming(&self, dir: &RemotePath) -> bool {
+        self.is_coming_in(&self.lock(), dir)
+    }
+
+    /// How many entries all listings may hold together.
+    pub fn entries_max(&self) -> usize {
+        self.entries_max
+    }
+
     /// Fetches the listing anew: the fetch starts after this call, so what it brings is not older. Callers that wait
     /// for such a fetch to start share it.
     ///
@@ -181,6 +210,14 @@ impl ListingCache {
         let mut state = self.lock();
         state.flights.remove(dir);
         self.store(&mut state, dir, CachedListing::new(Listing::default()));
+    }
+
+    fn is_coming_in(&self, state: &State, dir: &RemotePath) -> bool {
+        state.flights.contains_key(dir)
+            || state
+                .listings
+                .peek(dir)
+                .is_some_and(|listing| self.clock.now() < listing.expires())
     }
 
     fn fresh_in(&self, state: &mut State, dir: &RemotePath) -> Option<Arc<CachedListing>> {

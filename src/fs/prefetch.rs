@@ -2,8 +2,10 @@
 //!
 //! Two patterns are recognised, each by its second step: a walk over directories (`ls -R`, `find`, `du`, `git status`), for which the next
 //! siblings are listed, and a walk over the small files of a directory (`cat *`, `cp -r`, `tar c`), for which the next ones are
-//! fetched whole. A wrong guess costs nobody anything: guesses run on sessions that nobody waits for, a new one replaces those
+//! fetched whole. A wrong guess costs nobody anything: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
 //! still queued, and what is fetched only fills the caches.
+//!
+//! [`Remote::ahead`]: crate::remote::Remote::ahead
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -40,6 +42,10 @@ const CACHE_BYTES_MIN: usize = 4 << 20;
 /// How many of the last fetched files are remembered.
 const FETCHED_MAX: usize = 1024;
 
+/// Which part of the cached listings may be such as were listed ahead and not opened yet: a quarter. More would push out the listing that the
+/// walk is in, and each look-up there would fetch it again.
+const LISTED_SHARE: usize = 4;
+
 /// Guesses of one mount.
 #[derive(Debug, Default)]
 pub(crate) struct Prefetcher {
@@ -53,6 +59,8 @@ pub(crate) struct Prefetcher {
 struct State {
     queue: VecDeque<Guess>,
     threads: usize,
+    /// Directories that were listed ahead and not opened yet, and how many entries they have.
+    listed: HashMap<RemotePath, usize>,
     /// Directories in which a directory was opened, and when.
     walked: HashMap<RemotePath, Instant>,
     /// The directory and place in it of the file that was opened last, and when.
@@ -70,7 +78,7 @@ enum Guess {
 }
 
 impl Prefetcher {
-    /// Guesses with so many threads, and as many sessions, at once; 0 for never. What the caches would not keep until it is asked for is
+    /// Guesses with so many threads, and as many sessions, at once, 0 for never. What the caches would not keep until it is asked for is
     /// not fetched.
     pub(crate) fn new(threads_max: usize, cache: &CacheConfig) -> Self {
         Self {
@@ -105,14 +113,29 @@ impl Prefetcher {
         self.threads_max * AHEAD_PER_THREAD
     }
 
-    /// Replaces what is queued; returns whether a further thread is wanted.
-    fn enqueue(&self, guesses: impl IntoIterator<Item = Guess>) -> bool {
+    /// Replaces what is queued; returns how many further threads are wanted: one for each guess, so that all begin at once.
+    fn enqueue(&self, guesses: impl IntoIterator<Item = Guess>) -> usize {
         let mut state = self.lock();
         state.queue.clear();
         state.queue.extend(guesses.into_iter().take(self.ahead()));
-        let is_wanted = !state.queue.is_empty() && state.threads < self.threads_max;
-        state.threads += usize::from(is_wanted);
-        is_wanted
+        let useful = state.queue.len().min(self.threads_max);
+        let wanted = useful.saturating_sub(state.threads);
+        state.threads += wanted;
+        wanted
+    }
+
+    /// The next guess, as long as what was listed ahead leaves room among `entries_max`.
+    fn next(&self, entries_max: usize) -> Option<Guess> {
+        let mut state = self.lock();
+        let is_full = state.listed.values().sum::<usize>() > entries_max / LISTED_SHARE;
+        let guess = state.queue.pop_front()?;
+        match guess {
+            Guess::List(_) if is_full => {
+                state.queue.clear();
+                None
+            }
+            guess => Some(guess),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,6 +157,11 @@ impl Filesystem {
                 .walked
                 .retain(|_, step| now.saturating_duration_since(*step) < STEP_MAX);
             state.walked.insert(dir.clone(), now);
+            // What another walk has left lying counts no more.
+            state.listed.retain(|path, _| {
+                let place = path.parent();
+                path != dir && (place == parent || place.as_ref() == Some(dir))
+            });
             parent
                 .as_ref()
                 .is_some_and(|parent| state.walked.contains_key(parent))
@@ -146,7 +174,7 @@ impl Filesystem {
         self.start_guessing(below.chain(beside).map(Guess::List).collect());
     }
 
-    /// The directories in `dir` whose listing is not at hand.
+    /// The directories in `dir` whose listing is neither at hand nor coming.
     fn unlisted(
         &self,
         dir: &RemotePath,
@@ -157,7 +185,7 @@ impl Filesystem {
         let dirs =
             entries.filter(|entry| entry.kind == EntryKind::Directory && is_meant(&entry.name));
         let paths = dirs.filter_map(|entry| dir.join(&entry.name).ok());
-        let unlisted = paths.filter(|path| self.listings.fresh(path).is_none());
+        let unlisted = paths.filter(|path| !self.listings.is_coming(path));
         unlisted
             .take(self.prefetcher.ahead())
             .collect::<Vec<_>>()
@@ -211,21 +239,19 @@ impl Filesystem {
     }
 
     fn start_guessing(&self, guesses: Vec<Guess>) {
-        // One thread more at each step of the walk: a walk that ends soon has cost little.
-        if !self.prefetcher.enqueue(guesses) {
-            return;
-        }
-        let filesystem = self.this.clone();
-        let spawned = std::thread::Builder::new()
-            .name("ftpfs-ahead".into())
-            .spawn(move || {
-                if let Some(filesystem) = filesystem.upgrade() {
-                    filesystem.guess();
-                }
-            });
-        if let Err(error) = spawned {
-            log::debug!("no thread to fetch ahead: {error}");
-            self.prefetcher.lock().threads -= 1;
+        for _ in 0..self.prefetcher.enqueue(guesses) {
+            let filesystem = self.this.clone();
+            let spawned = std::thread::Builder::new()
+                .name("ftpfs-ahead".into())
+                .spawn(move || {
+                    if let Some(filesystem) = filesystem.upgrade() {
+                        filesystem.guess();
+                    }
+                });
+            if let Err(error) = spawned {
+                log::debug!("no thread to fetch ahead: {error}");
+                self.prefetcher.lock().threads -= 1;
+            }
         }
     }
 
@@ -233,27 +259,37 @@ impl Filesystem {
     fn guess(&self) {
         loop {
             let mut state = self.prefetcher.lock();
-            let Some(guess) = state.queue.pop_front() else {
+            if state.queue.is_empty() {
                 state.threads -= 1;
                 return;
-            };
-            drop(state);
-            if self.remote.is_contended() {
-                self.prefetcher.lock().queue.clear();
-                continue;
             }
-            let done = match &guess {
-                Guess::List(dir) => self
-                    .listings
-                    .list(&*self.remote, dir)
-                    .map(drop)
-                    .map_err(Into::into),
-                Guess::Fetch { dir, path } => self.fetch_ahead(*dir, path),
-            };
-            if let Err(error) = done {
-                log::debug!("fetching ahead: {error}");
+            drop(state);
+            // What is guessed is decided once there is a session for it: the walk has gone on meanwhile.
+            if !self.remote.ahead(&mut || self.guess_next()) {
+                self.prefetcher.lock().queue.clear();
             }
         }
+    }
+
+    fn guess_next(&self) {
+        let Some(guess) = self.prefetcher.next(self.listings.entries_max()) else {
+            return;
+        };
+        let done = match &guess {
+            Guess::List(dir) => self.list_ahead(dir),
+            Guess::Fetch { dir, path } => self.fetch_ahead(*dir, path),
+        };
+        if let Err(error) = done {
+            log::debug!("fetching ahead: {error}");
+        }
+    }
+
+    fn list_ahead(&self, dir: &RemotePath) -> Result<()> {
+        if let Some(fetched) = self.listings.list_ahead(&*self.remote, dir) {
+            let count = fetched?.entries().len();
+            self.prefetcher.lock().listed.insert(dir.clone(), count);
+        }
+        Ok(())
     }
 
     fn fetch_ahead(&self, dir: u64, path: &RemotePath) -> Result<()> {
@@ -279,10 +315,12 @@ impl Filesystem {
         if self.inodes.file(ino).is_some() {
             return Ok(());
         }
-        let Some(entry) = self.entry(path)? else {
+        // Not listed anew: a guess waits for nobody, and whoever opens the file lists.
+        let listing = path.parent().and_then(|dir| self.listings.fresh(&dir));
+        let Some(entry) = listing.as_ref().and_then(|listing| listing.find(name)) else {
             return Ok(());
         };
-        let mut base = self.base_of(&entry);
+        let mut base = self.base_of(entry);
         if entry
             .modified
             .is_none_or(|time| time.precision != Precision::Second)
@@ -339,5 +377,42 @@ impl Drop for EndOfFetch<'_> {
     fn drop(&mut self) {
         self.prefetcher.lock().fetching.remove(&self.ino);
         self.prefetcher.fetch_ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> RemotePath {
+        RemotePath::root().join(name.as_bytes()).unwrap()
+    }
+
+    fn lists(count: usize) -> Vec<Guess> {
+        let all = (0..count).map(|index| Guess::List(path(&format!("d{index:02}"))));
+        all.collect()
+    }
+
+    // SEMANTICS: S-ahead
+    #[test]
+    fn all_threads_begin_with_the_first_step_and_no_more_than_there_is_to_do() {
+        let prefetcher = Prefetcher::new(7, &CacheConfig::default());
+        assert_eq!(prefetcher.enqueue(lists(2)), 2);
+        assert_eq!(prefetcher.enqueue(lists(40)), 5);
+        assert_eq!(prefetcher.enqueue(lists(40)), 0);
+        assert_eq!(prefetcher.lock().queue.len(), 21);
+    }
+
+    // SEMANTICS: S-ahead
+    #[test]
+    fn what_is_listed_ahead_leaves_room_for_what_is_in_use() {
+        let prefetcher = Prefetcher::new(7, &CacheConfig::default());
+        prefetcher.enqueue(lists(10));
+        assert!(prefetcher.next(100).is_some());
+        prefetcher.lock().listed.insert(path("d00"), 25);
+        assert!(prefetcher.next(100).is_some());
+        prefetcher.lock().listed.insert(path("d01"), 1);
+        assert!(prefetcher.next(100).is_none());
+        assert!(prefetcher.lock().queue.is_empty());
     }
 }

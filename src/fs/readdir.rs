@@ -47,6 +47,8 @@ impl Filesystem {
     /// Opens a directory: takes a snapshot of what it holds.
     pub fn opendir(&self, ino: u64) -> Result<u64> {
         let path = self.path(ino)?;
+        // Its siblings are listed while it is; what is below it is known only then.
+        self.guess_directories(&path);
         let listing = match self.listings.list(&*self.remote, &path) {
             Ok(listing) => listing,
             Err(error) => return Err(self.explain(error, &path, Intent::List)),

@@ -10,7 +10,7 @@ use std::{
     net::TcpStream,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -20,6 +20,10 @@ use super::{
 
 /// How often idle sessions are looked after. 15 s: well below the age that a warm data connection may reach.
 const TEND_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long after a session came back cold its data connection is opened. 50 ms: a program that sends one command after another has sent
+/// the next one by then, and finds the session free.
+const WARM_DELAY: Duration = Duration::from_millis(50);
 
 /// One piece of work.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub(super) struct Background {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// For the thread that looks after idle sessions.
     stopped: Condvar,
 }
 
@@ -63,12 +68,28 @@ struct State {
     /// The control connections of the jobs being done, so that the end need not wait for a silent server.
     running: Vec<Arc<TcpStream>>,
     idle_threads: usize,
+    /// Whether an idle session is cold.
+    is_cold: bool,
     is_stopped: bool,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for so long, or until everything is stopped, or `is_over`.
+    fn wait_unless<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        longest: Duration,
+        is_over: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let is_waiting = |state: &mut State| !state.is_stopped && !is_over(state);
+        self.stopped
+            .wait_timeout_while(state, longest, is_waiting)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 }
 
@@ -107,6 +128,15 @@ impl Background {
         if needs_thread && count <= self.threads_max {
             let shared = Arc::clone(&self.shared);
             self.spawn("ftp-warm", move || work(&shared));
+        }
+    }
+
+    /// Has idle sessions warmed in a moment.
+    pub(super) fn warm_soon(&self) {
+        let mut state = self.shared.lock();
+        if !std::mem::replace(&mut state.is_cold, true) {
+            drop(state);
+            self.shared.stopped.notify_all();
         }
     }
 
@@ -200,20 +230,25 @@ fn discard(job: Job) {
 }
 
 fn tend(shared: &Shared, pool: &Weak<Pool>) {
-    let mut state = shared.lock();
-    while !state.is_stopped {
-        state = shared
-            .stopped
-            .wait_timeout(state, TEND_INTERVAL)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0;
-        if state.is_stopped {
-            return;
-        }
-        drop(state);
+    let mut tended = Instant::now();
+    loop {
+        let is_cold = {
+            let state = shared.lock();
+            let left = TEND_INTERVAL.saturating_sub(tended.elapsed());
+            let state = shared.wait_unless(state, left, |state| state.is_cold);
+            let mut state = shared.wait_unless(state, WARM_DELAY, |state| !state.is_cold);
+            if state.is_stopped {
+                return;
+            }
+            std::mem::take(&mut state.is_cold)
+        };
         let Some(pool) = pool.upgrade() else { return };
-        pool.tend();
-        drop(pool);
-        state = shared.lock();
+        if is_cold && pool.warm_idle() {
+            shared.lock().is_cold = true;
+        }
+        if tended.elapsed() >= TEND_INTERVAL {
+            pool.tend();
+            tended = Instant::now();
+        }
     }
 }

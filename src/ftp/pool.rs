@@ -7,8 +7,12 @@
 //! 4. *Nobody is overtaken.* A session that comes free belongs to whoever has waited longest ([`Queue`]), so that a transfer
 //!    that gave it up for others does not take it back before they had it.
 //! 5. *No lock across the network.* The state's lock is held to pick a session; opening and closing happen outside.
+//! 6. *Guesses cost nobody anything.* They take sessions that are spare, before they begin ([`Pool::ahead`]).
+//! 7. *What is idle gets warm*, soon and off everybody's way ([`Pool::warm_idle`]).
 
+mod ahead;
 mod guard;
+mod idle;
 mod progress;
 mod queue;
 mod warming;
@@ -38,10 +42,6 @@ use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
 
 /// How long a limit that a refusal has taught is believed. 3 min: other clients of the server come and go.
 const LIMIT_AGE_MAX: Duration = Duration::from_mins(3);
-
-/// How long an idle session is kept up. 5 min: vsftpd and pyftpdlib close idle sessions then, and whoever comes back after
-/// that can wait for one log-in.
-const IDLE_MAX: Duration = Duration::from_mins(5);
 
 /// What a session is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +75,11 @@ struct State {
     transfers: usize,
     /// How many are with the background, to come back in a moment.
     recovering: usize,
-    /// Whether the background opens one.
-    is_opening: bool,
+    /// How many the background opens.
+    opening: usize,
     /// All who want one at this moment.
     queue: Queue,
-    /// How many of them wait for it.
+    /// How many of them wait for it, guesses not counted.
     waiting: usize,
     /// How many the server takes, as far as known; never 0.
     limit: usize,
@@ -100,7 +100,7 @@ impl Pool {
                 open: 1,
                 transfers: 0,
                 recovering: 0,
-                is_opening: false,
+                opening: 0,
                 queue: Queue::default(),
                 waiting: 0,
                 limit,
@@ -118,10 +118,10 @@ impl Pool {
 
     /// Opens a session ahead here and now, for tests; how many are idle then.
     #[cfg(test)]
-    pub(super) fn open_ahead(self: &Arc<Self>) -> usize {
+    pub(super) fn open_one_ahead(self: &Arc<Self>) -> usize {
         let mut state = self.lock();
         state.open += 1;
-        state.is_opening = true;
+        state.opening += 1;
         drop(state);
         Slot::new(Arc::clone(self)).open();
         self.lock().idle.len()
@@ -156,6 +156,9 @@ impl Pool {
         wanted: Use,
         deadline: Deadline,
     ) -> Result<Guard, RemoteError> {
+        if let Some(guard) = ahead::take_reserved(self) {
+            return Ok(guard.assign(wanted, deadline));
+        }
         loop {
             let (picked, deadline) = self.pick(wanted, deadline)?;
             match picked {
@@ -240,21 +243,20 @@ impl Pool {
             let Some(left) = deadline.remaining() else {
                 break Err(RemoteErrorKind::TimedOut(Phase::Session));
             };
-            state.waiting += 1;
+            let counted = usize::from(!ahead::is_ahead());
+            state.waiting += counted;
             state = self
                 .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            state.waiting -= 1;
+            state.waiting -= counted;
             deadline = self.progress.extend(deadline, self.host.config.timeout);
         };
-        let is_awaited = state.queue.leave(ticket);
+        state.queue.leave(ticket);
         drop(state);
-        if is_awaited {
-            // Whoever stood behind may have a turn now.
-            self.changed.notify_all();
-        }
+        // Whoever stood behind may have a turn now, and then whoever guesses.
+        self.changed.notify_all();
         picked
             .map(|picked| (picked, deadline))
             .map_err(|kind| RemoteError::new(kind, "session"))
@@ -325,37 +327,6 @@ impl Pool {
         state.waiting > state.recovering
     }
 
-    /// What is to be done for idle sessions: those whose data connection is getting old, to be refreshed, after those idle
-    /// for too long have been closed.
-    pub(super) fn tend(self: &Arc<Self>) {
-        let (old, stale) = {
-            let mut state = self.lock();
-            let now = Instant::now();
-            let is_warming = state.warming.is_on(now);
-            let mut old = Vec::new();
-            let mut stale = Vec::new();
-            for session in std::mem::take(&mut state.idle) {
-                if now.duration_since(session.used) > IDLE_MAX || !session.is_alive() {
-                    old.push(session);
-                } else if session.is_lukewarm() && is_warming {
-                    stale.push(session);
-                } else {
-                    state.idle.push(session);
-                }
-            }
-            state.open -= old.len();
-            (old, stale)
-        };
-        self.changed.notify_all();
-        for session in stale {
-            let used = session.used;
-            let mut guard = self.guard(session, Use::Command, self.host.deadline(), false);
-            guard.refresh();
-            guard.check_in_as_of(used);
-        }
-        old.into_iter().for_each(Session::quit);
-    }
-
     /// Closes the idle sessions with a good-bye, lets no new ones be opened, and ends the background's work.
     pub(super) fn close(&self) {
         let idle = {
@@ -375,6 +346,7 @@ impl Pool {
     }
 
     fn put_back(&self, session: Session, held: Held) {
+        let is_to_warm = !held.was_refreshed && !session.is_warm();
         let mut state = self.lock();
         state.release(held);
         if state.is_closed || state.open > state.limit {
@@ -384,6 +356,9 @@ impl Pool {
         } else {
             state.idle.push(session);
             drop(state);
+            if is_to_warm {
+                self.background.warm_soon();
+            }
         }
         // All: whoever is woken alone may want a transfer, which may still have to wait.
         self.changed.notify_all();
@@ -437,12 +412,12 @@ impl State {
         }
         // A session that comes back in a moment is there sooner than a log-in. The next one will be wanted too.
         let is_soon = self.recovering > self.waiting;
-        if is_soon && self.is_opening {
+        if is_soon && self.opening > self.waiting {
             return Served::Wait;
         }
         self.open += 1;
         if is_soon {
-            self.is_opening = true;
+            self.opening += 1;
             return Served::OpenAhead;
         }
         self.transfers += usize::from(wanted == Use::Transfer);

@@ -18,6 +18,8 @@ pub(in crate::ftp) struct Guard {
     is_fresh: bool,
     /// Whether it is with the background.
     is_recovering: bool,
+    /// Whether a data connection was opened for it, or could not be.
+    was_refreshed: bool,
 }
 
 impl Guard {
@@ -36,13 +38,28 @@ impl Guard {
             deadline,
             is_fresh,
             is_recovering: false,
+            was_refreshed: false,
         }
+    }
+
+    /// The same session for a request of another kind, with its own deadline.
+    pub(super) fn assign(mut self, wanted: Use, deadline: Deadline) -> Self {
+        let before = self.held();
+        self.wanted = wanted;
+        self.deadline = deadline;
+        let mut state = self.pool.lock();
+        state.transfers -= usize::from(before.is_transfer);
+        state.transfers += usize::from(wanted == Use::Transfer);
+        drop(state);
+        self.session().set_deadline(deadline);
+        self
     }
 
     fn held(&self) -> Held {
         Held {
             is_transfer: self.wanted == Use::Transfer,
             is_recovering: self.is_recovering,
+            was_refreshed: self.was_refreshed,
         }
     }
 
@@ -110,6 +127,7 @@ impl Guard {
 
     /// Begins the next data connection; run in the background.
     pub(in crate::ftp) fn refresh(&mut self) {
+        self.was_refreshed = true;
         let deadline = self.pool.host.deadline();
         let session = self.session();
         session.set_deadline(deadline);
@@ -175,6 +193,7 @@ impl Drop for Guard {
 pub(super) struct Held {
     pub(super) is_transfer: bool,
     pub(super) is_recovering: bool,
+    pub(super) was_refreshed: bool,
 }
 
 /// The right to open one session, taken by the background. Dropped, it is given back.
@@ -225,7 +244,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         state.open -= usize::from(self.is_counted);
-        state.is_opening = false;
+        state.opening -= 1;
         drop(state);
         self.pool.changed.notify_all();
     }

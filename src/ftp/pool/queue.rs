@@ -24,10 +24,19 @@ impl Queue {
         ticket
     }
 
-    /// Gives a place up. Whether somebody is left.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
+    /// Gives a place up.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
         self.members.retain(|(other, _)| *other != ticket);
-        !self.members.is_empty()
+    }
+
+    /// How many want a session.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody wants one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// How many sessions those before it may take, when `transfers_left` more transfers are allowed; `None` when it wants a
@@ -66,9 +75,11 @@ mod tests {
         assert_eq!(ahead(&queue, 2), [Some(0), Some(1), Some(2)]);
         assert_eq!(ahead(&queue, 1), [Some(0), None, Some(1)]);
         assert_eq!(ahead(&queue, 0), [None, None, Some(0)]);
-        assert!(queue.leave(first));
+        queue.leave(first);
         assert_eq!(ahead(&queue, 1), [None, Some(0), Some(1)]);
-        assert!(queue.leave(second));
-        assert!(!queue.leave(listing));
+        queue.leave(second);
+        assert_eq!(queue.len(), 1);
+        queue.leave(listing);
+        assert!(queue.is_empty());
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{
     io::{Read, Write},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -669,7 +672,96 @@ fn the_last_session_that_is_allowed_is_kept_when_it_was_opened_ahead() {
         connections_max: 2,
         ..config(server.port())
     });
-    assert_eq!(remote.pool.open_ahead(), 2);
+    assert_eq!(remote.pool.open_one_ahead(), 2);
+}
+
+#[test]
+fn a_session_that_came_back_cold_becomes_warm() {
+    let server = ScriptedServer::start(usual);
+    let remote = connect_single(&server);
+    settle_down(&remote);
+    let deadline = remote.pool.host.deadline();
+    let mut guard = remote.pool.check_out(Use::Listing, deadline).unwrap();
+    guard.session().cool();
+    guard.check_in();
+    settle_down(&remote);
+    assert_eq!(server.connections(), 1);
+}
+
+// SEMANTICS: S-ahead
+#[test]
+fn guesses_have_a_session_each_at_once_and_leave_one() {
+    let server = ScriptedServer::start(usual);
+    let remote = connect_with(&FtpConfig {
+        connections_max: 4,
+        ..config(server.port())
+    });
+    let (begun, ended) = (Barrier::new(4), Barrier::new(4));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                assert!(remote.ahead(&mut || {
+                    begun.wait();
+                    remote.list(&path("d")).unwrap();
+                    ended.wait();
+                }));
+            });
+        }
+        begun.wait();
+        assert!(!remote.is_contended());
+        assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
+        ended.wait();
+    });
+    assert_eq!(server.connections(), 4);
+}
+
+// SEMANTICS: S-ahead
+#[test]
+fn a_guess_waits_until_a_session_is_spare_and_nobody_notices() {
+    let server = ScriptedServer::start(usual);
+    let remote = connect(&server);
+    let download = remote.open_download(&path("f"), 0, None).unwrap();
+    let is_run = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(remote.ahead(&mut || {
+                remote.list(&path("guess")).unwrap();
+                is_run.fetch_add(1, Ordering::Relaxed);
+            }));
+        });
+        for _ in 0..5 {
+            assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
+            assert!(!remote.is_contended());
+            assert_eq!(is_run.load(Ordering::Relaxed), 0);
+        }
+        drop(download);
+    });
+    assert_eq!(is_run.load(Ordering::Relaxed), 1);
+}
+
+// SEMANTICS: S-ahead
+#[test]
+fn guesses_stay_below_the_limit_that_they_learn() {
+    let server = ScriptedServer::start(|client, line| {
+        if line == "connected" && client.number > 3 {
+            client.say("421 too many");
+            return Handled::Close;
+        }
+        Handled::No
+    });
+    let remote = connect_with(&FtpConfig {
+        connections_max: 8,
+        ..config(server.port())
+    });
+    thread::scope(|scope| {
+        for _ in 0..7 {
+            scope.spawn(|| {
+                assert!(remote.ahead(&mut || drop(remote.list(&path("d")).unwrap())));
+            });
+        }
+    });
+    assert!(!remote.is_contended());
+    assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
 }
 
 // SEMANTICS: S-metadata-session

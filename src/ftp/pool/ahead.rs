@@ -1,0 +1,139 @@
+//! Requests that nobody waits for yet: guesses at what will be wanted next.
+//!
+//! A guess must not wait for a session once it has begun, because a program may come to wait for what it brings, and would then
+//! wait behind others. So it takes its session first ([`Pool::ahead`]): one that is spare, or a new one while there is room. The session
+//! is kept with the thread, and the thread's next request gets it.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{Arc, PoisonError},
+};
+
+use super::{Guard, Pool, Session, State, Use};
+
+/// How many sessions guesses leave to those who come with requests of their own.
+const LEFT_MIN: usize = 1;
+
+thread_local! {
+    /// Whether this thread guesses.
+    static IS_AHEAD: Cell<bool> = const { Cell::new(false) };
+    /// The session for its next request, unless it was used.
+    static RESERVED: RefCell<Option<Guard>> = const { RefCell::new(None) };
+}
+
+/// Whether this thread guesses.
+pub(super) fn is_ahead() -> bool {
+    IS_AHEAD.get()
+}
+
+/// The session of `pool` that this thread has reserved.
+pub(super) fn take_reserved(pool: &Arc<Pool>) -> Option<Guard> {
+    RESERVED.with_borrow_mut(|reserved| reserved.take_if(|guard| Arc::ptr_eq(guard.pool(), pool)))
+}
+
+impl Pool {
+    /// Waits until a session is spare, or opens one, and does `work`, whose first request on this thread gets that session. False when
+    /// none was to be had within the time-out; then `work` was not done.
+    pub(in crate::ftp) fn ahead(self: &Arc<Self>, work: &mut dyn FnMut()) -> bool {
+        let Some(guard) = self.reserve() else {
+            return false;
+        };
+        RESERVED.set(Some(guard));
+        IS_AHEAD.set(true);
+        let _returned = Reservation;
+        work();
+        true
+    }
+
+    /// Sees to it that so many sessions are open, in the background and all at once, as far as guesses may go.
+    pub(in crate::ftp) fn open_ahead(self: &Arc<Self>, count: usize) {
+        let missing = {
+            let mut state = self.lock();
+            let most = count.min(state.limit.saturating_sub(LEFT_MIN));
+            let missing = most.saturating_sub(state.open);
+            state.open += missing;
+            state.opening += missing;
+            missing
+        };
+        for _ in 0..missing {
+            self.hand_over(super::Job::Open(super::Slot::new(Arc::clone(self))));
+        }
+    }
+
+    fn reserve(self: &Arc<Self>) -> Option<Guard> {
+        let deadline = self.host.deadline();
+        // Closed when the lock is gone.
+        let mut dead = Vec::new();
+        let mut state = self.lock();
+        while !state.is_closed {
+            state.forget_old_limit(self.host.config.connections_max);
+            match state.spare(&mut dead) {
+                Spare::Idle(session) => {
+                    drop(state);
+                    return Some(self.guard(session, Use::Listing, deadline, false));
+                }
+                Spare::Slot => {
+                    drop(state);
+                    match self.open(Use::Listing, self.host.deadline()) {
+                        Ok(Some(guard)) => return Some(guard),
+                        Ok(None) => {}
+                        Err(error) => {
+                            log::debug!("a session for guesses: {error}");
+                            return None;
+                        }
+                    }
+                    state = self.lock();
+                }
+                Spare::None => {
+                    let left = deadline.remaining()?;
+                    state = self
+                        .changed
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+            }
+        }
+        None
+    }
+}
+
+enum Spare {
+    Idle(Session),
+    /// The right to open one, already counted.
+    Slot,
+    None,
+}
+
+impl State {
+    /// What is left when everybody who wants a session has one, and one more is free.
+    fn spare(&mut self, dead: &mut Vec<Session>) -> Spare {
+        loop {
+            let free = self.limit.saturating_sub(self.open);
+            if self.idle.len() + free <= self.queue.len() + LEFT_MIN {
+                return Spare::None;
+            }
+            let Some(session) = self.take_idle(Use::Listing) else {
+                self.open += 1;
+                return Spare::Slot;
+            };
+            if session.is_alive() {
+                return Spare::Idle(session);
+            }
+            dead.push(session);
+            self.open -= 1;
+        }
+    }
+}
+
+/// Ends a thread's guessing: what it has reserved and not used goes back.
+struct Reservation;
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        IS_AHEAD.set(false);
+        if let Some(guard) = RESERVED.take() {
+            guard.check_in();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What is done for idle sessions: each gets its next data connection, keeps it fresh, and is closed in the end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Pool, Session, Use};
+
+/// How long an idle session is kept up. 5 min: vsftpd and pyftpdlib close idle sessions then, and whoever comes back after
+/// that can wait for one log-in.
+const IDLE_MAX: Duration = Duration::from_mins(5);
+
+impl Pool {
+    /// What is to be done for idle sessions: those whose data connection is getting old, to be refreshed, after those idle
+    /// for too long have been closed.
+    pub(in crate::ftp) fn tend(self: &Arc<Self>) {
+        let (old, stale) = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            let is_warming = state.warming.is_on(now);
+            let mut old = Vec::new();
+            let mut stale = Vec::new();
+            for session in std::mem::take(&mut state.idle) {
+                if now.duration_since(session.used) > IDLE_MAX || !session.is_alive() {
+                    old.push(session);
+                } else if session.is_lukewarm() && is_warming {
+                    stale.push(session);
+                } else {
+                    state.idle.push(session);
+                }
+            }
+            state.open -= old.len();
+            (old, stale)
+        };
+        self.changed.notify_all();
+        for session in stale {
+            let used = session.used;
+            let mut guard = self.guard(session, Use::Command, self.host.deadline(), false);
+            guard.refresh();
+            guard.check_in_as_of(used);
+        }
+        old.into_iter().for_each(Session::quit);
+    }
+
+    /// Has data connections opened for idle sessions that have none, unless somebody needs the sessions now. One session stays
+    /// idle meanwhile, if there are several; it has its turn when the others are back. Whether any is left to do.
+    pub(in crate::ftp) fn warm_idle(self: &Arc<Self>) -> bool {
+        if !self.is_warming() {
+            return false;
+        }
+        let (cold, is_left) = {
+            let mut state = self.lock();
+            if state.is_closed || !state.queue.is_empty() {
+                return !state.is_closed;
+            }
+            let idle = std::mem::take(&mut state.idle);
+            let (warm, mut cold): (Vec<_>, Vec<_>) = idle.into_iter().partition(Session::is_warm);
+            state.idle = warm;
+            let is_left = state.idle.is_empty() && cold.len() > 1;
+            if is_left {
+                state.idle.extend(cold.pop());
+            }
+            (cold, is_left)
+        };
+        for session in cold {
+            self.guard(session, Use::Command, self.host.deadline(), false)
+                .check_in_warm();
+        }
+        is_left
+    }
+}
