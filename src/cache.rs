@@ -1,6 +1,7 @@
-//! What is kept in memory of the server: listings, blocks of files, and what is read ahead.
+//! What is kept of the server: listings, blocks of files in memory and on disk, and what is read ahead.
 
 mod block;
+mod disk;
 mod engine;
 mod listing;
 mod reader;

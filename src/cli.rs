@@ -21,7 +21,8 @@ use std::{
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::{
-    Access, CacheConfig, Charset, Config, FsConfig, FtpConfig, LogConfig, MountConfig, MountFlag,
+    Access, BaseDir, CacheConfig, Charset, Config, DiskConfig, FsConfig, FtpConfig, LogConfig,
+    MountConfig, MountFlag,
 };
 use options::MountOptions;
 use values::{parse_bytes, parse_charset, parse_seconds, parse_timeout};
@@ -104,7 +105,11 @@ pub struct Opts {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, help_heading = "Caches")]
     pub cache_size: u64,
 
-    /// Put files that are being written here [default: ~/.cache/ftpfs]
+    /// Keep up to this much file content on disk, for the next mount too; 0 for none
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_bytes, help_heading = "Caches")]
+    pub cache_disk_size: u64,
+
+    /// Put that content, and files that are being written, here [default: ~/.cache/ftpfs]
     #[arg(long, value_name = "DIR", help_heading = "Caches")]
     pub cache_dir: Option<PathBuf>,
 
@@ -239,6 +244,11 @@ impl Opts {
             ..target.clone()
         }
         .to_source();
+        let disk = (self.cache_disk_size > 0).then(|| DiskConfig {
+            dir: cache_dir.join("blocks"),
+            server: server_name(&user, &target, self.charset),
+            bytes_max: self.cache_disk_size,
+        });
         Ok(Config {
             ftp: FtpConfig {
                 host: target.host,
@@ -263,6 +273,7 @@ impl Opts {
             cache: CacheConfig {
                 dir_ttl: self.dir_ttl,
                 bytes_max: usize::try_from(self.cache_size).unwrap_or(usize::MAX),
+                disk,
                 ..CacheConfig::default()
             },
             mount: MountConfig {
@@ -277,6 +288,19 @@ impl Opts {
             log: self.to_log_config(surroundings),
         })
     }
+}
+
+/// Whose files are read, in one word that tells servers, users and directories apart; not how they are reached.
+fn server_name(user: &str, target: &Target, charset: Option<Charset>) -> String {
+    let (root, dir) = match &target.base {
+        BaseDir::Login(dir) => ("~/", dir),
+        BaseDir::Absolute(dir) => ("", dir),
+    };
+    let host = target.host.to_ascii_lowercase();
+    let dir = dir.escape_ascii();
+    // By it one path can mean two files.
+    let charset = charset.map_or(String::new(), |charset| format!(";{}", charset.name()));
+    format!("{user}@{host}:{}{root}{dir}{charset}", target.port)
 }
 
 /// Whether mount(8) calls us as `mount.TYPE`.

@@ -109,6 +109,19 @@ pub struct CacheConfig {
     pub entries_max: usize,
     /// The most memory for blocks of file content, read ahead or kept. 64 MiB.
     pub bytes_max: usize,
+    /// What is kept on disk for the next mount. Nothing: programs that need it are few, and it takes room that others may want.
+    pub disk: Option<DiskConfig>,
+}
+
+/// The blocks of file content on disk.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    /// The directory in which each server has one.
+    pub dir: PathBuf,
+    /// Whose files they are: user, host, port and directory.
+    pub server: String,
+    /// The most bytes on disk for this server.
+    pub bytes_max: u64,
 }
 
 impl Default for CacheConfig {
@@ -117,6 +130,7 @@ impl Default for CacheConfig {
             dir_ttl: Duration::from_secs(20),
             entries_max: 200_000,
             bytes_max: 64 << 20,
+            disk: None,
         }
     }
 }

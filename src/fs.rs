@@ -159,6 +159,13 @@ impl Filesystem {
         self.engine.shutdown();
     }
 
+    /// What is kept on disk of these files is of no use any more: they change. In memory their epoch tells.
+    fn forget_content(&self, paths: &[&RemotePath]) {
+        for path in paths {
+            self.engine.forget(path);
+        }
+    }
+
     /// The path of an inode that still has its name.
     fn path(&self, ino: u64) -> Result<RemotePath> {
         self.inodes

@@ -6,13 +6,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
 
-use crate::remote::Modified;
+use super::disk::DiskCache;
+use crate::remote::{Modified, RemotePath};
 
 /// The size of a block, which starts at a multiple of it. 256 KiB: two READs of the kernel's usual 128 KiB; bigger ones cost
 /// more to throw away, smaller ones more to keep account of.
@@ -84,6 +85,26 @@ impl Block {
         block
     }
 
+    /// How many bytes it holds.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The memory behind its bytes.
+    pub(super) fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// What it holds, in order.
+    pub(super) fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
     /// Adds what follows; `allocated` is the memory that it takes and that was not counted with an earlier part.
     pub(super) fn push(&mut self, part: Bytes, allocated: usize) {
         self.len += part.len();
@@ -149,6 +170,11 @@ pub(super) fn index_of(offset: u64) -> u64 {
     offset / BLOCK_BYTES as u64
 }
 
+/// The last block of a file.
+fn last_index(version: &Version) -> u64 {
+    index_of(version.size.saturating_sub(1))
+}
+
 /// What the cache knows of one place in a file.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -165,6 +191,8 @@ pub struct BlockCache {
     /// What blocks and reservations may take: the budget less the room for spare buffers.
     bytes_max: usize,
     spare_max: usize,
+    /// What is kept for the next mount.
+    disk: Option<Arc<DiskCache>>,
     state: Mutex<State>,
 }
 
@@ -188,6 +216,7 @@ impl BlockCache {
         Self {
             bytes_max: bytes_max - spare_max * BLOCK_BYTES,
             spare_max,
+            disk: None,
             state: Mutex::new(State {
                 blocks: LruCache::unbounded(),
                 files: HashMap::new(),
@@ -195,6 +224,27 @@ impl BlockCache {
                 reserved: 0,
                 spare: Vec::new(),
             }),
+        }
+    }
+
+    /// An empty cache with a second tier on disk; what waits to be written there is set aside from the budget.
+    pub(super) fn with_disk(bytes_max: usize, disk: Arc<DiskCache>) -> Self {
+        let queue_bytes_max = disk.queue_bytes_max().min(bytes_max);
+        Self {
+            disk: Some(disk),
+            ..Self::new(bytes_max - queue_bytes_max)
+        }
+    }
+
+    /// The second tier.
+    pub(super) fn disk(&self) -> Option<&DiskCache> {
+        self.disk.as_deref()
+    }
+
+    /// Tells under which path this file is read, so that its blocks are found on disk and kept there.
+    pub fn bind(&self, file: FileId, version: &Version, path: &RemotePath) {
+        if let Some(disk) = &self.disk {
+            disk.bind(file, version, path);
         }
     }
 
@@ -210,6 +260,7 @@ impl BlockCache {
 
     /// Keeps a block, if there is room for it; what was cached at its place is gone.
     pub fn insert(&self, file: FileId, version: &Version, block: Block) {
+        self.offer(file, version, &block);
         self.insert_in(&mut self.lock(), file, version, block);
     }
 
@@ -244,7 +295,7 @@ impl BlockCache {
         {
             return Found::Bytes(bytes);
         }
-        let last = (file, index_of(version.size.saturating_sub(1)));
+        let last = (file, last_index(version));
         match state.blocks.peek(&last) {
             Some((cached, block))
                 if block.ends_file && cached == version && position >= block.end() =>
@@ -252,6 +303,53 @@ impl BlockCache {
                 Found::End
             }
             _ => Found::Nothing,
+        }
+    }
+
+    /// The same of the disk. What is found there is cached in memory too.
+    pub(super) fn load(&self, file: FileId, version: &Version, position: u64, len: usize) -> Found {
+        let Some(disk) = &self.disk else {
+            return Found::Nothing;
+        };
+        // At the end of the file, what is asked is whether the last block ends there.
+        let index = index_of(position).min(last_index(version));
+        let _alone = disk.load_alone(file, index);
+        match self.slice(file, version, position, len) {
+            Found::Nothing => {}
+            found => return found,
+        }
+        let Some(block) = disk.read(file, version, index, |len| self.buffer(len)) else {
+            return Found::Nothing;
+        };
+        let found = match block.slice(position, len) {
+            Some(bytes) => Found::Bytes(bytes),
+            None if block.ends_file && position >= block.end() => Found::End,
+            None => return Found::Nothing,
+        };
+        self.insert_in(&mut self.lock(), file, version, block);
+        found
+    }
+
+    /// Lets the disk have what has arrived.
+    pub(super) fn offer(&self, file: FileId, version: &Version, block: &Block) {
+        if let Some(disk) = &self.disk {
+            disk.offer(file, version, block);
+        }
+    }
+
+    /// Lets the disk have what was fetched by itself, in as many blocks as it lies in.
+    pub(super) fn offer_range(&self, file: FileId, version: &Version, start: u64, bytes: &Bytes) {
+        if self.disk.is_none() {
+            return;
+        }
+        let (mut rest, mut start) = (bytes.clone(), start);
+        while !rest.is_empty() {
+            let bound = (index_of(start) + 1) * BLOCK_BYTES as u64 - start;
+            let len = usize::try_from(bound).map_or(rest.len(), |bound| bound.min(rest.len()));
+            let mut block = Block::new(start);
+            block.push(rest.split_to(len), len);
+            start = block.end();
+            self.offer(file, version, &block);
         }
     }
 
@@ -273,6 +371,9 @@ impl BlockCache {
         blocks: impl Iterator<Item = Block>,
         reserved: usize,
     ) {
+        let blocks: Vec<_> = blocks
+            .inspect(|block| self.offer(file, version, block))
+            .collect();
         let mut state = self.lock();
         state.reserved -= reserved;
         for block in blocks {
@@ -364,146 +465,4 @@ impl fmt::Debug for BlockCache {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: FileId = FileId(1);
-    const BLOCK: u64 = BLOCK_BYTES as u64;
-
-    fn version(size: u64) -> Version {
-        Version {
-            size,
-            modified: None,
-            epoch: 0,
-        }
-    }
-
-    fn whole(index: u64) -> Block {
-        Block::copy_of(
-            index * BLOCK,
-            &vec![u8::try_from(index).unwrap(); BLOCK_BYTES],
-        )
-    }
-
-    fn has(cache: &BlockCache, index: u64) -> bool {
-        cache.get(FILE, &version(9), index).is_some()
-    }
-
-    #[test]
-    fn least_recently_used_block_makes_room_and_the_budget_holds() {
-        let budget = 3 * (BLOCK_BYTES + OVERHEAD_BYTES);
-        let cache = BlockCache::new(budget);
-        for index in 0..3 {
-            cache.insert(FILE, &version(9), whole(index));
-        }
-        assert!(has(&cache, 0));
-        cache.insert(FILE, &version(9), whole(3));
-        assert!(has(&cache, 0) && !has(&cache, 1) && has(&cache, 2) && has(&cache, 3));
-        for index in 0..100 {
-            cache.insert(FILE, &version(9), whole(index));
-            assert!(cache.bytes() <= budget);
-        }
-    }
-
-    #[test]
-    fn reservations_push_blocks_out_and_stop_at_the_budget() {
-        let budget = 4 * BLOCK_BYTES;
-        let cache = BlockCache::new(budget);
-        for index in 0..3 {
-            cache.insert(FILE, &version(9), whole(index));
-        }
-        assert!(cache.reserve(2 * BLOCK_BYTES));
-        assert!(cache.bytes() <= budget);
-        assert!(has(&cache, 2) && !has(&cache, 0));
-        assert!(!cache.reserve(3 * BLOCK_BYTES));
-        cache.settle(FILE, &version(9), [whole(7)].into_iter(), 2 * BLOCK_BYTES);
-        assert!(has(&cache, 7) && has(&cache, 2));
-        assert!(cache.reserve(budget));
-        assert_eq!(cache.bytes(), budget);
-        cache.insert(FILE, &version(9), whole(1));
-        assert!(!has(&cache, 1));
-    }
-
-    #[test]
-    fn blocks_are_of_one_version_and_of_one_file() {
-        let cache = BlockCache::new(1 << 20);
-        cache.insert(FILE, &version(9), whole(0));
-        cache.insert(FileId(2), &version(9), whole(0));
-        let mut changed = version(9);
-        changed.epoch = 1;
-        assert!(cache.get(FILE, &changed, 0).is_none());
-        cache.insert(FILE, &changed, Block::copy_of(0, b"new"));
-        assert_eq!(
-            cache.get(FILE, &changed, 0).unwrap().slice(1, 9).unwrap(),
-            "ew"
-        );
-        assert!(!has(&cache, 0), "the older version is gone");
-        cache.invalidate(FILE);
-        assert!(cache.get(FILE, &changed, 0).is_none());
-        assert!(cache.get(FileId(2), &version(9), 0).is_some());
-        cache.invalidate(FileId(2));
-        assert_eq!(cache.bytes(), 0);
-    }
-
-    #[test]
-    fn parts_are_sliced_without_a_copy_and_the_end_is_known() {
-        let cache = BlockCache::new(1 << 20);
-        let source = Bytes::from(vec![7; 10]);
-        let mut block = Block::new(BLOCK);
-        block.push(source.slice(..4), 10);
-        block.push(source.slice(4..), 0);
-        block.set_ends_file();
-        let seen = version(BLOCK + 10);
-        cache.insert(FILE, &seen, block);
-        let Found::Bytes(slice) = cache.slice(FILE, &seen, BLOCK + 1, 100) else {
-            panic!()
-        };
-        assert_eq!((slice.len(), slice.as_ptr()), (3, source[1..].as_ptr()));
-        let Found::Bytes(slice) = cache.slice(FILE, &seen, BLOCK + 4, 100) else {
-            panic!()
-        };
-        assert_eq!(slice.len(), 6);
-        assert!(matches!(
-            cache.slice(FILE, &seen, BLOCK + 10, 1),
-            Found::End
-        ));
-        assert!(matches!(cache.slice(FILE, &seen, 5 * BLOCK, 1), Found::End));
-        assert!(matches!(cache.slice(FILE, &seen, 0, 1), Found::Nothing));
-        assert!(matches!(
-            cache.slice(FILE, &version(9), BLOCK + 10, 1),
-            Found::Nothing
-        ));
-    }
-
-    #[test]
-    fn a_lesser_part_of_a_block_does_not_replace_the_greater() {
-        let cache = BlockCache::new(1 << 20);
-        cache.insert(FILE, &version(9), whole(0));
-        cache.insert(FILE, &version(9), Block::copy_of(100, b"part"));
-        assert_eq!(cache.get(FILE, &version(9), 0).unwrap().end(), BLOCK);
-    }
-
-    #[test]
-    fn buffers_of_evicted_blocks_are_used_again_unless_somebody_holds_them() {
-        let cache = BlockCache::new(16 * BLOCK_BYTES);
-        let fill = || {
-            let buffer = cache.buffer(BLOCK_BYTES);
-            let at = buffer.as_ptr();
-            let mut block = Block::new(0);
-            block.push(buffer.freeze(), BLOCK_BYTES);
-            cache.insert(FILE, &version(9), block);
-            at
-        };
-        let evict = || (1..16).for_each(|index| cache.insert(FILE, &version(9), whole(index)));
-        let first = fill();
-        let reader = cache.get(FILE, &version(9), 0).unwrap();
-        evict();
-        assert_ne!(fill(), first);
-        assert_eq!(reader.start(), 0);
-        cache.invalidate(FILE);
-        let second = fill();
-        evict();
-        assert_eq!(cache.buffer(BLOCK_BYTES).as_ptr(), second);
-        assert!(cache.bytes() <= 16 * BLOCK_BYTES);
-    }
-}
+mod tests;

@@ -53,6 +53,15 @@ pub struct Cursor {
     id: u64,
 }
 
+/// How far down the block cache is looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    /// What never waits.
+    Memory,
+    /// The disk too.
+    Disk,
+}
+
 /// How a read follows the ones before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pattern {
@@ -107,6 +116,7 @@ impl Reader {
     /// A reader of one version of a file.
     pub fn new(engine: &Arc<ReadEngine>, file: FileId, path: RemotePath, version: Version) -> Self {
         let engine = Arc::clone(engine);
+        engine.cache().bind(file, &version, &path);
         Self {
             engine,
             file,
@@ -140,7 +150,9 @@ impl Reader {
         let mut idle_turns = 0;
         while idle_turns < TURNS_MAX {
             let before = got.position();
-            if self.gather(cursor, &mut got) || file_end.is_some_and(|end| got.position() >= end) {
+            if self.gather(cursor, &mut got, Tier::Disk)
+                || file_end.is_some_and(|end| got.position() >= end)
+            {
                 return Ok(got.into_bytes());
             }
             idle_turns = if got.position() > before {
@@ -170,7 +182,7 @@ impl Reader {
     /// Reads what is there already, or `None` if not all of it is. Never waits for the server.
     pub fn read_cached(&self, cursor: &Cursor, offset: u64, len: usize) -> Option<Bytes> {
         let mut got = Gathered::new(offset, len);
-        if !self.gather(cursor, &mut got) {
+        if !self.gather(cursor, &mut got, Tier::Memory) {
             return None;
         }
         cursor.advance(offset, len);
@@ -185,18 +197,21 @@ impl Reader {
     }
 
     /// Takes what the streams' windows and the block cache hold; returns whether that is all there is to get.
-    fn gather(&self, cursor: &Cursor, got: &mut Gathered) -> bool {
+    fn gather(&self, cursor: &Cursor, got: &mut Gathered, lowest: Tier) -> bool {
         while got.missing() > 0 {
             let (position, missing) = (got.position(), got.missing());
             if let Some(bytes) = self.take_arrived(cursor, position, missing) {
                 got.push(bytes);
                 continue;
             }
-            match self
-                .engine
-                .cache()
-                .slice(self.file, &self.version, position, missing)
-            {
+            let cache = self.engine.cache();
+            let found = match cache.slice(self.file, &self.version, position, missing) {
+                Found::Nothing if lowest == Tier::Disk => {
+                    cache.load(self.file, &self.version, position, missing)
+                }
+                found => found,
+            };
+            match found {
                 Found::Bytes(bytes) => got.push(bytes),
                 Found::End => return true,
                 Found::Nothing => return false,
@@ -297,7 +312,10 @@ impl Reader {
             }
         }
         buffer.truncate(filled);
-        got.push(buffer.freeze());
+        let (start, bytes) = (got.position(), buffer.freeze());
+        let cache = self.engine.cache();
+        cache.offer_range(self.file, &self.version, start, &bytes);
+        got.push(bytes);
         Ok(())
     }
 

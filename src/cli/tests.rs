@@ -72,6 +72,26 @@ fn the_cache_directory_follows_xdg_and_works_without_a_home() {
 }
 
 #[test]
+fn the_disk_cache_is_off_by_default_and_is_for_one_login_and_directory() {
+    let disk = |args: &[&str]| {
+        let opts = parse(args).unwrap();
+        opts.to_config(&surroundings()).unwrap().cache.disk
+    };
+    assert!(disk(&["ftp://u:p@h/d", "/mnt"]).is_none());
+    let on = |url: &str| {
+        let disk = disk(&[url, "/mnt", "--cache-disk-size=2G", "--cache-dir=/c"]).unwrap();
+        assert_eq!(disk.bytes_max, 2 << 30);
+        assert_eq!(disk.dir, PathBuf::from("/c/blocks"));
+        disk.server
+    };
+    assert_eq!(on("ftp://u:p@H/d"), "u@h:21~/d");
+    let others = ["u:p@h//d", "u:p@h/D", "u:p@h:22/d", "v:p@h/d", "u:p@g/d"];
+    for other in others {
+        assert_ne!(on(&format!("ftp://{other}")), "u@h:21~/d");
+    }
+}
+
+#[test]
 fn every_long_option_is_also_a_mount_option() {
     for (name, needs_value) in Opts::long_names() {
         let value = match name.as_str() {
@@ -91,6 +111,7 @@ fn every_long_option_is_also_a_mount_option() {
             let sizes = (
                 opts.connections,
                 opts.cache_size,
+                opts.cache_disk_size,
                 opts.spool_memory,
                 opts.verbose,
             );

@@ -63,6 +63,7 @@ impl Filesystem {
     pub fn unlink(&self, parent: u64, name: &[u8]) -> Result<()> {
         let path = self.child_path(parent, name)?;
         self.check_writable(&path)?;
+        self.forget_content(&[&path]);
         let file = self.inodes.file_named(parent, name);
         match &file {
             Some(file) => self.unlink_open(file, &path)?,

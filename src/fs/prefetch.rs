@@ -333,6 +333,7 @@ impl Filesystem {
             .or_else(|| self.inodes.last_version(ino));
         base.version.adopt_epoch(known);
         let file = FileId(ino);
+        self.engine.cache().bind(file, &base.version, path);
         if base.version.size > FILE_BYTES_MAX || self.engine.has_whole(file, &base.version) {
             return Ok(());
         }

@@ -47,9 +47,14 @@ impl Filesystem {
             .map(|held| &held.file)
             .find(|file| self.inodes.child(to.0, to.1) == Some(file.ino));
         if entry.is_dir() {
+            self.engine.forget_trees(&[&source, &target]);
             self.rename_dir(&source, &target, replaced.is_some())?;
         } else {
-            self.rename_file(&source, &target, replaced.is_some(), victim)?;
+            // Before, should this be the last that the program does; and after, should somebody have read meanwhile.
+            self.forget_content(&[&source, &target]);
+            let renamed = self.rename_file(&source, &target, replaced.is_some(), victim);
+            self.forget_content(&[&source, &target]);
+            renamed?;
         }
         self.check_name(&target, |stored| self.remote.rename(stored, &source))?;
         self.rename_here(from, to, &entry, &source, &target);

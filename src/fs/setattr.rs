@@ -122,6 +122,10 @@ impl Filesystem {
         if attributes.is_empty() {
             return Ok(());
         }
+        if attributes.modified.is_some() {
+            // The time may be one that other content had.
+            self.forget_content(&[path]);
+        }
         let mut settled = self
             .remote
             .settle(path, &attributes)

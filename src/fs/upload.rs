@@ -75,10 +75,12 @@ impl Filesystem {
             uploaded: None,
         };
         let path = self.path(file.ino)?;
+        // Before, should this be the last that the program does; and after, should somebody have read meanwhile.
+        self.forget_content(&[&path]);
+        let settled = self.run_plan(file, &path, &mut running.job);
+        self.forget_content(&[&path]);
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
-        let settled = self
-            .run_plan(file, &path, &mut running.job)
-            .inspect_err(|error| file.lock().failure = Some(error.clone()))?;
+        let settled = settled.inspect_err(|error| file.lock().failure = Some(error.clone()))?;
         self.engine.invalidate(FileId(file.ino));
         running.uploaded = Some(self.record(&path, &running.job, &settled));
         Ok(())

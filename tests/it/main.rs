@@ -16,6 +16,7 @@ mod charset;
 mod cli;
 mod common;
 mod dialects;
+mod diskcache;
 mod files;
 mod matrix;
 mod metadata;

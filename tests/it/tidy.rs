@@ -28,6 +28,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("fuser", &["fuse", "mount"]),
     ("lru", &["cache"]),
     ("suppaftp", &["ftp"]),
+    ("twox_hash", &["cache"]),
 ];
 
 /// The only files that look at the environment.

@@ -11,6 +11,7 @@
 mod ahead;
 mod attributes;
 mod directory;
+mod disk;
 mod durability;
 mod lookup;
 mod open;

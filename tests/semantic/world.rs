@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) fs: Arc<Filesystem>,
     pub(crate) spool_dir: tempfile::TempDir,
     pub(crate) dir_ttl: Duration,
+    /// Makes the same filesystem anew.
+    make: Box<dyn Fn() -> Arc<Filesystem> + Send + Sync>,
 }
 
 /// How a test opens files.
@@ -123,20 +125,32 @@ impl World {
         choose(&mut setup);
         let clock = Arc::new(ManualClock::new());
         let server = MemoryRemote::with_behaviour(clock.clone(), setup.behaviour);
-        let fs = Filesystem::new(
-            Arc::new(server.clone()),
-            setup.fs,
-            &setup.cache,
-            setup.sessions_max,
-            clock.clone(),
-        );
+        let dir_ttl = setup.cache.dir_ttl;
+        let (remote, its_clock) = (Arc::new(server.clone()), clock.clone());
+        let make = move || {
+            Filesystem::new(
+                remote.clone(),
+                setup.fs.clone(),
+                &setup.cache,
+                setup.sessions_max,
+                its_clock.clone(),
+            )
+        };
         Self {
             clock,
             server,
-            fs,
+            fs: make(),
             spool_dir,
-            dir_ttl: setup.cache.dir_ttl,
+            dir_ttl,
+            make: Box::new(make),
         }
+    }
+
+    /// Ends this mount and begins another of the same server.
+    pub(crate) fn restart(&mut self) {
+        self.drain();
+        self.fs.shutdown();
+        self.fs = (self.make)();
     }
 
     /// Lets all that is cached of directories become too old.

@@ -77,41 +77,48 @@ pub(crate) struct Server {
 /// The directory that is served.
 #[derive(Debug)]
 struct Root {
+    /// Unmounted before its directory is removed.
+    _disk: Option<SmallDisk>,
     dir: TempDir,
-    is_tmpfs: bool,
+}
+
+/// A disk that fills up; gone with the value.
+#[derive(Debug)]
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts a disk of `bytes_max` on a directory.
+    pub(crate) fn mount(dir: &Path, bytes_max: usize) -> Self {
+        let options = format!("size={bytes_max},mode=755");
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(dir)
+            .status()
+            .unwrap();
+        assert!(status.success(), "mount -t tmpfs: {status}");
+        Self(dir.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a session may still be about to end.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 impl Server {
     /// Starts a server on an empty directory; `None` where it cannot be had.
     pub(crate) fn start(kind: Kind) -> Option<Self> {
-        Self::start_in(
-            kind,
-            Root {
-                dir: tempfile::tempdir().unwrap(),
-                is_tmpfs: false,
-            },
-        )
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(kind, Root { _disk: None, dir })
     }
 
     /// Starts a server on a disk of `bytes_max`, which fills up.
     pub(crate) fn start_small(kind: Kind, bytes_max: usize) -> Option<Self> {
-        let root = Root {
-            dir: tempfile::tempdir().unwrap(),
-            is_tmpfs: true,
-        };
-        let status = Command::new("mount")
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={bytes_max},mode=755"),
-                "tmpfs",
-            ])
-            .arg(root.dir.path())
-            .status()
-            .unwrap();
-        assert!(status.success(), "mount -t tmpfs: {status}");
-        Self::start_in(kind, root)
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Some(SmallDisk::mount(dir.path(), bytes_max));
+        Self::start_in(kind, Root { _disk: disk, dir })
     }
 
     fn start_in(kind: Kind, root: Root) -> Option<Self> {
@@ -264,18 +271,6 @@ impl Drop for Server {
 /// The name of the folder that `scripts/servers` keeps for a running server.
 fn state_name(server: &Server) -> String {
     format!("{}-{}", server.kind.name(), server.port)
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        if self.is_tmpfs {
-            // Lazily: a session may still be about to end.
-            let _ = Command::new("umount")
-                .arg("-l")
-                .arg(self.dir.path())
-                .status();
-        }
-    }
 }
 
 /// The example server, which Cargo builds beside the tests.
