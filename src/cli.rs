@@ -3,6 +3,7 @@
 mod credentials;
 mod netrc;
 mod options;
+mod proxy;
 mod surroundings;
 mod target;
 mod values;
@@ -11,8 +12,9 @@ pub use surroundings::Surroundings;
 pub use target::Target;
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fmt,
+    net::IpAddr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -22,9 +24,10 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::{
     Access, BaseDir, CacheConfig, Charset, Config, DiskConfig, FsConfig, FtpConfig, LogConfig,
-    MountConfig, MountFlag,
+    MountConfig, MountFlag, NetworkConfig, ProxyConfig,
 };
 use options::MountOptions;
+use proxy::parse_proxy;
 use values::{parse_bytes, parse_charset, parse_seconds, parse_timeout};
 
 /// A mistake on the command line: one sentence that names the option and the remedy, and no secret.
@@ -92,6 +95,20 @@ pub struct Opts {
     /// Keep at most this many sessions to the server
     #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=128), help_heading = "Connection")]
     pub connections: u16,
+
+    /// The proxy that makes all connections.
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = parse_proxy,
+        help = "Connect through a proxy: socks5://[user:password@]host:port or http://[user:password@]host:port",
+        help_heading = "Connection"
+    )]
+    pub proxy: Option<ProxyConfig>,
+
+    /// Connect from this address of this machine
+    #[arg(long, value_name = "ADDRESS", help_heading = "Connection")]
+    pub bind_address: Option<IpAddr>,
 
     /// Take names on the server for text in this charset (latin1, windows-1251, gbk, ...)
     #[arg(long, value_name = "NAME", value_parser = parse_charset, help_heading = "Connection")]
@@ -219,11 +236,6 @@ impl Opts {
         }
     }
 
-    /// Where the password stands in the URL, to be wiped from the process list.
-    pub fn password_in_url(&self) -> Option<(&OsStr, std::ops::Range<usize>)> {
-        Some((&self.url, Target::password_range(self.url.as_bytes())?))
-    }
-
     /// Checks everything, finds the password, and makes the settings that the program uses.
     ///
     /// # Errors
@@ -257,6 +269,10 @@ impl Opts {
                 password,
                 base: target.base,
                 charset: self.charset,
+                network: NetworkConfig {
+                    proxy: self.proxy.clone(),
+                    bind_address: self.bind_address,
+                },
                 timeout: self.timeout,
                 connections_max: usize::from(self.connections),
             },
@@ -345,8 +361,11 @@ fn stop(error: &clap::Error) -> Stop {
 /// Hides what stands between `://user:` and the last `@` of the same word.
 fn redact(text: &str) -> String {
     let hide = |word: &str| {
-        let range = Target::password_range(word.as_bytes());
-        let rest = range.map(|range| (range.start, range.end.max(word.rfind('@').unwrap_or(0))));
+        let range = Target::password_ranges(word.as_bytes());
+        let rest = range
+            .into_iter()
+            .next()
+            .map(|range| (range.start, range.end.max(word.rfind('@').unwrap_or(0))));
         match rest.and_then(|(start, end)| Some((word.get(..start)?, word.get(end..)?))) {
             Some((before, after)) => format!("{before}***{after}"),
             None => word.to_owned(),

@@ -2,9 +2,11 @@
 
 mod charset;
 mod flag;
+mod network;
 
 pub use charset::Charset;
 pub use flag::MountFlag;
+pub use network::{NetworkConfig, ProxyConfig, ProxyKind, ProxyLogin};
 
 use std::{path::PathBuf, time::Duration};
 
@@ -40,6 +42,8 @@ pub struct FtpConfig {
     pub base: BaseDir,
     /// The character set of the server's names; `None` leaves them the bytes that they are.
     pub charset: Option<Charset>,
+    /// How connections get there.
+    pub network: NetworkConfig,
     /// The longest wait without progress, whatever for. 30 s: longer than a busy server's fsync, shorter than a
     /// user's patience.
     pub timeout: Duration,

@@ -3,11 +3,12 @@
 use std::{
     env,
     io::{self, Write},
+    os::unix::ffi::OsStrExt,
     process::ExitCode,
 };
 
 use ftpfs::{
-    cli::{Opts, Stop, Surroundings},
+    cli::{Opts, Stop, Surroundings, Target},
     logging,
     mount::{self, Ending},
 };
@@ -35,7 +36,7 @@ fn run() -> Result<ExitCode, String> {
     };
     let surroundings = Surroundings::current();
     logging::init(&opts.to_log_config(&surroundings))?;
-    hide_password(&opts);
+    hide_passwords();
     let config = opts
         .to_config(&surroundings)
         .map_err(|error| error.to_string())?;
@@ -47,12 +48,15 @@ fn run() -> Result<ExitCode, String> {
     }
 }
 
-/// Wipes the password from what ps(1) shows of our arguments.
-fn hide_password(opts: &Opts) {
-    let Some((url, range)) = opts.password_in_url() else {
-        return;
-    };
-    if let Err(error) = mount::hide_argument(url, range) {
-        log::warn!("the password in the URL stays visible in the process list: {error}");
+/// Wipes the passwords in URLs from what ps(1) shows of our arguments.
+fn hide_passwords() {
+    for argument in env::args_os() {
+        let ranges = Target::password_ranges(argument.as_bytes());
+        if ranges.is_empty() {
+            continue;
+        }
+        if let Err(error) = mount::hide_argument(&argument, &ranges) {
+            log::warn!("the password in a URL stays visible in the process list: {error}");
+        }
     }
 }

@@ -142,17 +142,19 @@ impl Target {
         source
     }
 
-    /// Where in the first argument the password stands, to be wiped from the process list.
-    pub fn password_range(text: &[u8]) -> Option<std::ops::Range<usize>> {
-        let start = text.windows(3).position(|window| window == b"://")? + 3;
-        let rest = text.get(start..)?;
-        let end = rest
-            .iter()
-            .position(|byte| *byte == b'/')
-            .unwrap_or(rest.len());
-        let (login, _) = rsplit_once(rest.get(..end)?, b'@')?;
-        let colon = login.iter().position(|byte| *byte == b':')?;
-        Some(start + colon + 1..start + login.len())
+    /// Where in an argument passwords stand in URLs, the server's or a proxy's, to be wiped from the process list.
+    pub fn password_ranges(text: &[u8]) -> Vec<std::ops::Range<usize>> {
+        let in_url = |scheme_end: usize| {
+            let start = scheme_end + 3;
+            let rest = text.get(start..)?;
+            let end = rest.iter().position(|byte| *byte == b'/');
+            let (login, _) = rsplit_once(rest.get(..end.unwrap_or(rest.len()))?, b'@')?;
+            let colon = login.iter().position(|byte| *byte == b':')?;
+            Some(start + colon + 1..start + login.len())
+        };
+        let windows = text.windows(3).enumerate();
+        let schemes = windows.filter(|(_, window)| window == b"://");
+        schemes.filter_map(|(at, _)| in_url(at)).collect()
     }
 }
 
@@ -174,7 +176,7 @@ fn check_scheme(scheme: &[u8]) -> Result<(), UsageError> {
     }
 }
 
-fn parse_login(login: &[u8]) -> Result<(Option<String>, Option<Password>), UsageError> {
+pub(super) fn parse_login(login: &[u8]) -> Result<(Option<String>, Option<Password>), UsageError> {
     let (user, password) = match split_once(login, b":") {
         Some((user, password)) => (user, Some(password)),
         None => (login, None),
@@ -210,7 +212,7 @@ fn check_bytes(what: &str, bytes: &[u8]) -> Result<(), UsageError> {
     Ok(())
 }
 
-fn check_host(host: Vec<u8>) -> Result<String, UsageError> {
+pub(super) fn check_host(host: Vec<u8>) -> Result<String, UsageError> {
     let host = check_login("host", host)?;
     if host.is_empty() {
         return Err(UsageError::new(
@@ -228,7 +230,7 @@ fn check_host(host: Vec<u8>) -> Result<String, UsageError> {
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(host_port: &[u8]) -> Result<(&[u8], Option<&[u8]>), UsageError> {
+pub(super) fn split_port(host_port: &[u8]) -> Result<(&[u8], Option<&[u8]>), UsageError> {
     let Some(inner) = host_port.strip_prefix(b"[") else {
         if split_once(host_port, b":").is_some_and(|(_, rest)| rest.contains(&b':')) {
             return Err(UsageError::new(
@@ -250,7 +252,7 @@ fn split_port(host_port: &[u8]) -> Result<(&[u8], Option<&[u8]>), UsageError> {
 }
 
 /// The value is not repeated: it is a piece of the password when that holds an unencoded slash.
-fn parse_port(port: &[u8]) -> Result<Option<u16>, UsageError> {
+pub(super) fn parse_port(port: &[u8]) -> Result<Option<u16>, UsageError> {
     if port.is_empty() {
         return Ok(None);
     }
@@ -278,7 +280,7 @@ fn base_dir(dir: &[u8]) -> BaseDir {
     }
 }
 
-fn decode(what: &str, text: &[u8]) -> Result<Vec<u8>, UsageError> {
+pub(super) fn decode(what: &str, text: &[u8]) -> Result<Vec<u8>, UsageError> {
     let mut rest = text;
     while let Some((_, after)) = split_once(rest, b"%") {
         if !matches!(after, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
@@ -310,14 +312,14 @@ fn split_outside_brackets(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+pub(super) fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let at = text
         .windows(separator.len())
         .position(|window| window == separator)?;
     Some((text.get(..at)?, text.get(at + separator.len()..)?))
 }
 
-fn rsplit_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn rsplit_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = text.iter().rposition(|byte| *byte == separator)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
@@ -464,12 +466,18 @@ mod tests {
 
     #[test]
     fn the_password_is_found_where_it_stands() {
-        let range = |text: &str| {
-            Target::password_range(text.as_bytes()).map(|range| text[range].to_owned())
+        let found = |text: &'static str| -> Vec<&str> {
+            let ranges = Target::password_ranges(text.as_bytes());
+            ranges.into_iter().map(|range| &text[range]).collect()
         };
-        assert_eq!(range("ftp://u:secret@h/d").as_deref(), Some("secret"));
-        assert_eq!(range("ftp://u:a:b@c@h").as_deref(), Some("a:b@c"));
-        assert_eq!(range("ftp://u@h:21/x:y@z"), None);
-        assert_eq!(range("u@h:dir"), None);
+        assert_eq!(found("ftp://u:secret@h/d"), ["secret"]);
+        assert_eq!(found("ftp://u:a:b@c@h"), ["a:b@c"]);
+        assert!(found("ftp://u@h:21/x:y@z").is_empty());
+        assert!(found("u@h:dir").is_empty());
+        assert_eq!(found("--proxy=socks5://u:secret@h:1"), ["secret"]);
+        assert_eq!(
+            found("ro,proxy=http://u:one@h:1,proxy=http://u:two@h:1"),
+            ["one", "two"]
+        );
     }
 }

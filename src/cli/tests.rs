@@ -97,6 +97,8 @@ fn every_long_option_is_also_a_mount_option() {
         let value = match name.as_str() {
             "password-file" | "cache-dir" | "log-file" => "/dev/null",
             "charset" => "gbk",
+            "proxy" => "http://h:1",
+            "bind-address" => "::1",
             _ => "3",
         };
         let (item, long) = if needs_value {
@@ -120,7 +122,14 @@ fn every_long_option_is_also_a_mount_option() {
                 opts.cache_dir.clone(),
                 opts.log_file.clone(),
             );
-            (times, sizes, files, opts.charset, opts.foreground)
+            (
+                times,
+                sizes,
+                files,
+                opts.charset,
+                (opts.proxy.is_some(), opts.bind_address),
+                opts.foreground,
+            )
         };
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");
         assert_ne!(

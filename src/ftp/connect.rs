@@ -1,14 +1,8 @@
-//! From a host name to a greeting: resolve, connect, read the first reply; and what can go wrong until the mount
-//! is ready, each in one line for the user.
+//! What can go wrong until the mount is ready, each in one line for the user.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
-    sync::mpsc,
-    thread,
-};
+use std::net::IpAddr;
 
-use super::{deadline::Deadline, passive, reply::Fault};
+use super::reply::Fault;
 use crate::remote::{Phase, RemoteError, RemoteErrorKind};
 
 /// Why no session could be opened. Each message is one line that names the host and what to do about it.
@@ -40,6 +34,28 @@ pub enum ConnectError {
         /// The port as configured.
         port: u16,
         /// What the system said.
+        detail: String,
+    },
+    /// `--bind-address` is no address to connect from.
+    #[error(
+        "cannot connect from {address} (--bind-address): {detail}; give an address of this machine, of the server's kind (IPv4 or IPv6)"
+    )]
+    BindFailed {
+        /// The address as configured.
+        address: IpAddr,
+        /// What the system said.
+        detail: String,
+    },
+    /// The proxy makes no connection.
+    #[error("no connection through the proxy {proxy}, port {port} (--proxy): {detail}")]
+    ProxyFailed {
+        /// The proxy's host as configured.
+        proxy: String,
+        /// The proxy's port as configured.
+        port: u16,
+        /// What happened, in the filesystem's terms.
+        kind: RemoteErrorKind,
+        /// What happened, in words.
         detail: String,
     },
     /// No way there.
@@ -132,7 +148,9 @@ impl ConnectError {
             | Self::Refused { .. }
             | Self::Unreachable { .. }
             | Self::Closed { .. }
+            | Self::BindFailed { .. }
             | Self::Busy { .. } => RemoteErrorKind::Disconnected,
+            Self::ProxyFailed { kind, .. } => *kind,
             Self::TimedOut { phase, .. } => RemoteErrorKind::TimedOut(*phase),
             Self::NotFtp { .. } => RemoteErrorKind::Protocol,
             Self::LoginRefused { .. } => RemoteErrorKind::LoginRefused,
@@ -190,76 +208,5 @@ impl Target {
                 detail: fault.detail,
             },
         }
-    }
-
-    /// All addresses of the host. The system's resolver knows no time-out, so it runs on a thread that is left behind
-    /// when the deadline passes.
-    pub(super) fn resolve(&self, deadline: Deadline) -> Result<Vec<SocketAddr>, ConnectError> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let (host, port) = (self.host.clone(), self.port);
-        let resolver = thread::Builder::new()
-            .name("ftp-resolve".to_owned())
-            .spawn(move || {
-                let found = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-                // Nobody waits any more once the deadline has passed.
-                let _ = sender.send(found);
-            });
-        let left = deadline.remaining().unwrap_or_default();
-        let found = resolver
-            .map_err(|error| error.to_string())
-            .and_then(|_| {
-                receiver
-                    .recv_timeout(left)
-                    .map_err(|_| "no answer in time".to_owned())
-            })
-            .and_then(|found| found.map_err(|error| error.to_string()))
-            .and_then(|found| {
-                if found.is_empty() {
-                    Err("it has no address".to_owned())
-                } else {
-                    Ok(found)
-                }
-            });
-        found.map_err(|detail| ConnectError::HostUnknown {
-            host: self.host.clone(),
-            detail,
-        })
-    }
-
-    /// Connects to the first address that answers; each gets its share of what time is left.
-    pub(super) fn connect(
-        &self,
-        addresses: &[SocketAddr],
-        deadline: Deadline,
-    ) -> Result<TcpStream, ConnectError> {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for (index, address) in addresses.iter().enumerate() {
-            let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let share = deadline.remaining().unwrap_or_default() / others;
-            match passive::connect(*address, deadline.capped(share)) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => {
-                    log::debug!("connecting to {address}: {error}");
-                    last = error;
-                }
-            }
-        }
-        let Self { host, port } = self.clone();
-        Err(match last.kind() {
-            io::ErrorKind::ConnectionRefused => ConnectError::Refused { host, port },
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ConnectError::TimedOut {
-                host,
-                port,
-                phase: Phase::Connect,
-            },
-            _ => ConnectError::Unreachable {
-                host,
-                port,
-                detail: last.to_string(),
-            },
-        })
     }
 }

@@ -2,8 +2,7 @@
 
 use std::{
     borrow::Cow,
-    net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -14,6 +13,7 @@ use super::{
     connect::{ConnectError, Target},
     control::Control,
     deadline::Deadline,
+    dialer::Dialer,
     encoding::{Names, to_text},
     reply::{Failure, Fault, Reply},
     session::Session,
@@ -36,7 +36,7 @@ pub(super) struct Host {
     /// What it can do.
     pub(super) capabilities: Arc<Capabilities>,
     target: Target,
-    addresses: Mutex<Vec<SocketAddr>>,
+    dialer: Arc<Dialer>,
     base: OnceLock<Vec<u8>>,
 }
 
@@ -47,11 +47,12 @@ impl Host {
             host: config.host.clone(),
             port: config.port,
         };
+        let dialer = Arc::new(Dialer::new(target.clone(), config.network.clone()));
         Self {
             config,
             capabilities: Arc::new(Capabilities::new()),
             target,
-            addresses: Mutex::default(),
+            dialer,
             base: OnceLock::new(),
         }
     }
@@ -103,7 +104,7 @@ impl Host {
 
     /// Opens a session.
     pub(super) fn open(&self, deadline: Deadline) -> Result<Session, ConnectError> {
-        let socket = self.connect(deadline)?;
+        let socket = self.dialer.connect(deadline)?;
         let control = Control::new(
             socket,
             Session::next_number(),
@@ -111,8 +112,13 @@ impl Host {
             deadline,
         );
         let (control, greeting) = self.greet(control)?;
-        let mut session = Session::new(control, &self.capabilities, self.config.timeout)
-            .map_err(|fault| self.target.error(fault))?;
+        let mut session = Session::new(
+            control,
+            &self.capabilities,
+            &self.dialer,
+            self.config.timeout,
+        )
+        .map_err(|fault| self.target.error(fault))?;
         if self.capabilities.is_told() {
             self.log_in(&mut session, &self.known_followers(), deadline)?;
         } else {
@@ -125,27 +131,6 @@ impl Host {
             .set_logged_in();
         log::debug!("{}: logged in to {}", session.number(), self.config.host);
         Ok(session)
-    }
-
-    fn connect(&self, deadline: Deadline) -> Result<std::net::TcpStream, ConnectError> {
-        let known = self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if !known.is_empty()
-            && let Ok(socket) = self.target.connect(&known, deadline)
-        {
-            return Ok(socket);
-        }
-        // Never resolved, or what was resolved is no longer right.
-        let found = self.target.resolve(deadline)?;
-        let socket = self.target.connect(&found, deadline)?;
-        *self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = found;
-        Ok(socket)
     }
 
     /// Reads the greeting; 120 says that it takes a while.

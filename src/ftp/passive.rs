@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -55,22 +55,35 @@ pub(super) struct DataConnection {
 }
 
 impl DataConnection {
-    /// Begins to connect to where the server listens for data, and does not wait for it. Every later read there has to make
-    /// progress within `timeout`; for writes [`write_all`] sees to that.
-    pub(super) fn begin(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    /// Begins to connect to where the server listens for data, from this address of ours, and does not wait for it. Every
+    /// later read there has to make progress within `timeout`; for writes [`write_all`] sees to that.
+    pub(super) fn begin(
+        address: SocketAddr,
+        from: Option<IpAddr>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let socket = bound(address, from)?;
         socket.set_nonblocking(true)?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
         let socket = with_options(socket.into())?;
+        let connection = Self::opened(socket, timeout)?;
+        Ok(Self {
+            is_open: false,
+            ..connection
+        })
+    }
+
+    /// One that is there, with the same time-outs.
+    pub(super) fn opened(socket: TcpStream, timeout: Duration) -> io::Result<Self> {
         socket.set_read_timeout(Some(timeout))?;
         socket.set_write_timeout(Some(WRITE_SLICE.min(timeout)))?;
         Ok(Self {
             socket,
             begun: Instant::now(),
-            is_open: false,
+            is_open: true,
             was_refused: false,
         })
     }
@@ -231,11 +244,28 @@ fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
 
 /// Connects within the deadline and sets what every socket here has: no Nagle delay (each write is a whole message), and
 /// keepalive, so that a NAT box remembers the control connection while a long transfer runs.
-pub(super) fn connect(address: SocketAddr, deadline: Deadline) -> io::Result<TcpStream> {
+/// `from` is the address of ours that it comes from.
+///
+/// # Errors
+///
+/// `AddrNotAvailable` when `from` is none of ours.
+pub(super) fn connect(
+    address: SocketAddr,
+    from: Option<IpAddr>,
+    deadline: Deadline,
+) -> io::Result<TcpStream> {
     let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let socket = bound(address, from)?;
     socket.connect_timeout(&address.into(), left)?;
     with_options(socket.into())
+}
+
+fn bound(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    Ok(socket)
 }
 
 fn with_options(stream: TcpStream) -> io::Result<TcpStream> {

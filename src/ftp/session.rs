@@ -21,6 +21,7 @@ use super::{
     capabilities::Capabilities,
     control::Control,
     deadline::Deadline,
+    dialer::Dialer,
     encoding::{Transparent, to_text},
     passive::WARM_AGE_MAX,
     reply::{Failure, Fault, Reply},
@@ -66,10 +67,16 @@ impl Session {
     pub(super) fn new(
         control: Control,
         capabilities: &Arc<Capabilities>,
+        dialer: &Arc<Dialer>,
         timeout: Duration,
     ) -> Result<Self, Fault> {
         let number = control.number();
-        let transport = Transport::new(control, Arc::clone(capabilities), timeout);
+        let transport = Transport::new(
+            control,
+            Arc::clone(capabilities),
+            Arc::clone(dialer),
+            timeout,
+        );
         let client = Self::client(&transport)
             .map_err(|error| Fault::new(RemoteErrorKind::Failed, error.to_string()))?;
         Ok(Self {

@@ -8,7 +8,7 @@ mod shortcuts;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{BaseDir, Password};
+use crate::config::{BaseDir, NetworkConfig, Password};
 
 /// A configuration for a server on loopback.
 fn config(port: u16) -> FtpConfig {
@@ -19,6 +19,7 @@ fn config(port: u16) -> FtpConfig {
         password: Password::new("secret".to_owned()),
         base: BaseDir::Absolute(b"/".to_vec()),
         charset: None,
+        network: NetworkConfig::default(),
         timeout: Duration::from_secs(5),
         connections_max: 2,
     }

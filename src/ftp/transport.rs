@@ -34,6 +34,7 @@ use self::data::Ahead;
 use super::{
     capabilities::{Capabilities, Learnt},
     control::Control,
+    dialer::Dialer,
     passive::DataConnection,
     reply::{Fault, Reply},
 };
@@ -62,6 +63,7 @@ pub(super) struct Batch {
 pub(super) struct Transport {
     control: Control,
     capabilities: Arc<Capabilities>,
+    dialer: Arc<Dialer>,
     /// The longest wait without progress on a data connection.
     timeout: Duration,
     ahead: Ahead,
@@ -104,11 +106,13 @@ impl Transport {
     pub(super) fn new(
         control: Control,
         capabilities: Arc<Capabilities>,
+        dialer: Arc<Dialer>,
         timeout: Duration,
     ) -> Shared {
         Arc::new(Mutex::new(Self {
             control,
             capabilities,
+            dialer,
             timeout,
             ahead: Ahead::default(),
             is_ahead_refused: false,

@@ -23,13 +23,13 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Overwrites `range` of every argument of this process that equals `argument`, so that /proc/PID/cmdline and ps(1)
+/// Overwrites the `ranges` of every argument of this process that equals `argument`, so that /proc/PID/cmdline and ps(1)
 /// show stars instead. To be called while there is one thread.
 ///
 /// # Errors
 ///
 /// The kernel does not tell where the arguments lie, or they are not there.
-pub fn hide_argument(argument: &OsStr, range: Range<usize>) -> io::Result<()> {
+pub fn hide_argument(argument: &OsStr, ranges: &[Range<usize>]) -> io::Result<()> {
     let arguments: Vec<_> = env::args_os().collect();
     let mut area = argument_area()?;
     for candidate in arguments {
@@ -57,8 +57,10 @@ pub fn hide_argument(argument: &OsStr, range: Range<usize>) -> io::Result<()> {
                 "the arguments are not where the kernel says",
             ));
         }
-        if let Some(secret) = bytes.get_mut(range.clone()) {
-            secret.fill(b'*');
+        for range in ranges {
+            if let Some(secret) = bytes.get_mut(range.clone()) {
+                secret.fill(b'*');
+            }
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ mod metadata;
 mod mmap;
 mod names;
 mod namespace;
+mod network;
 mod outside;
 mod programs;
 mod quirks;

@@ -133,10 +133,10 @@ impl Transport {
             Ahead::Announced(announced) if announced.is_usable() => announced.port,
             _ => self.passive_port()?,
         };
-        let begun = self.control.socket().peer_addr().and_then(|mut address| {
-            address.set_port(port);
-            DataConnection::begin(address, self.timeout)
-        });
+        let (control, deadline) = (self.control.socket(), self.control.deadline());
+        let begun = self
+            .dialer
+            .begin_data(control, port, deadline, self.timeout);
         // The control connection is still in step: nothing is pending there.
         let connection = begun.map_err(|error| Fault::from_io(&error, Phase::Connect))?;
         self.ahead = Ahead::Opened(connection);
@@ -169,14 +169,11 @@ impl Transport {
 
     /// How this server is asked, if it can be.
     fn passive(&self) -> Option<Passive> {
-        let is_ipv4 = || {
-            let address = self.control.socket().peer_addr();
-            address.is_ok_and(|address| address.is_ipv4())
-        };
         if self.learnt().has_epsv {
             return Some(Passive::Epsv);
         }
-        is_ipv4().then_some(Passive::Pasv)
+        let may_be_ipv4 = self.dialer.may_be_ipv4(self.control.socket());
+        may_be_ipv4.then_some(Passive::Pasv)
     }
 
     /// The port in the reply. An EPSV that is not known is remembered.

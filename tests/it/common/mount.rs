@@ -45,10 +45,19 @@ impl Mount {
 
     /// Mounts what is at a URL, as above.
     pub(crate) fn of_url(url: &str, options: &[&str]) -> Self {
+        Self::in_environment(&[], url, options)
+    }
+
+    /// The same, with more variables.
+    pub(crate) fn in_environment(
+        variables: &[(String, &str)],
+        url: &str,
+        options: &[&str],
+    ) -> Self {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let log = fs::File::create(home.path().join("log")).unwrap();
         let mut command = command(home.path());
-        command.args(["-f", "-v"]);
+        command.args(["-f", "-v"]).envs(variables.iter().cloned());
         for option in options {
             command.args(["-o", option]);
         }
@@ -87,6 +96,11 @@ impl Mount {
     /// The mount point.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The filesystem's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What the filesystem has logged.

@@ -149,22 +149,7 @@ impl Server {
         let mut child = self.command().spawn().unwrap();
         let lines = lines_of(&mut child);
         self.child = Some(child);
-        let started = Instant::now();
-        loop {
-            let left = START_TIMEOUT.saturating_sub(started.elapsed());
-            let Ok(line) = lines.recv_timeout(left) else {
-                panic!("{} has not started:\n{}", self.kind.name(), self.log_text());
-            };
-            if let Some(path) = line.strip_prefix("log ") {
-                self.log = path.into();
-            } else if let Some(url) = line.strip_prefix("ready ") {
-                url.clone_into(&mut self.url);
-                break;
-            } else if let Some(address) = line.strip_prefix("listening on ") {
-                self.url = format!("ftp://{address}/");
-                break;
-            }
-        }
+        (self.log, self.url) = ready_line(&lines, self.kind.name());
         let port = self.url.trim_end_matches('/').rsplit(':').next().unwrap();
         self.port = port.parse().unwrap();
     }
@@ -280,8 +265,28 @@ fn embedded_server() -> PathBuf {
     profile.join("examples/embedded_server")
 }
 
+/// Waits until a child of `scripts/servers` is ready; returns where its log is and the address that it told.
+pub(crate) fn ready_line(lines: &mpsc::Receiver<String>, name: &str) -> (PathBuf, String) {
+    let started = Instant::now();
+    let mut log = PathBuf::new();
+    loop {
+        let left = START_TIMEOUT.saturating_sub(started.elapsed());
+        let Ok(line) = lines.recv_timeout(left) else {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            panic!("{name} has not started:\n{text}");
+        };
+        if let Some(path) = line.strip_prefix("log ") {
+            log = path.into();
+        } else if let Some(address) = line.strip_prefix("ready ") {
+            return (log, address.to_owned());
+        } else if let Some(address) = line.strip_prefix("listening on ") {
+            return (log, format!("ftp://{address}/"));
+        }
+    }
+}
+
 /// A child's output, line by line, so that it can be waited for with a deadline.
-fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
+pub(crate) fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
     let stdout = child.stdout.take().unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {

@@ -1,0 +1,45 @@
+//! How connections to the server leave this machine.
+
+use std::net::IpAddr;
+
+use super::Password;
+
+/// How connections leave this machine, those for commands and those for data alike.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkConfig {
+    /// The proxy that makes them; `None` connects straight.
+    pub proxy: Option<ProxyConfig>,
+    /// The address of this machine that they come from; `None` leaves it to the system.
+    pub bind_address: Option<IpAddr>,
+}
+
+/// A proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// What it speaks.
+    pub kind: ProxyKind,
+    /// Its name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Who we are to it.
+    pub login: Option<ProxyLogin>,
+}
+
+/// What a proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// SOCKS 5 (RFC 1928).
+    Socks5,
+    /// HTTP's CONNECT (RFC 9110 section 9.3.6).
+    Http,
+}
+
+/// A user and a password for a proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyLogin {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Password,
+}

@@ -1,0 +1,278 @@
+//! Ways to a server: through real proxies, and from a chosen address.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::common::{
+    Kind, Mount, Server, can_mount, names_in, pattern,
+    server::{lines_of, ready_line},
+};
+
+/// What a proxy is asked for, and answers to whom.
+const LOGIN: &str = "anna:ge%2Fheim";
+const LOGIN_DECODED: &str = "anna:ge/heim";
+
+/// A running proxy; it ends with the value.
+struct Proxy {
+    child: Child,
+    address: String,
+    log: PathBuf,
+}
+
+impl Proxy {
+    fn start(name: &str, login: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers");
+        let mut command = Command::new(script);
+        command.args(["proxy", name, "0"]);
+        if !login.is_empty() {
+            command.arg(login);
+        }
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = lines_of(&mut child);
+        let (log, address) = ready_line(&lines, name);
+        Self {
+            child,
+            address,
+            log,
+        }
+    }
+
+    /// How often its log says this.
+    fn count(&self, text: &str) -> usize {
+        let log = fs::read_to_string(&self.log).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(state) = self.log.parent() {
+            let _ = fs::remove_dir_all(state);
+        }
+    }
+}
+
+/// The everyday actions, seen on the server's disk.
+fn work(mount: &Mount, server: &Server) {
+    let (dir, disk) = (mount.path(), server.root());
+    let large = pattern(7, 3 << 20);
+    fs::create_dir(dir.join("d")).unwrap();
+    fs::write(dir.join("d/large"), &large).unwrap();
+    fs::write(dir.join("small"), b"small").unwrap();
+    assert_eq!(fs::read(disk.join("d/large")).unwrap(), large);
+    assert_eq!(fs::read(dir.join("d/large")).unwrap(), large);
+    fs::rename(dir.join("small"), dir.join("d/renamed")).unwrap();
+    let names = [b"large".to_vec(), b"renamed".to_vec()];
+    assert_eq!(names_in(&dir.join("d")), names);
+    assert_eq!(names_in(&disk.join("d")), names);
+    assert_eq!(fs::read(disk.join("d/renamed")).unwrap(), b"small");
+    fs::remove_dir_all(dir.join("d")).unwrap();
+    assert!(names_in(disk).is_empty());
+}
+
+/// Mounts a server by the name that only matters to the proxy, works in it, and looks into the proxy's log.
+fn through(kind: Kind, proxy: &str, scheme: &str, login: (&str, &str), said: &str) {
+    if !can_mount() {
+        return;
+    }
+    let Some(server) = Server::start(kind) else {
+        return;
+    };
+    let proxy = Proxy::start(proxy, login.1);
+    let at = if login.0.is_empty() { "" } else { "@" };
+    let option = format!("proxy={scheme}://{}{at}{}", login.0, proxy.address);
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let mount = Mount::of_url(&url, &[&option]);
+    work(&mount, &server);
+    // One control connection at least, and one for each listing, download and upload.
+    let count = proxy.count(said);
+    assert!(count >= 5, "{count} connections through the proxy");
+    let log = mount.log_text();
+    assert!(!log.contains("heim"), "{log}");
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn a_real_socks5_proxy_carries_commands_and_data() {
+    for kind in [Kind::Vsftpd, Kind::Proftpd] {
+        through(
+            kind,
+            "microsocks",
+            "socks5",
+            ("", ""),
+            "connected to localhost:",
+        );
+    }
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn a_real_socks5_proxy_wants_a_login() {
+    let login = (LOGIN, LOGIN_DECODED);
+    through(
+        Kind::PureFtpd,
+        "microsocks",
+        "socks5",
+        login,
+        "connected to localhost:",
+    );
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn a_real_http_proxy_carries_commands_and_data() {
+    let said = "Established connection to host \"localhost\"";
+    for kind in [Kind::Vsftpd, Kind::Pyftpdlib] {
+        through(kind, "tinyproxy", "http", ("", ""), said);
+    }
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn a_real_http_proxy_wants_a_login() {
+    let said = "Established connection to host \"localhost\"";
+    let login = ("anna:geheim", "anna:geheim");
+    through(Kind::Proftpd, "tinyproxy", "http", login, said);
+}
+
+/// The message that a mount ends with.
+fn refusal(url: &str, options: &[&str]) -> String {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("mnt")).unwrap();
+    let mut command = crate::common::mount::command(home.path());
+    command.args(["-f", "--timeout=5"]).args(options);
+    let output = command
+        .arg(url)
+        .arg(home.path().join("mnt"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(!text.contains("heim"), "{text}");
+    text
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn real_proxies_say_why_not_in_one_line() {
+    if !can_mount() {
+        return;
+    }
+    // Nobody listens on port 1 of this machine.
+    let url = "ftp://anna:x@127.0.0.1:1/";
+    for (name, scheme) in [("microsocks", "socks5"), ("tinyproxy", "http")] {
+        let proxy = Proxy::start(name, "anna:geheim");
+        let by_login = |login: &str| {
+            let option = format!("--proxy={scheme}://{login}{}", proxy.address);
+            refusal(url, &[&option])
+        };
+        for login in ["", "anna:falschheim@"] {
+            let text = by_login(login);
+            assert!(
+                text.contains("check user and password in --proxy"),
+                "{text}"
+            );
+        }
+        let text = by_login("anna:geheim@");
+        let is_told = text.contains("refuses connections on port 1")
+            || text.contains("500 Unable to connect");
+        assert!(is_told, "{text}");
+        // The other kind of proxy.
+        let other = if scheme == "http" { "socks5" } else { "http" };
+        let option = format!("--proxy={other}://{}", proxy.address);
+        let text = refusal(url, &[&option]);
+        assert!(text.contains("(--proxy)"), "{text}");
+    }
+    let text = refusal(url, &["--proxy=socks5://anna:geheim@127.0.0.1:1"]);
+    assert!(
+        text.contains("through the proxy 127.0.0.1, port 1 (--proxy)"),
+        "{text}"
+    );
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn the_proxys_password_is_not_in_the_process_list() {
+    if !can_mount() {
+        return;
+    }
+    let Some(server) = Server::start(Kind::Vsftpd) else {
+        return;
+    };
+    let proxy = Proxy::start("microsocks", "anna:geheim");
+    let option = format!("ro,proxy=socks5://anna:geheim@{}", proxy.address);
+    let mount = Mount::new(&server, &[&option]);
+    let cmdline = fs::read(format!("/proc/{}/cmdline", mount.pid())).unwrap();
+    let cmdline = String::from_utf8(cmdline).unwrap();
+    assert!(cmdline.contains("socks5://anna:******@"), "{cmdline}");
+    assert!(!cmdline.contains("sesame"), "{cmdline}");
+}
+
+// SEMANTICS: S-proxy-environment
+#[test]
+fn proxies_of_the_environment_are_not_used() {
+    if !can_mount() {
+        return;
+    }
+    let Some(server) = Server::start(Kind::Vsftpd) else {
+        return;
+    };
+    // Nobody listens there, so that a mount that obeyed would fail.
+    let names = ["ALL_PROXY", "FTP_PROXY", "HTTPS_PROXY", "SOCKS_PROXY"];
+    let names = names
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), name.to_lowercase()]);
+    let environment: Vec<_> = names.map(|name| (name, "socks5://127.0.0.1:1")).collect();
+    let mount = Mount::in_environment(&environment, server.url(), &[]);
+    work(&mount, &server);
+}
+
+// SEMANTICS: S-bind-address
+#[test]
+fn all_connections_come_from_the_address_that_was_chosen() {
+    if !can_mount() {
+        return;
+    }
+    // All of 127/8 is this machine. The servers take a data connection only from where its commands come from.
+    for kind in [Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpdlib] {
+        let Some(server) = Server::start(kind) else {
+            return;
+        };
+        let mount = Mount::new(&server, &["bind-address=127.0.0.2"]);
+        work(&mount, &server);
+        if kind == Kind::Proftpd {
+            let log = server.log_text();
+            let opened: Vec<_> = log.lines().filter(|line| line.contains("Login")).collect();
+            assert!(!opened.is_empty());
+            assert!(
+                opened.iter().all(|line| line.contains("127.0.0.2")),
+                "{log}"
+            );
+        }
+    }
+}
+
+// SEMANTICS: S-bind-address
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    if !can_mount() {
+        return;
+    }
+    let url = "ftp://anna:x@127.0.0.1:1/";
+    for address in ["203.0.113.7", "::1"] {
+        let text = refusal(url, &[&format!("--bind-address={address}")]);
+        let start = format!("cannot connect from {address} (--bind-address)");
+        assert!(text.contains(&start), "{text}");
+    }
+}
