@@ -93,7 +93,7 @@ impl Cache {
     }
 
     fn await_writes(&self) {
-        eventually("all is written", || lock_of(&self.0.queue).bytes == 0);
+        eventually("all is written", || self.0.queue.is_done());
     }
 
     fn get(&self, version: &Version, index: u64) -> Option<Vec<u8>> {
@@ -533,4 +533,32 @@ fn what_the_queue_cannot_hold_is_dropped() {
     cache.put(&version, &Block::copy_of(BLOCK, b"x"));
     assert_eq!(cache.get(&version, 0), None);
     assert_eq!(cache.get(&version, 1).unwrap(), b"x");
+}
+
+#[test]
+fn a_queue_that_was_full_takes_nothing_until_half_of_it_is_free() {
+    let place = Place::new();
+    let cache = place.open();
+    let version = place.version(BLOCK);
+    cache.0.bind(FILE, &version, &path("/file"));
+    let binding = cache.0.binding(FILE, &version).unwrap();
+    // One that nobody writes.
+    let queue = Queue::new(4 * 100);
+    let push = |start| queue.push(binding.clone(), &Block::copy_of(start, &[0; 100]));
+    (0..5).for_each(push);
+    let mut taken = Vec::new();
+    let mut take = |written| taken.push(queue.next(written).unwrap().1.start());
+    take(0);
+    // What is being written counts until it is: 400, 300, 200, and then 100.
+    push(5);
+    take(100);
+    push(6);
+    take(100);
+    push(7);
+    take(100);
+    push(8);
+    queue.close();
+    take(100);
+    assert!(queue.next(100).is_none());
+    assert_eq!(taken, [0, 1, 2, 3, 8]);
 }
