@@ -138,7 +138,7 @@ impl Filesystem {
                 clock.clone(),
             )),
             dir_ttl: cache.dir_ttl,
-            inodes: Inodes::new(),
+            inodes: Inodes::new(cache.entries_max),
             handles: Handles::default(),
             learnt: Learnt::default(),
             mounted: clock.wall(),
@@ -154,9 +154,20 @@ impl Filesystem {
         })
     }
 
-    /// Stops the threads that read ahead. Uploads are [`Self::drain`]'s business.
+    /// Has `forget` called for names of a directory (its inode) that the kernel is to forget because there are too many, for as long as the
+    /// mount lasts. It forgets by way of [`Self::forget`].
+    pub fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8])) {
+        while let Some(names) = self.inodes.surplus() {
+            for (dir, name) in names {
+                forget(dir, &name);
+            }
+        }
+    }
+
+    /// Stops the threads that read ahead and that forget. Uploads are [`Self::drain`]'s business.
     pub fn shutdown(&self) {
         self.engine.shutdown();
+        self.inodes.close();
     }
 
     /// What is kept on disk of these files is of no use any more: they change. In memory their epoch tells.

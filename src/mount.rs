@@ -10,6 +10,7 @@ mod daemon;
 mod fusermount;
 mod layers;
 mod mountpoint;
+mod names;
 mod serve;
 mod sys;
 mod table;
@@ -65,6 +66,14 @@ pub struct Started<S> {
     pub server: S,
     /// What is left to upload at the end.
     pub uploads: Arc<dyn Drain>,
+    /// What the kernel knows too much of.
+    pub names: Arc<dyn Names>,
+}
+
+/// Names that the kernel is to forget.
+pub trait Names: Send + Sync + fmt::Debug {
+    /// Has `forget` called for names of a directory (its inode), until the mount ends.
+    fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8]));
 }
 
 /// Uploads everything that is unsent, at the end of a mount.
@@ -134,6 +143,7 @@ where
     S: fuser::Filesystem,
     F: FnOnce(&Config) -> Result<Started<S>, MountError>,
 {
+    sys::share_heaps();
     let mountpoint = mountpoint::prepare(&config.mount.mountpoint)?;
     prepare_spool_dir(&config.fs.spool_dir, &mountpoint)?;
     if config.mount.is_foreground {

@@ -6,14 +6,20 @@
 //!
 //! The kernel forgets what was not used for a while, and programs remember numbers: to git a file with another number
 //! is a changed file. So a number is made of the name, and is the same when the name is looked up again, also in a later mount.
+//!
+//! While there is memory the kernel forgets nothing, and this table would grow with every name that was ever looked at. So the kernel is
+//! asked to forget what is too much ([`Inodes::surplus`]).
+
+mod crowd;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use hashbrown::HashMap;
 
+use self::crowd::Crowd;
 use super::file::OpenFile;
 use crate::{
     cache::Version,
@@ -30,11 +36,15 @@ const NUMBER_BITS: u32 = 53;
 #[derive(Debug)]
 pub(crate) struct Inodes {
     table: Mutex<Table>,
+    /// There is a crowd, or what is too much is no longer wanted.
+    crowded: Condvar,
 }
 
 #[derive(Debug)]
 struct Table {
     nodes: HashMap<u64, Node>,
+    crowd: Crowd,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +63,8 @@ struct Node {
 }
 
 impl Inodes {
-    pub(crate) fn new() -> Self {
+    /// The root alone. More than `count_max` inodes are [`Self::surplus`].
+    pub(crate) fn new(count_max: usize) -> Self {
         let root = Node {
             parent: ROOT,
             name: Arc::from(&b""[..]),
@@ -67,8 +78,26 @@ impl Inodes {
         Self {
             table: Mutex::new(Table {
                 nodes: HashMap::from_iter([(ROOT, root)]),
+                crowd: Crowd::new(count_max),
+                is_closed: false,
             }),
+            crowded: Condvar::new(),
         }
+    }
+
+    /// Waits until there are too many inodes; names that the kernel may forget then, those that it has known longest first, each with its
+    /// directory. No directories: one may be somebody's working directory. No files that are open. `None` when the mount ends.
+    pub(crate) fn surplus(&self) -> Option<Vec<(u64, Arc<[u8]>)>> {
+        let is_calm = |table: &mut Table| !table.is_closed && !table.is_crowded();
+        let table = self.crowded.wait_while(self.lock(), is_calm);
+        let mut table = table.unwrap_or_else(PoisonError::into_inner);
+        (!table.is_closed).then(|| table.offer())
+    }
+
+    /// Ends the wait in [`Self::surplus`].
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.crowded.notify_all();
     }
 
     /// The path that leads to an inode now; `None` when none does or the number is unknown.
@@ -138,7 +167,12 @@ impl Inodes {
     /// The number under which the kernel gets to know an entry, its lookup count one higher. When the name belonged to something of
     /// another kind, that loses the name.
     pub(crate) fn look_up(&self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
-        self.lock().look_up(parent, name, kind)
+        let mut table = self.lock();
+        let ino = table.look_up(parent, name, kind);
+        if table.is_crowded() {
+            self.crowded.notify_one();
+        }
+        ino
     }
 
     /// The same for each of many entries of a directory, and the file that is open behind it.
@@ -150,6 +184,9 @@ impl Inodes {
     ) -> (u64, Option<Arc<OpenFile>>) {
         let mut table = self.lock();
         let ino = table.look_up(parent, name, kind);
+        if table.is_crowded() {
+            self.crowded.notify_one();
+        }
         (
             ino,
             table.nodes.get(&ino).and_then(|node| node.file.clone()),
@@ -236,6 +273,20 @@ impl Inodes {
 }
 
 impl Table {
+    fn is_crowded(&self) -> bool {
+        self.crowd.is_beyond(self.nodes.len())
+    }
+
+    fn offer(&mut self) -> Vec<(u64, Arc<[u8]>)> {
+        let nodes = &self.nodes;
+        let offered = self.crowd.next(nodes.len(), |ino| nodes.contains_key(&ino));
+        let known = offered.iter().filter_map(|ino| nodes.get(ino));
+        let files = known.filter(|node| {
+            node.is_linked && node.file.is_none() && node.kind != EntryKind::Directory
+        });
+        files.map(|node| (node.parent, node.name.clone())).collect()
+    }
+
     fn look_up(&mut self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
         if let Some(ino) = self.child(parent, name) {
             match self.nodes.get_mut(&ino) {
@@ -286,6 +337,8 @@ impl Table {
             children: None,
         };
         self.nodes.insert(ino, node);
+        let nodes = &self.nodes;
+        self.crowd.enter(ino, |ino| nodes.contains_key(&ino));
         self.add_child(parent, name, ino);
         ino
     }
@@ -354,89 +407,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path_of(inodes: &Inodes, ino: u64) -> Option<String> {
-        inodes.path(ino).map(|path| path.to_string())
-    }
-
-    #[test]
-    fn a_renamed_directory_takes_its_children_along() {
-        let inodes = Inodes::new();
-        let dir = inodes.look_up(ROOT, b"a", EntryKind::Directory);
-        let file = inodes.look_up(dir, b"f", EntryKind::File);
-        inodes.rename((ROOT, b"a"), (ROOT, b"b"));
-        assert_eq!(path_of(&inodes, file).as_deref(), Some("/b/f"));
-        assert_eq!(inodes.child(ROOT, b"a"), None);
-    }
-
-    // SEMANTICS: S-inodes
-    #[test]
-    fn an_inode_goes_when_the_kernel_forgets_it_and_its_name_keeps_the_number() {
-        let inodes = Inodes::new();
-        let first = inodes.look_up(ROOT, b"a", EntryKind::File);
-        assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
-        inodes.forget(first, 1);
-        assert!(inodes.path(first).is_some());
-        inodes.forget(first, 1);
-        assert_eq!(inodes.path(first), None);
-        assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
-        let later = Inodes::new();
-        assert_ne!(later.look_up(ROOT, b"b", EntryKind::File), first);
-        assert_eq!(later.look_up(ROOT, b"a", EntryKind::File), first);
-    }
-
-    // SEMANTICS: S-inodes
-    #[test]
-    fn a_number_is_not_used_twice_at_a_time() {
-        let inodes = Inodes::new();
-        let old = inodes.look_up(ROOT, b"a", EntryKind::File);
-        inodes.rename((ROOT, b"a"), (ROOT, b"b"));
-        let new = inodes.look_up(ROOT, b"a", EntryKind::File);
-        assert_ne!(new, old);
-        assert_eq!(inodes.look_up(ROOT, b"b", EntryKind::File), old);
-    }
-
-    #[test]
-    fn a_directory_outlives_its_own_forget_while_children_are_known() {
-        let inodes = Inodes::new();
-        let dir = inodes.look_up(ROOT, b"d", EntryKind::Directory);
-        let file = inodes.look_up(dir, b"f", EntryKind::File);
-        inodes.forget(dir, 1);
-        assert_eq!(path_of(&inodes, file).as_deref(), Some("/d/f"));
-        inodes.forget(file, 1);
-        assert_eq!(inodes.kind(dir), None);
-    }
-
-    #[test]
-    fn an_unlinked_inode_has_no_path_and_its_name_is_free() {
-        let inodes = Inodes::new();
-        let old = inodes.look_up(ROOT, b"f", EntryKind::File);
-        inodes.unlink(ROOT, b"f");
-        assert_eq!(inodes.path(old), None);
-        let new = inodes.look_up(ROOT, b"f", EntryKind::File);
-        assert_ne!(old, new);
-        inodes.forget(old, 1);
-        assert_eq!(path_of(&inodes, new).as_deref(), Some("/f"));
-    }
-
-    #[test]
-    fn a_name_that_changed_its_kind_gets_a_new_number() {
-        let inodes = Inodes::new();
-        let file = inodes.look_up(ROOT, b"x", EntryKind::File);
-        let dir = inodes.look_up(ROOT, b"x", EntryKind::Directory);
-        assert_ne!(file, dir);
-        assert_eq!(inodes.path(file), None);
-    }
-
-    #[test]
-    fn a_rename_over_a_known_name_takes_it() {
-        let inodes = Inodes::new();
-        let from = inodes.look_up(ROOT, b"a", EntryKind::File);
-        let to = inodes.look_up(ROOT, b"b", EntryKind::File);
-        inodes.rename((ROOT, b"a"), (ROOT, b"b"));
-        assert_eq!(path_of(&inodes, from).as_deref(), Some("/b"));
-        assert_eq!(inodes.path(to), None);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Drain, MountError, Progress, Started, Unsent};
+use super::{Drain, MountError, Names, Progress, Started, Unsent};
 use crate::{clock::SystemClock, config::Config, fs::Filesystem, ftp::FtpRemote, fuse::FuseServer};
 
 /// Connects, logs in, and makes a filesystem that can be mounted.
@@ -25,6 +25,7 @@ pub fn build(config: &Config) -> Result<Started<FuseServer>, MountError> {
         .map_err(|error| MountError::new(format!("cannot start a thread: {error}")))?;
     Ok(Started {
         server: FuseServer::new(filesystem.clone(), config.ftp.timeout),
+        names: filesystem.clone(),
         uploads: Arc::new(Layers { filesystem, remote }),
     })
 }
@@ -52,6 +53,12 @@ impl Drain for Layers {
 
     fn keep(&self) -> Vec<Unsent> {
         named(self.filesystem.keep_unsent())
+    }
+}
+
+impl Names for Filesystem {
+    fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8])) {
+        Self::forget_surplus(self, forget);
     }
 }
 

@@ -19,9 +19,10 @@ use signal_hook::{
 };
 
 use super::{
-    Drain, MountError, Progress, Started, Unsent,
+    Drain, MountError, Names, Progress, Started, Unsent,
     attach::{Attached, can_clone_device},
     daemon::Announcement,
+    names,
 };
 use crate::config::{Access, Config};
 
@@ -73,7 +74,7 @@ pub(super) fn serve<S: Filesystem>(
     started: Started<S>,
     announcement: &mut Option<Announcement>,
 ) -> Result<(), MountError> {
-    let Started { server, uploads } = started;
+    let (server, uploads, names) = (started.server, started.uploads, started.names);
     let (sender, events) = mpsc::channel();
     // From here on a signal ends the mount in good order; before, it just ends the process.
     watch_signals(sender.clone())?;
@@ -87,7 +88,7 @@ pub(super) fn serve<S: Filesystem>(
         has_session_ended: false,
         grace: DRAIN_GRACE,
     };
-    start_session(server, device, config.mount.access, life.sender.clone())?;
+    start_session(server, names, device, config, life.sender.clone())?;
     life.attached.widen_read_ahead();
     if let Some(announcement) = announcement.take() {
         announcement
@@ -213,11 +214,12 @@ impl Life<'_> {
 
 fn start_session<S: Filesystem>(
     server: S,
+    names: Arc<dyn Names>,
     device: OwnedFd,
-    access: Access,
+    settings: &Config,
     sender: Sender<Event>,
 ) -> Result<(), MountError> {
-    let acl = match access {
+    let acl = match settings.mount.access {
         Access::Owner => SessionACL::Owner,
         Access::OwnerAndRoot => SessionACL::RootAndOwner,
         Access::Everyone => SessionACL::All,
@@ -229,6 +231,7 @@ fn start_session<S: Filesystem>(
     // This answers the kernel's INIT, so the mount is usable as soon as the loops run.
     let session = Session::from_fd(server, device, acl, config)
         .map_err(|error| MountError::new(format!("the kernel refused the mount: {error}")))?;
+    names::watch(session.notifier(), names)?;
     spawn("session", move || {
         let result = session.run();
         // The receiver is gone when the program is about to exit.
@@ -263,7 +266,7 @@ fn is_ignored(signal: i32) -> bool {
     mask & (1 << (signal - 1)) != 0
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), MountError> {
+pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), MountError> {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)

@@ -1,4 +1,4 @@
-//! The two calls that need `unsafe`: splitting the process in two, and wiping an argument from the process list.
+//! The calls that need `unsafe`: splitting the process in two, wiping an argument from the process list, and how many heaps there are.
 
 use std::{env, ffi::OsStr, fs, io, ops::Range, os::unix::ffi::OsStrExt, ptr, slice};
 
@@ -79,3 +79,23 @@ fn argument_area() -> io::Result<Range<usize>> {
         )),
     }
 }
+
+/// How many heaps glibc keeps for threads. 2: it would start one for each of many short-lived threads, and each keeps the largest that it ever
+/// was. Over 500,000 names walked the process grew by 62 MB with glibc's own number and by 10 MB with one.
+#[cfg(target_env = "gnu")]
+const HEAPS_MAX: libc::c_int = 2;
+
+/// Has all threads share the heaps that there are. To be called before there are any.
+#[cfg(target_env = "gnu")]
+pub(super) fn share_heaps() {
+    // SAFETY: mallopt(3) takes two numbers and touches nothing of ours. It is not safe beside other threads that allocate for the first
+    // time; there are none yet.
+    let is_set = unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS_MAX) } == 1;
+    if !is_set {
+        log::debug!("glibc keeps its own number of heaps");
+    }
+}
+
+/// Other allocators have no such heaps.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn share_heaps() {}
