@@ -6,6 +6,7 @@ mod options;
 mod proxy;
 mod surroundings;
 mod target;
+mod tls;
 mod values;
 
 pub use surroundings::Surroundings;
@@ -28,6 +29,7 @@ use crate::config::{
 };
 use options::MountOptions;
 use proxy::parse_proxy;
+use tls::TlsOpts;
 use values::{parse_bytes, parse_charset, parse_seconds, parse_timeout};
 
 /// A mistake on the command line: one sentence that names the option and the remedy, and no secret.
@@ -76,7 +78,7 @@ pub struct Opts {
     #[arg(
         value_name = "URL",
         help = "ftp://[user[:password]@]host[:port][/dir], or [user@]host:[dir]; /dir is below the login directory, \
-                //dir is not"
+                //dir is not; ftpes:// demands TLS, ftps:// begins with it"
     )]
     pub url: OsString,
 
@@ -113,6 +115,9 @@ pub struct Opts {
     /// Take names on the server for text in this charset (latin1, windows-1251, gbk, ...)
     #[arg(long, value_name = "NAME", value_parser = parse_charset, help_heading = "Connection")]
     pub charset: Option<Charset>,
+
+    #[command(flatten)]
+    tls: TlsOpts,
 
     /// Show listings that are up to this old
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse_seconds, help_heading = "Caches")]
@@ -275,6 +280,7 @@ impl Opts {
                 },
                 timeout: self.timeout,
                 connections_max: usize::from(self.connections),
+                tls: self.tls.to_config(target.scheme, surroundings)?,
             },
             fs: FsConfig {
                 uid: options.uid.unwrap_or(surroundings.uid),

@@ -49,6 +49,52 @@ pub struct FtpConfig {
     pub timeout: Duration,
     /// The most sessions at once. 8: Pure-FTPd's shipped limit for one address.
     pub connections_max: usize,
+    /// Whether and how connections are protected.
+    pub tls: TlsConfig,
+}
+
+/// Whether and how connections are protected, for [`crate::ftp`].
+#[derive(Debug, Clone, Default)]
+pub struct TlsConfig {
+    /// When TLS is used.
+    pub mode: TlsMode,
+    /// Whether the server's certificate is not looked at.
+    pub is_insecure: bool,
+    /// Authorities to trust instead of the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The only certificates to trust; empty for those that an authority vouches for.
+    pub pins: Vec<Pin>,
+    /// What the server gets to see of us.
+    pub identity: Option<TlsIdentity>,
+    /// The file that remembers which servers have spoken TLS.
+    pub known_hosts: Option<PathBuf>,
+}
+
+/// When TLS is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    #[default]
+    Off,
+    /// Where the server offers it to `AUTH TLS` (RFC 4217), and always where it has before.
+    Prefer,
+    /// `AUTH TLS`, or no log-in.
+    Require,
+    /// From the first byte on, on a port of its own.
+    Implicit,
+}
+
+/// The SHA-256 digest of a certificate, or of the public key in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
+/// A client's certificate and its key, both PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// The private key, not encrypted.
+    pub key: PathBuf,
 }
 
 /// The directory on the server that becomes the mount's root.

@@ -13,6 +13,7 @@ mod background;
 mod capabilities;
 mod connect;
 mod control;
+mod data;
 mod deadline;
 mod dialer;
 mod directory;
@@ -26,17 +27,20 @@ mod patch;
 mod pool;
 mod proxy;
 mod reply;
+mod secure;
 mod session;
 mod settle;
 mod stat;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transfer;
 mod transport;
 mod upload;
 pub mod zone;
 
 pub use connect::ConnectError;
+pub use tls::TlsError;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

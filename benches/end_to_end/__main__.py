@@ -99,7 +99,8 @@ def parse_options():
     for name in ("rtt", "rate", "loss"):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--loopback", action="store_true")
+    for name in ("loopback", "tls"):
+        parser.add_argument(f"--{name}", action="store_true")
     return parser.parse_args()
 
 
@@ -126,7 +127,7 @@ def main():
         os.makedirs(options.trace, exist_ok=True)
     bench, document = Bench(options), []
     link = "loopback" if options.loopback else f"{options.rtt:g} ms, {options.rate:g} Mbit/s, {options.loss:g} % loss"
-    print(f"{options.server}, {link}, median of {options.runs}\n", flush=True)
+    print(f"{options.server}{' with TLS' if options.tls else ''}, {link}, median of {options.runs}\n", flush=True)
     print("| workload | limit | " + " | ".join(subjects) + " | to best peer | to limit | bar | |")
     print("|---|" + "---|" * (len(subjects) + 5), flush=True)
     try:
@@ -139,7 +140,7 @@ def main():
     finally:
         bench.server.stop()
         if options.json:
-            described = {name: getattr(options, name) for name in ("server", "rtt", "rate", "loss", "loopback", "runs")}
+            described = {name: getattr(options, name) for name in ("server", "tls", "rtt", "rate", "loss", "loopback", "runs")}
             pathlib.Path(options.json).write_text(json.dumps({**described, "workloads": document}, indent=1) + "\n")
 
 

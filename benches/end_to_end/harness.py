@@ -83,14 +83,20 @@ class Server:
     def __init__(self, options, root):
         root.mkdir()
         address = "10.99.0.2" if options.server_netns else "127.0.0.1"
-        command = [HERE / "scripts/servers", "start", options.server, "0", root]
+        name = options.server + ("-tls" if options.tls else "")
+        command = [HERE / "scripts/servers", "start", name, "0", root]
         self.process = subprocess.Popen(
             in_netns(options.server_netns, command), stdout=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, "FTPFS_SERVERS_ADDRESS": address})
-        ready = next((line for line in self.process.stdout if line.startswith("ready ")), None)
-        if not ready:
+        told = {}
+        for line in self.process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            told[word] = rest
+            if word == "ready":
+                break
+        if "ready" not in told:
             sys.exit("scripts/bench: the server has not started")
-        self.url, self.root, self.address = ready.split()[1], root, address
+        self.url, self.root, self.address, self.authority = told["ready"], root, address, told.get("ca")
         self.port = self.url.rstrip("/").rsplit(":", 1)[1]
 
     def own(self, path):
@@ -123,6 +129,8 @@ class Mount:
         options = bench.options
         if subject == "ftpfs":
             command = [options.ftpfs, "-f", bench.server.url, self.path]
+            if options.tls:
+                command += ["--ca-file", bench.server.authority]
             if options.trace:
                 bench.trace_number += 1
                 name = f"{bench.trace_number:03}-{bench.workload.name}.log"
@@ -132,6 +140,8 @@ class Mount:
             command = [options.rclone, "mount", ":ftp:/", self.path, "--ftp-host", bench.server.address, "--ftp-port",
                        bench.server.port, "--ftp-user", "ftpfs-test", "--ftp-pass", bench.obscured, "--vfs-cache-mode", mode,
                        "--vfs-write-back", "0s", "--cache-dir", self.home / "cache", "--config", self.home / "none"]
+            if options.tls:
+                command += ["--ftp-explicit-tls", "--ca-cert", bench.server.authority]
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache")}
         if options.trace:
             environment["FTPFS_LOG"] = "ftpfs=trace"
@@ -253,7 +263,8 @@ class Bench:
         return wait_for(f"{len(waiting)} files on the server's disk", are_right) - self.started
 
     def curl(self, *arguments):
-        command = ["curl", "-sS", "--ftp-method", "nocwd", *arguments]
+        secure = ["--ssl-reqd", "--cacert", self.server.authority] if self.options.tls else []
+        command = ["curl", "-sS", "--ftp-method", "nocwd", *secure, *arguments]
         # curl -Z draws its progress even when it is told not to.
         run(in_netns(self.options.client_netns, command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

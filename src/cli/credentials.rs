@@ -152,6 +152,7 @@ mod tests {
                 netrc: Some(dir.path().join(".netrc")),
                 home: Some(dir.path().to_owned()),
                 cache_home: None,
+                state_home: None,
                 ask: None,
             };
             Self { dir, surroundings }

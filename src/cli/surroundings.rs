@@ -28,6 +28,8 @@ pub struct Surroundings {
     pub home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`.
     pub cache_home: Option<PathBuf>,
+    /// `XDG_STATE_HOME`.
+    pub state_home: Option<PathBuf>,
     /// Asks on the terminal; `None` without a terminal.
     pub ask: Option<fn(&str) -> io::Result<String>>,
 }
@@ -50,6 +52,7 @@ impl Surroundings {
             netrc: path("NETRC").or_else(|| home.as_ref().map(|home| home.join(".netrc"))),
             home,
             cache_home: path("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()),
+            state_home: path("XDG_STATE_HOME").filter(|dir| dir.is_absolute()),
             ask: io::stdin().is_terminal().then_some(ask_on_terminal),
         }
     }
@@ -61,6 +64,15 @@ impl Surroundings {
             (None, Some(home)) => home.join(".cache/ftpfs"),
             // mount(8) at boot: systemd gives no HOME.
             (None, None) => PathBuf::from("/var/cache/ftpfs"),
+        }
+    }
+
+    /// Where what outlives a mount is remembered.
+    pub fn state_dir(&self) -> PathBuf {
+        match (&self.state_home, &self.home) {
+            (Some(state), _) => state.join("ftpfs"),
+            (None, Some(home)) => home.join(".local/state/ftpfs"),
+            (None, None) => PathBuf::from("/var/lib/ftpfs"),
         }
     }
 }

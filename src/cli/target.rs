@@ -1,12 +1,43 @@
 //! What is to be mounted: `ftp://user:password@host:port/dir` or `user@host:dir`, read as bytes.
 
+use std::fmt;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::UsageError;
 use crate::config::{BaseDir, Password};
 
-/// FTP's control port (RFC 959 section 8).
-const PORT_DEFAULT: u16 = 21;
+/// How the URL begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// `ftp`: with TLS or without.
+    #[default]
+    Ftp,
+    /// `ftpes`: with TLS after `AUTH TLS`.
+    Ftpes,
+    /// `ftps`: TLS from the first byte on.
+    Ftps,
+}
+
+impl Scheme {
+    /// The control port: RFC 959 section 8, and what IANA lists for ftps.
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Ftp | Self::Ftpes => 21,
+            Self::Ftps => 990,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ftp => "ftp",
+            Self::Ftpes => "ftpes",
+            Self::Ftps => "ftps",
+        })
+    }
+}
 
 /// What stays as it is in the source that /proc/mounts shows. The comma is encoded because it ends an option of
 /// fusermount3, the backslash because it escapes one.
@@ -22,6 +53,8 @@ const SHOWN_DIR: &AsciiSet = &SHOWN.remove(b'/').remove(b'+').remove(b'@').remov
 /// A server, a login and a directory, as they were typed.
 #[derive(Debug, Clone)]
 pub struct Target {
+    /// How the URL begins.
+    pub scheme: Scheme,
     /// The user, if one was named.
     pub user: Option<String>,
     /// The password, if the URL held one.
@@ -42,16 +75,13 @@ impl Target {
     /// A sentence that names the part which is wrong, and never shows a password.
     pub fn parse(text: &[u8]) -> Result<Self, UsageError> {
         match split_once(text, b"://") {
-            Some((scheme, rest)) => {
-                check_scheme(scheme)?;
-                Self::parse_url(rest)
-            }
+            Some((scheme, rest)) => Self::parse_url(parse_scheme(scheme)?, rest),
             None => Self::parse_short(text),
         }
     }
 
     /// `[user[:password]@]host[:port][/dir]`, RFC 1738 section 3.2.
-    fn parse_url(rest: &[u8]) -> Result<Self, UsageError> {
+    fn parse_url(scheme: Scheme, rest: &[u8]) -> Result<Self, UsageError> {
         let slash = rest
             .iter()
             .position(|byte| *byte == b'/')
@@ -69,11 +99,12 @@ impl Target {
             .map(parse_port)
             .transpose()?
             .flatten()
-            .unwrap_or(PORT_DEFAULT);
+            .unwrap_or(scheme.default_port());
         // RFC 1738 section 3.2.2: the slash behind the host belongs to no name, so `/dir` is below the login
         // directory; `//dir` and `/%2Fdir` start at the server's root.
         let dir = decode("directory", path.strip_prefix(b"/").unwrap_or(path))?;
         Ok(Self {
+            scheme,
             user,
             password,
             host,
@@ -110,17 +141,18 @@ impl Target {
         let host = check_host(host.to_vec())?;
         check_bytes("directory", dir)?;
         Ok(Self {
+            scheme: Scheme::Ftp,
             user,
             password: None,
             host,
-            port: PORT_DEFAULT,
+            port: Scheme::Ftp.default_port(),
             base: base_dir(dir),
         })
     }
 
     /// What /proc/mounts shows: `ftp://user@host/dir`, never a password.
     pub fn to_source(&self) -> String {
-        let mut source = String::from("ftp://");
+        let mut source = format!("{}://", self.scheme);
         if let Some(user) = &self.user {
             source.extend(percent_encode(user.as_bytes(), SHOWN));
             source.push('@');
@@ -132,7 +164,7 @@ impl Target {
         } else {
             source.push_str(&self.host);
         }
-        if self.port != PORT_DEFAULT {
+        if self.port != self.scheme.default_port() {
             source.push(':');
             source.push_str(&self.port.to_string());
         }
@@ -158,19 +190,20 @@ impl Target {
     }
 }
 
-fn check_scheme(scheme: &[u8]) -> Result<(), UsageError> {
+fn parse_scheme(scheme: &[u8]) -> Result<Scheme, UsageError> {
     match scheme.to_ascii_lowercase().as_slice() {
-        b"ftp" => Ok(()),
-        b"ftps" | b"ftpes" | b"ftpis" => Err(UsageError::new(format!(
-            "{}:// is not supported yet: this version speaks FTP without TLS; use ftp:// where the network may see \
-             the password and the files",
-            shown(scheme)
-        ))),
+        b"ftp" => Ok(Scheme::Ftp),
+        b"ftpes" => Ok(Scheme::Ftpes),
+        b"ftps" => Ok(Scheme::Ftps),
+        // GNOME's word for what others call ftps, which there means AUTH TLS.
+        b"ftpis" => Err(UsageError::new(
+            "ftpis:// is written ftps:// here: TLS from the first byte on; ftpes:// is TLS after AUTH TLS",
+        )),
         b"sftp" | b"ssh" => Err(UsageError::new(
             "this is no FTP: use sshfs for sftp://".to_owned(),
         )),
         _ => Err(UsageError::new(format!(
-            "'{}://' is not a scheme that can be mounted; use ftp://",
+            "'{}://' is not a scheme that can be mounted; use ftp://, ftpes:// or ftps://",
             shown(scheme)
         ))),
     }
@@ -402,6 +435,21 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_sets_the_port_and_is_shown() {
+        for (text, scheme, port, source) in [
+            ("ftp://h/", Scheme::Ftp, 21, "ftp://h/"),
+            ("FTPES://h/", Scheme::Ftpes, 21, "ftpes://h/"),
+            ("ftps://h/d", Scheme::Ftps, 990, "ftps://h/d"),
+            ("ftps://h:21/", Scheme::Ftps, 21, "ftps://h:21/"),
+            ("h:d", Scheme::Ftp, 21, "ftp://h/d"),
+        ] {
+            let target = Target::parse(text.as_bytes()).unwrap();
+            assert_eq!((target.scheme, target.port), (scheme, port), "{text}");
+            assert_eq!(target.to_source(), source, "{text}");
+        }
+    }
+
+    #[test]
     fn bytes_that_are_no_utf8_are_kept() {
         assert_eq!(
             Target::parse(b"ftp://h/\xff%fe").unwrap().base,
@@ -413,8 +461,7 @@ mod tests {
     #[test]
     fn what_cannot_be_mounted_is_refused_with_the_remedy() {
         for (text, hint) in [
-            ("ftps://h/", "TLS"),
-            ("ftpes://h/", "TLS"),
+            ("ftpis://h/", "ftps://"),
             ("sftp://h/", "sshfs"),
             ("http://h/", "use ftp://"),
             ("/mnt", "ftp://[user@]host"),
@@ -455,7 +502,7 @@ mod tests {
             "ftp://u:secret%zz@h/",
             "ftp://u:secret%0a@h/",
             "ftp://u:secret@h:0/",
-            "ftps://u:secret@h/",
+            "ftpis://u:secret@h/",
             "u:secret@h:dir",
             "u:sec@ret@h:dir",
         ] {

@@ -1,7 +1,7 @@
 //! Tests of the command line as a whole: arguments in, settings or one line out.
 
 use super::*;
-use crate::config::{BaseDir, Password};
+use crate::config::{BaseDir, Password, TlsMode};
 
 fn surroundings() -> Surroundings {
     Surroundings {
@@ -12,6 +12,7 @@ fn surroundings() -> Surroundings {
         netrc: None,
         home: Some(PathBuf::from("/home/u")),
         cache_home: None,
+        state_home: None,
         ask: None,
     }
 }
@@ -99,6 +100,9 @@ fn every_long_option_is_also_a_mount_option() {
             "charset" => "gbk",
             "proxy" => "http://h:1",
             "bind-address" => "::1",
+            "ca-file" | "client-cert" | "client-key" => "/dev/null",
+            "pin" => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "tls" => "off",
             _ => "3",
         };
         let (item, long) = if needs_value {
@@ -122,13 +126,14 @@ fn every_long_option_is_also_a_mount_option() {
                 opts.cache_dir.clone(),
                 opts.log_file.clone(),
             );
+            let tls = format!("{:?}", opts.tls);
             (
                 times,
                 sizes,
                 files,
                 opts.charset,
                 (opts.proxy.is_some(), opts.bind_address),
-                opts.foreground,
+                (opts.foreground, tls),
             )
         };
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");
@@ -276,4 +281,77 @@ fn the_manual_describes_every_option() {
     {
         assert!(has_item(name), "{name}");
     }
+}
+
+#[test]
+fn tls_is_preferred_unless_the_url_or_an_option_says_more() {
+    let pin = "00".repeat(32);
+    let mode = |url: &str, args: &[&str]| {
+        let opts = parse(&[&[url, "/mnt"], args].concat()).map_err(|stop| match stop {
+            Stop::Usage(error) => error.to_string(),
+            Stop::Print(text) => text,
+        })?;
+        let config = opts.to_config(&surroundings());
+        config
+            .map(|config| config.ftp.tls.mode)
+            .map_err(|error| error.to_string())
+    };
+    let (ftp, ftpes, ftps) = ("ftp://u:p@h/", "ftpes://u:p@h/", "ftps://u:p@h/");
+    for (url, args, expected) in [
+        (ftp, &[][..], TlsMode::Prefer),
+        (ftp, &["--tls", "off"], TlsMode::Off),
+        (ftp, &["-o", "tls=require"], TlsMode::Require),
+        (ftp, &["--pin", &pin], TlsMode::Require),
+        (ftp, &["--ca-file", "ca.pem"], TlsMode::Require),
+        (ftp, &["--tls-insecure"], TlsMode::Require),
+        (
+            ftp,
+            &["-o", "tls_insecure", "--tls=prefer"],
+            TlsMode::Prefer,
+        ),
+        (ftpes, &[], TlsMode::Require),
+        (ftps, &[], TlsMode::Implicit),
+        (ftps, &["--tls=require"], TlsMode::Implicit),
+    ] {
+        assert_eq!(mode(url, args), Ok(expected), "{url} {args:?}");
+    }
+    for (url, args, hint) in [
+        (ftps, &["--tls", "off"][..], "ftp://"),
+        (ftpes, &["--tls", "prefer"], "ftp://"),
+        (ftp, &["--tls", "off", "--pin", &pin], "--pin"),
+        (ftp, &["--tls-insecure", "--pin", &pin], "--pin"),
+        (ftp, &["--client-cert", "c.pem"], "--client-key"),
+        (ftp, &["--pin", "abc"], "SHA-256"),
+        (ftp, &["--tls", "maybe"], "require"),
+    ] {
+        let message = mode(url, args).unwrap_err();
+        assert!(message.contains(hint), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn what_tls_is_told_reaches_it() {
+    let pins = ["11".repeat(32), "22".repeat(32)];
+    let config = config(&[
+        "--pin",
+        &pins[0],
+        "-o",
+        &format!("pin={}", pins[1]),
+        "--client-cert=/c",
+        "--client-key=/k",
+    ]);
+    let tls = config.ftp.tls;
+    let mut first: Vec<u8> = tls.pins.iter().map(|pin| pin.0[0]).collect();
+    first.sort_unstable();
+    assert_eq!(first, [0x11, 0x22]);
+    let identity = tls.identity.unwrap();
+    assert_eq!(
+        (identity.certificate, identity.key),
+        (PathBuf::from("/c"), PathBuf::from("/k"))
+    );
+    assert_eq!(
+        tls.known_hosts,
+        Some(PathBuf::from("/home/u/.local/state/ftpfs/tls-hosts"))
+    );
+    assert!(!tls.is_insecure && tls.ca_file.is_none());
 }

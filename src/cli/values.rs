@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::Charset;
+use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+
+use crate::config::{Charset, Pin};
 
 /// A number of bytes: `8388608`, `8192K`, `8M`, `8MiB`, `1G`; the suffixes count in 1024s.
 ///
@@ -69,6 +71,42 @@ pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
 /// Which names there are.
 pub(super) fn parse_charset(text: &str) -> Result<Charset, String> {
     Charset::for_label(text)
+}
+
+/// A SHA-256 digest as openssl, browsers and curl show it: 64 hexadecimal digits, with colons or without, or base64;
+/// `sha256:`, `sha256//` or `sha256/` may stand before it.
+///
+/// # Errors
+///
+/// What a digest looks like.
+pub(super) fn parse_pin(text: &str) -> Result<Pin, String> {
+    const FORM: &str = "a pin is a SHA-256 digest: 64 hexadecimal digits, with colons or without, or 44 characters of base64";
+    let is_prefixed = text
+        .get(..7)
+        .is_some_and(|prefix| matches!(&*prefix.to_ascii_lowercase(), "sha256:" | "sha256/"));
+    let digest = match text.get(7..) {
+        Some(rest) if is_prefixed => rest.strip_prefix('/').unwrap_or(rest),
+        _ => text,
+    };
+    let hex: String = digest.chars().filter(|c| *c != ':').collect();
+    let bytes = match hex.len() {
+        64 => hex_digest(&hex),
+        _ => BASE64_STANDARD_NO_PAD
+            .decode(digest.trim_end_matches('='))
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok()),
+    };
+    bytes.map(Pin).ok_or_else(|| FORM.to_owned())
+}
+
+fn hex_digest(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        let high = char::from(*pair.first()?).to_digit(16)?;
+        let low = char::from(*pair.get(1)?).to_digit(16)?;
+        *byte = u8::try_from(high << 4 | low).ok()?;
+    }
+    Some(bytes)
 }
 
 /// Permission bits in octal.
@@ -149,5 +187,33 @@ mod tests {
         }
         assert_eq!(parse_id("1000"), Ok(1000));
         assert!(parse_id("anna").is_err() && parse_id("4294967295").is_err());
+    }
+
+    #[test]
+    fn pins_are_hex_or_base64() {
+        let digest: [u8; 32] = std::array::from_fn(|index| u8::try_from(index * 8).unwrap());
+        let hex: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        // From: printf of these bytes | base64
+        let base64 = "AAgQGCAoMDhASFBYYGhweICIkJigqLC4wMjQ2ODo8Pg=";
+        for text in [
+            hex.concat(),
+            hex.join(":").to_uppercase(),
+            format!("SHA256:{}", hex.join(":")),
+            base64.to_owned(),
+            base64.trim_end_matches('=').to_owned(),
+            format!("sha256//{base64}"),
+        ] {
+            assert_eq!(parse_pin(&text), Ok(Pin(digest)), "{text}");
+        }
+        let nearly = base64.replace("g=", "h=");
+        for text in [
+            "",
+            "abcd",
+            &hex.concat()[1..],
+            &hex.concat().replace('0', "g"),
+            &nearly,
+        ] {
+            assert!(parse_pin(text).unwrap_err().contains("SHA-256"), "{text}");
+        }
     }
 }

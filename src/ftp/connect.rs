@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::reply::Fault;
+use super::{reply::Fault, secure, tls::TlsError};
 use crate::remote::{Phase, RemoteError, RemoteErrorKind};
 
 /// Why no session could be opened. Each message is one line that names the host and what to do about it.
@@ -91,15 +91,18 @@ pub enum ConnectError {
         detail: String,
     },
     /// The server takes no more sessions at the moment, or none from here.
-    #[error("{host} takes no session: {reply}")]
+    #[error("{host} takes no session: {reply}{}", secure::advice_if_plain(.reply))]
     Busy {
         /// The host as configured.
         host: String,
         /// The server's reply.
         reply: String,
     },
+    /// No protection, or none that can be trusted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// User or password are not accepted.
-    #[error("{host} refuses the login of {user:?}: {reply}; check user and password")]
+    #[error("{host} refuses the login of {user:?}: {reply}; {}", secure::advice(.reply))]
     LoginRefused {
         /// The host as configured.
         host: String,
@@ -153,7 +156,7 @@ impl ConnectError {
             Self::ProxyFailed { kind, .. } => *kind,
             Self::TimedOut { phase, .. } => RemoteErrorKind::TimedOut(*phase),
             Self::NotFtp { .. } => RemoteErrorKind::Protocol,
-            Self::LoginRefused { .. } => RemoteErrorKind::LoginRefused,
+            Self::LoginRefused { .. } | Self::Tls(_) => RemoteErrorKind::LoginRefused,
             Self::BaseMissing { .. } => RemoteErrorKind::Refused,
             Self::BaseUnencodable { .. } => RemoteErrorKind::Unencodable,
             Self::SystemUnsupported { .. } => RemoteErrorKind::Unsupported,

@@ -14,6 +14,7 @@ use super::{
     capabilities::Capabilities,
     deadline::Deadline,
     reply::{Fault, Parsed, Reply},
+    tls::{Broken, Channel},
 };
 use crate::remote::{Phase, RemoteErrorKind};
 
@@ -25,6 +26,8 @@ const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Control {
     socket: Arc<TcpStream>,
+    /// What protects it, from `AUTH TLS` on.
+    tls: Option<Box<Channel>>,
     number: u32,
     capabilities: Arc<Capabilities>,
     inbox: Vec<u8>,
@@ -44,6 +47,7 @@ impl Control {
     ) -> Self {
         Self {
             socket: Arc::new(socket),
+            tls: None,
             number,
             capabilities,
             inbox: Vec::new(),
@@ -94,16 +98,58 @@ impl Control {
         !self.inbox.is_empty()
     }
 
+    /// Protects it from here on. What came in the clear behind the last reply may be somebody else's, and is refused.
+    ///
+    /// # Errors
+    ///
+    /// The connection is given up then.
+    pub(super) fn protect(&mut self, mut channel: Channel) -> Result<(), Broken> {
+        let outcome = if self.inbox.is_empty() {
+            self.shake_hands(&mut channel)
+        } else {
+            Err(Broken::Injected)
+        };
+        if outcome.is_err() {
+            channel.say_last_words(&self.socket);
+            self.give_up();
+            return outcome;
+        }
+        log::debug!("{}: {}", self.number, channel.description());
+        self.tls = Some(Box::new(channel));
+        Ok(())
+    }
+
+    fn shake_hands(&self, channel: &mut Channel) -> Result<(), Broken> {
+        channel.start(&self.socket).map_err(Broken::Io)?;
+        while !channel.is_established() {
+            let left = self.deadline.remaining();
+            let left = left.ok_or_else(|| Broken::Io(io::ErrorKind::TimedOut.into()))?;
+            self.socket
+                .set_read_timeout(Some(left))
+                .and_then(|()| self.socket.set_write_timeout(Some(left)))
+                .map_err(Broken::Io)?;
+            channel.step(&self.socket)?;
+        }
+        Ok(())
+    }
+
     /// Gives the connection up; whoever waits on it wakes.
     pub(super) fn give_up(&mut self) {
+        if let (Some(tls), false) = (&mut self.tls, self.is_broken) {
+            tls.say_last_words(&self.socket);
+        }
         self.is_broken = true;
         // It may be gone already.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     /// Whether the server has said or closed anything since the last reply: a 421, or the end.
-    pub(super) fn is_alive(&self) -> bool {
-        self.is_in_step() && is_quiet(&self.socket)
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.is_in_step()
+            && match &mut self.tls {
+                Some(tls) => tls.is_quiet(&self.socket),
+                None => is_quiet(&self.socket),
+            }
     }
 
     /// Sends command lines in one write.
@@ -138,7 +184,10 @@ impl Control {
         let sent = self
             .socket
             .set_write_timeout(Some(left))
-            .and_then(|()| (&*self.socket).write_all(&batch));
+            .and_then(|()| match &mut self.tls {
+                Some(tls) => tls.write_all(&self.socket, &batch),
+                None => (&*self.socket).write_all(&batch),
+            });
         sent.map_err(|error| self.broken_by(&error))?;
         self.pending += lines.len();
         Ok(())
@@ -208,13 +257,28 @@ impl Control {
     /// The next reply, if all of it has arrived. Never waits.
     pub(super) fn reply_now(&mut self) -> Result<Option<Reply>, Fault> {
         while let Parsed::Incomplete(_) = Reply::parse(&self.inbox) {
-            if self.is_broken || is_quiet(&self.socket) {
+            if self.is_broken {
                 return Ok(None);
             }
-            self.fill(Duration::from_millis(1))
-                .map_err(|error| self.broken_by(&error))?;
+            let read = self.fill_now();
+            if !read.map_err(|error| self.broken_by(&error))? {
+                return Ok(None);
+            }
         }
         self.read_reply().map(Some)
+    }
+
+    /// Takes in what has arrived; whether anything has.
+    fn fill_now(&mut self) -> io::Result<bool> {
+        match &mut self.tls {
+            Some(tls) => {
+                let before = self.inbox.len();
+                tls.read_arrived(&self.socket, &mut self.inbox)?;
+                Ok(self.inbox.len() > before)
+            }
+            None if is_quiet(&self.socket) => Ok(false),
+            None => self.fill(Duration::from_millis(1)).map(|()| true),
+        }
     }
 
     /// The reply that ends a transfer whose data connection is closed, when `reply` is the first that came after that.
@@ -264,7 +328,11 @@ impl Control {
         self.socket.set_read_timeout(Some(wait))?;
         let mut chunk = [0; 4096];
         let count = loop {
-            match (&*self.socket).read(&mut chunk) {
+            let read = match &mut self.tls {
+                Some(tls) => tls.read(&self.socket, &mut chunk),
+                None => (&*self.socket).read(&mut chunk),
+            };
+            match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other?,
             }
@@ -277,6 +345,10 @@ impl Control {
         }
         self.inbox
             .extend_from_slice(chunk.get(..count).unwrap_or_default());
+        if let Some(tls) = &mut self.tls {
+            // All of it, so that what is left is seen to wait.
+            tls.read_decrypted(&mut self.inbox)?;
+        }
         Ok(())
     }
 

@@ -212,7 +212,7 @@ fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -
     let count = entries.len() + rejected_count;
     Ok(Listing {
         entries: entries.into_iter().map(Arc::new).collect(),
-        is_truncated: says_truncated || SUSPICIOUS_COUNTS.contains(&count),
+        is_truncated: says_truncated || whole.is_cut || SUSPICIOUS_COUNTS.contains(&count),
         rejected: rejected_count,
     })
 }

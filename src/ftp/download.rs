@@ -91,9 +91,11 @@ impl FileDownload {
 
     /// Whether the server says that the file ends at the position or before it.
     fn is_behind_end(&self) -> bool {
-        if self.position == 0 {
-            return false;
-        }
+        self.position > 0 && self.size().is_some_and(|size| size <= self.position)
+    }
+
+    /// The file's size as the server tells it now.
+    fn size(&self) -> Option<u64> {
         let line = [b"SIZE ", self.full_path.as_slice()].concat();
         let asked = self
             .pool
@@ -102,8 +104,7 @@ impl FileDownload {
                 guard.check_in();
                 Ok(reply)
             });
-        let size = asked.ok().as_ref().and_then(size_of);
-        size.is_some_and(|size| size <= self.position)
+        asked.ok().as_ref().and_then(size_of)
     }
 
     /// The data has ended: the server has to say that this was all.
@@ -117,6 +118,21 @@ impl FileDownload {
             Ok(())
         } else {
             Err(Failure::Refused("RETR", reply))
+        }
+    }
+
+    /// TLS has ended without `close_notify`: besides the server's word for it, the size has to be right where it is told.
+    fn end_unannounced(&mut self) -> std::result::Result<(), Failure> {
+        self.end()?;
+        match self.size() {
+            Some(size) if size > self.position => Err(Failure::Broken(
+                "RETR",
+                Fault::new(
+                    RemoteErrorKind::Disconnected,
+                    "the data connection ended too early and without notice",
+                ),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -156,6 +172,12 @@ impl FileDownload {
                     Err(failure) => failure,
                 },
                 Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    match self.end_unannounced() {
+                        Ok(()) => return Ok(0),
+                        Err(failure) => failure,
+                    }
+                }
                 Err(error) => {
                     if let Some(transfer) = self.transfer.take() {
                         transfer.discard();
@@ -201,6 +223,7 @@ pub(super) fn read_to_end(
 ) -> std::result::Result<Whole, Failure> {
     let mut bytes = Vec::with_capacity(16 << 10);
     let mut chunk = vec![0; 64 << 10];
+    let mut is_cut = false;
     loop {
         match transfer.read(&mut chunk) {
             Ok(0) => break,
@@ -213,6 +236,10 @@ pub(super) fn read_to_end(
                 ));
             }
             Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                is_cut = true;
+                break;
+            }
             Err(error) => {
                 transfer.discard();
                 return Err(broken(verb, &error));
@@ -222,7 +249,11 @@ pub(super) fn read_to_end(
     let (reply, guard) = transfer.finish()?;
     guard.check_in_warm();
     if reply.is_done() {
-        Ok(Whole { bytes, reply })
+        Ok(Whole {
+            bytes,
+            reply,
+            is_cut,
+        })
     } else {
         Err(Failure::Refused(verb, reply))
     }
@@ -235,6 +266,8 @@ pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
     /// The reply behind it.
     pub(super) reply: super::reply::Reply,
+    /// Whether TLS ended without `close_notify`: some of it may be missing.
+    pub(super) is_cut: bool,
 }
 
 fn broken(verb: &'static str, error: &io::Error) -> Failure {

@@ -16,11 +16,13 @@ use super::{
     dialer::Dialer,
     encoding::{Names, to_text},
     reply::{Failure, Fault, Reply},
+    secure::{Protection, Reached},
     session::Session,
+    tls::TlsError,
     transport::{self, Batch},
 };
 use crate::{
-    config::{BaseDir, Charset, FtpConfig},
+    config::{BaseDir, Charset, FtpConfig, TlsMode},
     remote::RemoteErrorKind,
 };
 
@@ -36,6 +38,7 @@ pub(super) struct Host {
     /// What it can do.
     pub(super) capabilities: Arc<Capabilities>,
     target: Target,
+    protection: Protection,
     dialer: Arc<Dialer>,
     base: OnceLock<Vec<u8>>,
 }
@@ -49,6 +52,7 @@ impl Host {
         };
         let dialer = Arc::new(Dialer::new(target.clone(), config.network.clone()));
         Self {
+            protection: Protection::new(&config, &target),
             config,
             capabilities: Arc::new(Capabilities::new()),
             target,
@@ -104,19 +108,27 @@ impl Host {
 
     /// Opens a session.
     pub(super) fn open(&self, deadline: Deadline) -> Result<Session, ConnectError> {
-        let socket = self.dialer.connect(deadline)?;
-        let control = Control::new(
-            socket,
-            Session::next_number(),
-            Arc::clone(&self.capabilities),
-            deadline,
-        );
-        let (control, greeting) = self.greet(control)?;
+        let connect = || {
+            let capabilities = Arc::clone(&self.capabilities);
+            let socket = self.dialer.connect(deadline)?;
+            Ok(Control::new(
+                socket,
+                Session::next_number(),
+                capabilities,
+                deadline,
+            ))
+        };
+        let Reached {
+            control,
+            greeting,
+            tls,
+        } = self.protection.reach(connect)?;
         let mut session = Session::new(
             control,
             &self.capabilities,
             &self.dialer,
             self.config.timeout,
+            tls,
         )
         .map_err(|fault| self.target.error(fault))?;
         if self.capabilities.is_told() {
@@ -131,23 +143,6 @@ impl Host {
             .set_logged_in();
         log::debug!("{}: logged in to {}", session.number(), self.config.host);
         Ok(session)
-    }
-
-    /// Reads the greeting; 120 says that it takes a while.
-    fn greet(&self, mut control: Control) -> Result<(Control, Reply), ConnectError> {
-        loop {
-            let reply = control
-                .read_reply()
-                .map_err(|fault| self.target.error(fault))?;
-            match reply.code() {
-                120 => {}
-                220 => return Ok((control, reply)),
-                _ => {
-                    let (host, reply) = (self.config.host.clone(), reply.to_string());
-                    return Err(ConnectError::Busy { host, reply });
-                }
-            }
-        }
     }
 
     /// The options that a session is given, whatever the server says to them.
@@ -182,9 +177,12 @@ impl Host {
             [others @ .., last] if !is_batched && last == b"EPSV" => others,
             all => all,
         };
+        let data_commands = self.protect_data(session, is_batched)?;
+        let before = data_commands.len();
         let names = self.names();
         let password = Zeroizing::new(names.encode_login(self.config.password.expose()));
         let batch = Batch {
+            early: data_commands,
             substitute: Some(Zeroizing::new([b"PASS ", password.as_slice()].concat())),
             followers: if is_batched {
                 followers.to_vec()
@@ -197,13 +195,23 @@ impl Host {
         let user = to_text(&names.encode_login(&self.config.user));
         // The transport puts the password in; suppaftp would write it into its log.
         let outcome = session.client_mut().login(user.as_str(), "-");
-        let (replies, fault) = {
+        let (mut replies, fault) = {
             let mut transport = transport::lock(session.transport());
             (transport.take_replies(), transport.take_fault())
         };
         if let Some(fault) = fault {
-            return Err(self.target.error(fault));
+            // vsftpd hangs up behind its refusal.
+            let refusal = replies.iter().find(|reply| reply.is_refusal());
+            return Err(match refusal {
+                Some(reply) => self.login_refused(Some(reply)),
+                None => self.target.error(fault),
+            });
         }
+        let login = replies.split_off(before.min(replies.len()));
+        if before > 0 {
+            self.check_data_protection(&replies)?;
+        }
+        let replies = login;
         // A user without a password is in after USER; what the superfluous PASS got does not matter then.
         let is_in = replies.iter().any(|reply| reply.code() == 230)
             || replies.last().is_some_and(Reply::is_done);
@@ -212,7 +220,9 @@ impl Host {
                 session.set_deadline(deadline.capped(BATCH_WAIT));
                 self.look_for_disorder(session, followers.len());
             }
-            return Err(self.login_refused(replies.last()));
+            // What came behind USER's refusal is for the want of a user.
+            let refusal = replies.iter().find(|reply| reply.is_refusal());
+            return Err(self.login_refused(refusal.or(replies.last())));
         }
         let replies = if is_batched {
             session.set_deadline(deadline.capped(BATCH_WAIT));
@@ -245,6 +255,39 @@ impl Host {
                 // has named since.
                 learnt.has_warming = false;
             });
+        }
+    }
+
+    /// What goes ahead of the log-in so that data connections are protected like the control connection; what cannot go with it
+    /// in one write is done here.
+    fn protect_data(
+        &self,
+        session: &mut Session,
+        is_batched: bool,
+    ) -> Result<Vec<Vec<u8>>, ConnectError> {
+        if !session.is_protected() {
+            return Ok(Vec::new());
+        }
+        let commands = ["PBSZ 0", "PROT P"].map(Into::into).to_vec();
+        if is_batched {
+            return Ok(commands);
+        }
+        let replies = self.exchange(session, commands)?;
+        self.check_data_protection(&replies)?;
+        Ok(Vec::new())
+    }
+
+    /// PROT P must be agreed to; where TLS began with the connection, a server may not know it and mean it all the same.
+    fn check_data_protection(&self, replies: &[Reply]) -> Result<(), ConnectError> {
+        let is_implied = self.config.tls.mode == TlsMode::Implicit;
+        match replies.last() {
+            Some(reply) if reply.is_done() => Ok(()),
+            Some(reply) if is_implied && reply.is_unknown_command() => Ok(()),
+            reply => Err(TlsError::DataInClear {
+                host: self.config.host.clone(),
+                reply: reply.map(Reply::to_string).unwrap_or_default(),
+            }
+            .into()),
         }
     }
 

@@ -165,7 +165,8 @@ impl Reply {
     pub(super) fn kind(&self) -> RemoteErrorKind {
         match self.code {
             _ if self.is_unknown_command() => RemoteErrorKind::Unsupported,
-            421 | 425 | 426 => RemoteErrorKind::Disconnected,
+            // 522 is vsftpd's for a data connection that resumes no TLS session.
+            421 | 425 | 426 | 522 => RemoteErrorKind::Disconnected,
             450 => RemoteErrorKind::Busy,
             452 => RemoteErrorKind::NoSpace,
             552 => RemoteErrorKind::QuotaExceeded,

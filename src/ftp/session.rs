@@ -25,6 +25,7 @@ use super::{
     encoding::{Transparent, to_text},
     passive::WARM_AGE_MAX,
     reply::{Failure, Fault, Reply},
+    tls,
     transport::{self, Batch, Connector, Readiness, Shared, Transport, Wire},
 };
 use crate::remote::RemoteErrorKind;
@@ -69,6 +70,7 @@ impl Session {
         capabilities: &Arc<Capabilities>,
         dialer: &Arc<Dialer>,
         timeout: Duration,
+        tls: Option<tls::Session>,
     ) -> Result<Self, Fault> {
         let number = control.number();
         let transport = Transport::new(
@@ -76,6 +78,7 @@ impl Session {
             Arc::clone(capabilities),
             Arc::clone(dialer),
             timeout,
+            tls,
         );
         let client = Self::client(&transport)
             .map_err(|error| Fault::new(RemoteErrorKind::Failed, error.to_string()))?;
@@ -167,6 +170,11 @@ impl Session {
     pub(super) fn is_lukewarm(&self) -> bool {
         let age = transport::lock(&self.transport).warm_age();
         age.is_none_or(|age| age > WARM_AGE_MAX / 2)
+    }
+
+    /// Whether its connections are protected.
+    pub(super) fn is_protected(&self) -> bool {
+        transport::lock(&self.transport).is_protected()
     }
 
     /// Whether a data connection begun ahead was refused, since this was last asked.

@@ -8,7 +8,7 @@ mod shortcuts;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{BaseDir, NetworkConfig, Password};
+use crate::config::{BaseDir, NetworkConfig, Password, TlsConfig};
 
 /// A configuration for a server on loopback.
 fn config(port: u16) -> FtpConfig {
@@ -22,6 +22,7 @@ fn config(port: u16) -> FtpConfig {
         network: NetworkConfig::default(),
         timeout: Duration::from_secs(5),
         connections_max: 2,
+        tls: TlsConfig::default(),
     }
 }
 

@@ -4,13 +4,13 @@
 
 use std::{
     io::{self, Read},
-    net::{Shutdown, TcpStream},
+    net::TcpStream,
     os::fd::AsRawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use suppaftp::TransferStream;
+use suppaftp::{DataStream, TransferStream};
 
 use super::{
     background::Job,
@@ -126,7 +126,8 @@ impl Transfer {
     /// Ends an upload: tells the server that this was all, and waits for its reply while bytes still get away.
     pub(super) fn finish_upload(mut self) -> Result<(Reply, Guard), Failure> {
         let verb = self.verb;
-        let (mut guard, stream) = self.take()?;
+        let (mut guard, mut stream) = self.take()?;
+        let unsaid = end(&guard, &mut stream).err();
         let socket = stream.get_ref().get_ref().try_clone();
         let waited = match &socket {
             Ok(socket) => await_reply(&mut guard, socket),
@@ -143,7 +144,7 @@ impl Transfer {
             .and_then(|socket| socket.take_error())
             .unwrap_or_else(Some);
         if reply.is_done()
-            && let Some(error) = lost.or(broke)
+            && let Some(error) = lost.or(broke).or(unsaid)
         {
             // A server takes a connection that broke for the end of the file.
             return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
@@ -210,12 +211,26 @@ impl Drop for Transfer {
     }
 }
 
-/// Shuts the data connection's sending half and waits until the reply begins to arrive. The time-out counts from
+/// Tells the server that this was all. When a plain connection is broken already, the reply tells why.
+fn end(guard: &Guard, stream: &mut TransferStream<Wire>) -> io::Result<()> {
+    let pool = guard.pool();
+    let timeout = pool.host.config.timeout;
+    let DataStream::Ssl(wire) = stream.get_mut() else {
+        return Ok(());
+    };
+    match &mut **wire {
+        Wire::Data(data) => {
+            let ended = data.end(timeout, || pool.note_progress());
+            if data.is_protected() { ended } else { Ok(()) }
+        }
+        Wire::Control(..) => Ok(()),
+    }
+}
+
+/// Waits until the reply begins to arrive. The time-out counts from
 /// when the kernel last got bytes away: megabytes may be under way on a slow link.
 fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
     let timeout = guard.pool().host.config.timeout;
-    // When the connection is broken already, the reply tells why.
-    let _ = socket.shutdown(Shutdown::Write);
     let mut unsent = unsent_bytes(socket);
     let mut since = Instant::now();
     loop {

@@ -16,6 +16,7 @@
 //! This relies on suppaftp writing each command line with one `write_all`, so its version is pinned.
 
 mod data;
+mod protected;
 mod wire;
 
 pub(super) use data::Readiness;
@@ -37,6 +38,7 @@ use super::{
     dialer::Dialer,
     passive::DataConnection,
     reply::{Fault, Reply},
+    tls,
 };
 use crate::remote::RemoteErrorKind;
 
@@ -91,6 +93,10 @@ pub(super) struct Transport {
     for_client: VecDeque<u8>,
     /// How many of suppaftp's next commands belong to its TLS set-up and go nowhere.
     setup_commands: u8,
+    /// What the data connections of a protected session share with its control connection.
+    tls: Option<tls::Session>,
+    /// TLS on the connection that suppaftp is about to take over.
+    channel: Option<tls::Channel>,
 }
 
 /// A transport where both sides can reach it. The lock is the session's own: only its present user takes it.
@@ -108,6 +114,7 @@ impl Transport {
         capabilities: Arc<Capabilities>,
         dialer: Arc<Dialer>,
         timeout: Duration,
+        tls: Option<tls::Session>,
     ) -> Shared {
         Arc::new(Mutex::new(Self {
             control,
@@ -129,6 +136,8 @@ impl Transport {
             content_error: None,
             for_client: VecDeque::new(),
             setup_commands: 0,
+            tls,
+            channel: None,
         }))
     }
 

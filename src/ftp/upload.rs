@@ -91,15 +91,19 @@ pub(super) fn put(
     full_path: Vec<u8>,
     data: &[u8],
 ) -> Result<()> {
-    let is_eager = data.len() <= EAGER_BYTES_MAX;
     let wanted = DataCommand {
         verb: "STOR",
         argument: full_path,
-        content: is_eager.then_some(data),
         ..DataCommand::default()
     };
     // Repeated as a whole when the connection breaks: the second one replaces what came of the first.
-    pool.with_session(Use::Transfer, path, |guard| {
+    pool.with_session(Use::Transfer, path, |mut guard| {
+        // Under TLS the server has to answer first.
+        let is_eager = data.len() <= EAGER_BYTES_MAX && !guard.session().is_protected();
+        let wanted = DataCommand {
+            content: is_eager.then_some(data),
+            ..wanted.clone()
+        };
         let mut transfer = Transfer::open(guard, &wanted)?;
         if !is_eager && let Err(error) = transfer.write_all(data) {
             return Err(reason("STOR", transfer, &error));

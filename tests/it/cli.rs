@@ -245,7 +245,7 @@ fn a_mistake_is_one_line_and_exit_status_1() {
         ),
         (&["--dir-tll=3", &url, "mnt"], "'--dir-ttl'"),
         (&[&url], "<MOUNTPOINT>"),
-        (&["ftps://anna@host/", "mnt"], "TLS"),
+        (&["ftpis://anna@host/", "mnt"], "ftps://"),
         (&[&url, "missing"], "missing does not exist"),
         (&[&url, "file"], "file is not a directory"),
         (&["ftp://anna@127.0.0.1/", "mnt"], "no terminal to ask on"),

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 pub(crate) use self::{
     mount::Mount,
-    server::{Kind, Server},
+    server::{Kind, Security, Server},
 };
 
 /// How long one script may take: many times what the slowest takes on two busy cores.
@@ -77,6 +77,14 @@ pub(crate) fn on(kind: Kind, options: &[&str], body: fn(&Target)) {
 pub(crate) fn on_site(kind: Kind, options: &[&str], body: impl FnOnce(&mut Site)) {
     if let Some(mut site) = Site::start(kind, options) {
         body(&mut site);
+    }
+}
+
+/// The same as [`on`], on a server that speaks TLS.
+pub(crate) fn on_protected(kind: Kind, security: Security, options: &[&str], body: fn(&Target)) {
+    if let Some(site) = Site::start_with(kind, security, options) {
+        body(&site.target());
+        site.assert_same();
     }
 }
 
@@ -146,10 +154,15 @@ pub(crate) struct Site {
 impl Site {
     /// Starts both; `None` where they cannot be had.
     pub(crate) fn start(kind: Kind, options: &[&str]) -> Option<Self> {
+        Self::start_with(kind, Security::Plain, options)
+    }
+
+    /// The same, with TLS.
+    pub(crate) fn start_with(kind: Kind, security: Security, options: &[&str]) -> Option<Self> {
         if !can_mount() {
             return None;
         }
-        let server = Server::start(kind)?;
+        let server = Server::start_with(kind, security)?;
         Some(Self {
             mount: Mount::new(&server, options),
             server,

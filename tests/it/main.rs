@@ -30,3 +30,4 @@ mod quirks;
 mod recovery;
 mod roundtrips;
 mod tidy;
+mod tls;

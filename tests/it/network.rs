@@ -9,7 +9,7 @@ use std::{
 
 use crate::common::{
     Kind, Mount, Server, can_mount, names_in, pattern,
-    server::{lines_of, ready_line},
+    server::{lines_of, ready},
 };
 
 /// What a proxy is asked for, and answers to whom.
@@ -37,7 +37,8 @@ impl Proxy {
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = lines_of(&mut child);
-        let (log, address) = ready_line(&lines, name);
+        let told = ready(&lines, name);
+        let (log, address) = (told.log, told.url);
         Self {
             child,
             address,

@@ -1,4 +1,7 @@
-"""The pyftpdlib test server: one user, one directory. Usage: pyftpdlib_server.py ADDRESS PORT ROOT USER PASSWORD."""
+"""The pyftpdlib test server: one user, one directory; with a certificate and its key it demands TLS.
+
+Usage: pyftpdlib_server.py ADDRESS PORT ROOT USER PASSWORD [CERTIFICATE KEY].
+"""
 
 # What the standard library would import while serving, when it is too late (see the end of main).
 import _strptime  # noqa: F401
@@ -14,17 +17,26 @@ from pyftpdlib.servers import FTPServer
 
 
 def main():
-    address, port, root, user, password = sys.argv[1:]
+    address, port, root, user, password, *tls = sys.argv[1:]
     logging.basicConfig(level=logging.INFO)
 
     authorizer = DummyAuthorizer()
     authorizer.add_user(user, password, root, perm="elradfmwMT")
 
-    class Handler(FTPHandler):
+    base = FTPHandler
+    if tls:
+        from pyftpdlib.handlers import TLS_FTPHandler as base
+
+    class Handler(base):
         use_sendfile = True
         permit_foreign_addresses = False
 
     Handler.authorizer = authorizer
+    if tls:
+        Handler.certfile, Handler.keyfile = tls
+        Handler.tls_control_required = Handler.tls_data_required = True
+        # While the key can still be read.
+        Handler.ssl_context = Handler.get_ssl_context()
     # One asynchronous loop: what pyftpdlib runs by default.
     server = FTPServer((address, int(port)), Handler)
     server.max_cons = 512

@@ -329,7 +329,9 @@ impl Transport {
         let data = self.data.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let socket = data.socket().try_clone()?;
         self.was_early = !data.is_open();
-        if self.batch.content.is_none() && data.is_open() {
+        if self.is_protected() {
+            self.begin_tls();
+        } else if self.batch.content.is_none() && data.is_open() {
             self.data = None;
         }
         Ok(socket)
@@ -346,7 +348,10 @@ impl Transport {
             return Ok(());
         }
         let outcome = data.finish_unless(self.control.socket(), deadline);
-        self.judge_connecting(outcome)
+        self.judge_connecting(outcome)?;
+        self.begin_tls();
+        self.shake_hands();
+        Ok(())
     }
 
     /// Waits until the data connection is there.
@@ -356,7 +361,9 @@ impl Transport {
             Some(data) => data.finish(deadline),
             None => Ok(()),
         };
-        self.judge_connecting(outcome)
+        self.judge_connecting(outcome)?;
+        self.begin_tls();
+        Ok(())
     }
 
     fn judge_connecting(&mut self, outcome: io::Result<()>) -> Result<(), Fault> {
@@ -392,13 +399,14 @@ impl Transport {
             self.capabilities
                 .learn(|learnt| learnt.early_command = Shortcut::Works);
         }
-        self.drop_data();
+        self.data = None;
         Ok(())
     }
 
     /// Lets go of what is kept of suppaftp's data connection.
     pub(in crate::ftp) fn drop_data(&mut self) {
         self.data = None;
+        self.channel = None;
     }
 
     /// Writes the small upload's bytes behind its STOR. A failure is kept for the end: the reply may tell more.

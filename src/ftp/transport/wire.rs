@@ -1,15 +1,16 @@
-//! What suppaftp holds in its hands: streams whose control half leads to the transport, and whose data half is the socket
-//! itself.
+//! What suppaftp holds in its hands: streams whose control half leads to the transport, and whose data half is the data
+//! connection itself.
 
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use suppaftp::{FtpError, FtpResult, TlsConnector, TlsStream};
 
-use super::{Shared, lock};
+use super::{Shared, Transport, lock};
+use crate::ftp::data::DataSocket;
 
 /// A connection as suppaftp holds it.
 #[derive(Debug)]
@@ -17,13 +18,13 @@ pub(in crate::ftp) enum Wire {
     /// The control connection; the socket is there for its addresses.
     Control(Shared, Arc<TcpStream>),
     /// A data connection: straight through.
-    Data(TcpStream),
+    Data(DataSocket),
 }
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Data(socket) => socket.read(buffer),
+            Self::Data(data) => data.read(buffer),
             Self::Control(shared, _) => {
                 let mut transport = lock(shared);
                 if let Err(fault) = transport.read_for_client() {
@@ -38,7 +39,7 @@ impl Read for Wire {
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Data(socket) => socket.write(bytes),
+            Self::Data(data) => data.write(bytes),
             Self::Control(shared, _) => {
                 let mut transport = lock(shared);
                 let line = bytes.strip_suffix(b"\r\n").ok_or_else(|| {
@@ -62,14 +63,15 @@ impl TlsStream for Wire {
 
     fn tcp_stream(self) -> FtpResult<TcpStream> {
         match self {
-            Self::Data(socket) => Ok(socket),
-            Self::Control(_, socket) => socket.try_clone().map_err(FtpError::ConnectionError),
+            Self::Data(data) => data.socket().try_clone(),
+            Self::Control(_, socket) => socket.try_clone(),
         }
+        .map_err(FtpError::ConnectionError)
     }
 
     fn get_ref(&self) -> &TcpStream {
         match self {
-            Self::Data(socket) => socket,
+            Self::Data(data) => data.socket(),
             Self::Control(_, socket) => socket,
         }
     }
@@ -83,6 +85,7 @@ impl TlsStream for Wire {
 #[derive(Debug)]
 pub(in crate::ftp) struct Connector {
     control: Mutex<Option<Wire>>,
+    shared: Weak<Mutex<Transport>>,
 }
 
 impl Connector {
@@ -91,6 +94,7 @@ impl Connector {
         let socket = Arc::clone(lock(shared).control.socket());
         Self {
             control: Mutex::new(Some(Wire::Control(Arc::clone(shared), socket))),
+            shared: Arc::downgrade(shared),
         }
     }
 }
@@ -104,7 +108,14 @@ impl TlsConnector for Connector {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        Ok(control.unwrap_or(Wire::Data(socket)))
+        if let Some(control) = control {
+            return Ok(control);
+        }
+        let shared = self.shared.upgrade().ok_or(io::ErrorKind::NotConnected);
+        let data = shared
+            .map_err(io::Error::from)
+            .and_then(|shared| lock(&shared).protect(socket));
+        data.map(Wire::Data).map_err(FtpError::ConnectionError)
     }
 }
 

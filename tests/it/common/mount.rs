@@ -38,9 +38,17 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// Mounts a server, in the foreground, with `-o` options.
+    /// Mounts a server, in the foreground, with `-o` options; one with TLS as its authority vouches for it.
     pub(crate) fn new(server: &Server, options: &[&str]) -> Self {
-        Self::of_url(server.url(), options)
+        let authority = server
+            .authority()
+            .map(|file| format!("ca-file={}", file.display()));
+        let options: Vec<&str> = authority
+            .as_deref()
+            .into_iter()
+            .chain(options.iter().copied())
+            .collect();
+        Self::of_url(server.url(), &options)
     }
 
     /// Mounts what is at a URL, as above.
@@ -101,6 +109,12 @@ impl Mount {
     /// The filesystem's process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How many lines of the log hold this.
+    pub(crate) fn logged(&self, text: &str) -> usize {
+        let log = fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).count()
     }
 
     /// What the filesystem has logged.

@@ -63,10 +63,34 @@ impl Kind {
     }
 }
 
+/// Whether a server speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// It does not.
+    Plain,
+    /// It takes nothing without, after `AUTH TLS`.
+    Tls,
+    /// From the first byte on.
+    Implicit,
+}
+
+impl Security {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Tls => "-tls",
+            Self::Implicit => "-implicit",
+        }
+    }
+}
+
 /// A running server with a directory and a port of its own; its processes end with the value.
 #[derive(Debug)]
 pub(crate) struct Server {
     kind: Kind,
+    security: Security,
+    /// The certificate of who signed the server's.
+    authority: Option<PathBuf>,
     port: u16,
     url: String,
     log: PathBuf,
@@ -110,18 +134,23 @@ impl Drop for SmallDisk {
 impl Server {
     /// Starts a server on an empty directory; `None` where it cannot be had.
     pub(crate) fn start(kind: Kind) -> Option<Self> {
+        Self::start_with(kind, Security::Plain)
+    }
+
+    /// The same, with TLS.
+    pub(crate) fn start_with(kind: Kind, security: Security) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        Self::start_in(kind, Root { _disk: None, dir })
+        Self::start_in(kind, security, Root { _disk: None, dir })
     }
 
     /// Starts a server on a disk of `bytes_max`, which fills up.
     pub(crate) fn start_small(kind: Kind, bytes_max: usize) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let disk = Some(SmallDisk::mount(dir.path(), bytes_max));
-        Self::start_in(kind, Root { _disk: disk, dir })
+        Self::start_in(kind, Security::Plain, Root { _disk: disk, dir })
     }
 
-    fn start_in(kind: Kind, root: Root) -> Option<Self> {
+    fn start_in(kind: Kind, security: Security, root: Root) -> Option<Self> {
         // SAFETY: geteuid has no preconditions.
         let is_root = unsafe { libc::geteuid() } == 0;
         if !available(
@@ -133,6 +162,8 @@ impl Server {
         }
         let mut server = Self {
             kind,
+            security,
+            authority: None,
             port: 0,
             url: String::new(),
             log: PathBuf::new(),
@@ -149,7 +180,8 @@ impl Server {
         let mut child = self.command().spawn().unwrap();
         let lines = lines_of(&mut child);
         self.child = Some(child);
-        (self.log, self.url) = ready_line(&lines, self.kind.name());
+        let told = ready(&lines, &self.name());
+        (self.log, self.url, self.authority) = (told.log, told.url, told.authority);
         let port = self.url.trim_end_matches('/').rsplit(':').next().unwrap();
         self.port = port.parse().unwrap();
     }
@@ -167,7 +199,7 @@ impl Server {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers");
             let mut command = Command::new(script);
             command
-                .args(["start", self.kind.name(), &self.port.to_string()])
+                .args(["start", &self.name(), &self.port.to_string()])
                 .arg(self.root());
             command
         };
@@ -177,6 +209,15 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         command
+    }
+
+    fn name(&self) -> String {
+        format!("{}{}", self.kind.name(), self.security.suffix())
+    }
+
+    /// The certificate of who signed the server's, for `--ca-file`.
+    pub(crate) fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
     }
 
     /// What kind of server this is.
@@ -255,7 +296,7 @@ impl Drop for Server {
 
 /// The name of the folder that `scripts/servers` keeps for a running server.
 fn state_name(server: &Server) -> String {
-    format!("{}-{}", server.kind.name(), server.port)
+    format!("{}-{}", server.name(), server.port)
 }
 
 /// The example server, which Cargo builds beside the tests.
@@ -265,22 +306,37 @@ fn embedded_server() -> PathBuf {
     profile.join("examples/embedded_server")
 }
 
-/// Waits until a child of `scripts/servers` is ready; returns where its log is and the address that it told.
-pub(crate) fn ready_line(lines: &mpsc::Receiver<String>, name: &str) -> (PathBuf, String) {
+/// What a child of `scripts/servers` told when it was ready.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    /// Where its log is.
+    pub(crate) log: PathBuf,
+    /// Where it listens.
+    pub(crate) url: String,
+    /// Who signed its certificate.
+    pub(crate) authority: Option<PathBuf>,
+}
+
+/// Waits until a child of `scripts/servers` is ready.
+pub(crate) fn ready(lines: &mpsc::Receiver<String>, name: &str) -> Ready {
     let started = Instant::now();
-    let mut log = PathBuf::new();
+    let mut ready = Ready::default();
     loop {
         let left = START_TIMEOUT.saturating_sub(started.elapsed());
         let Ok(line) = lines.recv_timeout(left) else {
-            let text = fs::read_to_string(&log).unwrap_or_default();
+            let text = fs::read_to_string(&ready.log).unwrap_or_default();
             panic!("{name} has not started:\n{text}");
         };
         if let Some(path) = line.strip_prefix("log ") {
-            log = path.into();
+            ready.log = path.into();
+        } else if let Some(path) = line.strip_prefix("ca ") {
+            ready.authority = Some(path.into());
         } else if let Some(address) = line.strip_prefix("ready ") {
-            return (log, address.to_owned());
+            address.clone_into(&mut ready.url);
+            return ready;
         } else if let Some(address) = line.strip_prefix("listening on ") {
-            return (log, format!("ftp://{address}/"));
+            ready.url = format!("ftp://{address}/");
+            return ready;
         }
     }
 }

@@ -1,0 +1,89 @@
+//! One data connection: a socket, and TLS on it where the session is protected.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
+
+use super::{control::is_timeout, tls::Channel};
+
+/// A data connection. Reading and writing do the handshake first, if it is not done yet.
+#[derive(Debug)]
+pub(super) struct DataSocket {
+    socket: TcpStream,
+    tls: Option<Box<Channel>>,
+}
+
+impl DataSocket {
+    /// Takes over a connected socket; a channel has its `ClientHello` sent ahead.
+    pub(super) fn new(socket: TcpStream, tls: Option<Channel>) -> io::Result<Self> {
+        let mut data = Self {
+            socket,
+            tls: tls.map(Box::new),
+        };
+        if let Some(tls) = &mut data.tls {
+            tls.start(&data.socket)?;
+        }
+        Ok(data)
+    }
+
+    /// The socket itself.
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Whether it is protected.
+    pub(super) fn is_protected(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Says that nothing more will be written, once all that was written has left: within each `timeout` some of it must.
+    pub(super) fn end(&mut self, timeout: Duration, on_progress: impl Fn()) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            // An upload without content has not come to it yet.
+            tls.handshake(&self.socket)?;
+            tls.close();
+            let started = Instant::now();
+            while let Err(error) = tls.flush(&self.socket) {
+                if !is_timeout(&error) || started.elapsed() > timeout {
+                    return Err(error);
+                }
+                on_progress();
+            }
+        }
+        self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+impl Read for DataSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.read(&self.socket, buffer),
+            None => self.socket.read(buffer),
+        }
+    }
+}
+
+impl Write for DataSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.write(&self.socket, bytes),
+            None => self.socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for DataSocket {
+    fn drop(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        log::debug!("data connection: {}", tls.description());
+        // Tickets that came during an upload are of use, and unread they would make the close a reset.
+        tls.is_quiet(&self.socket);
+        tls.say_last_words(&self.socket);
+    }
+}

@@ -1,0 +1,272 @@
+//! From a host to a control connection whose greeting was read, protected as the settings demand: by TLS from the first
+//! byte on, by `AUTH TLS` (RFC 4217), or not.
+
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    connect::{ConnectError, Target},
+    control::Control,
+    reply::{Fault, Reply},
+    tls::{self, Broken, KnownHosts, TlsError, Version},
+};
+use crate::config::{FtpConfig, TlsConfig, TlsMode};
+
+/// How one host's control connections are protected, and what it has shown so far.
+#[derive(Debug)]
+pub(super) struct Protection {
+    config: TlsConfig,
+    target: Target,
+    known_hosts: KnownHosts,
+    client: OnceLock<tls::Client>,
+    /// Whether the host has refused TLS to this mount, which did not insist.
+    is_plain: AtomicBool,
+    /// Whether it has spoken TLS to this mount.
+    is_seen: AtomicBool,
+    version: Mutex<Version>,
+}
+
+/// A control connection that is ready for the log-in.
+#[derive(Debug)]
+pub(super) struct Reached {
+    /// The connection.
+    pub(super) control: Control,
+    /// What the server said first.
+    pub(super) greeting: Reply,
+    /// What data connections share with it, if it is protected.
+    pub(super) tls: Option<tls::Session>,
+}
+
+/// Why a control connection could not be had.
+enum Unreached {
+    /// The server may speak another version of TLS.
+    Version(ConnectError),
+    Final(ConnectError),
+}
+
+impl<E: Into<ConnectError>> From<E> for Unreached {
+    fn from(error: E) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl Protection {
+    /// For this host, of which nothing is known but what an earlier mount has remembered.
+    pub(super) fn new(config: &FtpConfig, target: &Target) -> Self {
+        Self {
+            config: config.tls.clone(),
+            target: target.clone(),
+            known_hosts: KnownHosts::new(config.tls.known_hosts.clone()),
+            client: OnceLock::new(),
+            is_plain: AtomicBool::new(false),
+            is_seen: AtomicBool::new(false),
+            version: Mutex::new(Version::V12),
+        }
+    }
+
+    /// Makes a control connection with `connect`, reads its greeting and protects it; once more for a server that does
+    /// not speak the version of TLS that is offered first.
+    pub(super) fn reach(
+        &self,
+        connect: impl Fn() -> Result<Control, ConnectError>,
+    ) -> Result<Reached, ConnectError> {
+        let version = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match self.reach_with(connect()?, version) {
+            Ok(reached) => return Ok(reached),
+            Err(Unreached::Version(first)) if version == Version::V12 => first,
+            Err(Unreached::Version(error) | Unreached::Final(error)) => return Err(error),
+        };
+        match self.reach_with(connect()?, Version::V13) {
+            Ok(reached) => {
+                log::debug!("{} speaks TLS 1.3 only", self.target.host);
+                *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Version::V13;
+                Ok(reached)
+            }
+            // The certificate was looked at, so that it was not for the version.
+            Err(Unreached::Final(error)) => Err(error),
+            Err(Unreached::Version(_)) => Err(first),
+        }
+    }
+
+    fn reach_with(&self, control: Control, version: Version) -> Result<Reached, Unreached> {
+        let mut control = control;
+        if self.config.mode == TlsMode::Implicit {
+            let tls = self.protect(&mut control, version)?;
+            let greeting = self.greet(&mut control)?;
+            return Ok(Reached {
+                control,
+                greeting,
+                tls: Some(tls),
+            });
+        }
+        let greeting = self.greet(&mut control)?;
+        let mut tls = None;
+        if self.ask(&mut control)? {
+            tls = Some(self.protect(&mut control, version)?);
+        }
+        Ok(Reached {
+            control,
+            greeting,
+            tls,
+        })
+    }
+
+    /// Reads the greeting; 120 says that it takes a while.
+    fn greet(&self, control: &mut Control) -> Result<Reply, ConnectError> {
+        loop {
+            let reply = self.checked(control.read_reply())?;
+            match reply.code() {
+                120 => {}
+                220 => return Ok(reply),
+                _ => {
+                    let (host, reply) = (self.target.host.clone(), reply.to_string());
+                    return Err(ConnectError::Busy { host, reply });
+                }
+            }
+        }
+    }
+
+    /// Asks for TLS where it is wanted; whether the server agrees.
+    fn ask(&self, control: &mut Control) -> Result<bool, ConnectError> {
+        let is_given_up = self.is_plain.load(Ordering::Relaxed);
+        if self.config.mode == TlsMode::Off || is_given_up {
+            return Ok(false);
+        }
+        let reply = control
+            .send(&["AUTH TLS"])
+            .and_then(|()| control.read_reply());
+        let reply = self.checked(reply)?;
+        if reply.code() == 234 {
+            return Ok(true);
+        }
+        let (host, reply) = (self.target.host.clone(), reply.to_string());
+        if self.config.mode == TlsMode::Require {
+            return Err(TlsError::Refused { host, reply }.into());
+        }
+        if self.is_known()? {
+            let remembered_in = self.known_hosts.path().map(Into::into);
+            return Err(TlsError::Downgraded {
+                host,
+                reply,
+                remembered_in,
+            }
+            .into());
+        }
+        log::info!("{host} offers no TLS ({reply}): password and files travel in the clear");
+        self.is_plain.store(true, Ordering::Relaxed);
+        Ok(false)
+    }
+
+    /// Whether the host has spoken TLS before, to this mount or to another.
+    fn is_known(&self) -> Result<bool, TlsError> {
+        let Target { host, port } = &self.target;
+        if self.is_seen.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        self.known_hosts
+            .contains(host, *port)
+            .map_err(|error| TlsError::Setup {
+                detail: format!(
+                    "cannot read which hosts have spoken TLS before ({}: {error}); --tls require or --tls off does \
+                     without",
+                    self.known_hosts.path().unwrap_or("".as_ref()).display(),
+                ),
+            })
+    }
+
+    fn protect(&self, control: &mut Control, version: Version) -> Result<tls::Session, Unreached> {
+        let client = self.client()?;
+        let address = control.socket().peer_addr().map_err(|error| {
+            let fault = Fault::from_io(&error, crate::remote::Phase::Connect);
+            self.target.error(fault)
+        })?;
+        let session = client.session(version, address.ip());
+        let outcome = session
+            .channel()
+            .and_then(|channel| control.protect(channel));
+        if let Err(broken) = outcome {
+            let is_version = broken.is_version();
+            let error = self.failure(broken);
+            let wrap = if is_version {
+                Unreached::Version
+            } else {
+                Unreached::Final
+            };
+            return Err(wrap(error));
+        }
+        self.remember();
+        Ok(session)
+    }
+
+    /// The files that the settings name are read when TLS is first needed.
+    fn client(&self) -> Result<&tls::Client, TlsError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = tls::Client::new(&self.config, &self.target.host)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn remember(&self) {
+        if self.is_seen.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Target { host, port } = &self.target;
+        if self.config.is_insecure {
+            log::warn!(
+                "--tls-insecure: {host} need not show who it is; whoever stands in between can read and change \
+                 everything, the password too"
+            );
+        }
+        if let Err(error) = self.known_hosts.remember(host, *port) {
+            log::warn!("cannot remember that {host} speaks TLS: {error}");
+        }
+    }
+
+    fn failure(&self, broken: Broken) -> ConnectError {
+        let host = &self.target.host;
+        let is_preferred = self.config.mode == TlsMode::Prefer;
+        match broken.into_error(host, is_preferred) {
+            Ok(TlsError::Failed { host, detail }) if self.config.mode == TlsMode::Implicit => {
+                let detail = format!("{detail}; ftpes:// is for servers that want AUTH TLS first");
+                TlsError::Failed { host, detail }.into()
+            }
+            Ok(error) => error.into(),
+            Err(error) => self
+                .target
+                .error(Fault::from_io(&error, crate::remote::Phase::Login)),
+        }
+    }
+
+    fn checked<T>(&self, outcome: Result<T, Fault>) -> Result<T, ConnectError> {
+        outcome.map_err(|fault| self.target.error(fault))
+    }
+}
+
+/// What to do about a server that refuses a log-in.
+pub(super) fn advice(reply: &str) -> &'static str {
+    if is_for_tls(reply) {
+        "the server demands TLS: use --tls require"
+    } else {
+        "check user and password"
+    }
+}
+
+/// What to do about a server that takes no session, where that is known.
+pub(super) fn advice_if_plain(reply: &str) -> &'static str {
+    if is_for_tls(reply) {
+        "; the server demands TLS: use --tls require"
+    } else {
+        ""
+    }
+}
+
+/// Whether a refusal is for want of TLS, in the words of the servers that were measured.
+fn is_for_tls(reply: &str) -> bool {
+    let reply = reply.to_ascii_lowercase();
+    ["tls", "ssl", "encrypt", "cleartext"]
+        .iter()
+        .any(|word| reply.contains(word))
+}

@@ -1,0 +1,167 @@
+//! TLS under the control and the data connections.
+//!
+//! 1. *A data connection resumes the session of its own control connection*: vsftpd (`require_ssl_reuse`), `ProFTPD` and
+//!    `FileZilla` Server refuse others. So each FTP session has one store of its own ([`Client::session`]), used by all
+//!    its connections and by no other.
+//! 2. *TLS 1.2 first.* What resumes a session there may be used again and again. Tickets of TLS 1.3 are good for one
+//!    connection each, and `ProFTPD` sends no new one on uploads. A server that refuses 1.2 gets 1.3.
+//! 3. *Whom to trust* is decided in [`verify`], and each way that can go wrong has its own sentence in [`error`].
+//! 4. *No way back.* A host that has spoken TLS once is never spoken to without, unless the user says so ([`known`]).
+
+mod channel;
+mod error;
+mod known;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub(super) use channel::{Broken, Channel};
+pub use error::TlsError;
+pub(super) use known::KnownHosts;
+
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig,
+    client::Resumption,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+
+use self::verify::Verifier;
+use crate::config::{TlsConfig, TlsIdentity};
+
+/// How many names one store knows. 1: every connection of a session goes to the same host.
+const RESUMPTION_NAMES_MAX: usize = 1;
+
+/// Which version is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// TLS 1.2.
+    V12,
+    /// TLS 1.3, for servers that refuse 1.2.
+    V13,
+}
+
+/// How this host's certificates are judged, and what it gets to see of us.
+#[derive(Debug)]
+pub(super) struct Client {
+    v12: ClientConfig,
+    v13: ClientConfig,
+    name: Option<ServerName<'static>>,
+}
+
+impl Client {
+    /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or a host name that no certificate can hold.
+    pub(super) fn new(config: &TlsConfig, host: &str) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Arc::new(Verifier::new(config, &provider)?);
+        let name = ServerName::try_from(host.to_owned()).ok();
+        if name.is_none() && verifier.is_by_name() {
+            let detail = format!("no certificate can be for {host:?}; use another name in the URL");
+            return Err(TlsError::Setup { detail });
+        }
+        let identity = config.identity.as_ref().map(read_identity).transpose()?;
+        let build = |version| build(&provider, version, &verifier, identity.as_ref());
+        Ok(Self {
+            v12: build(&TLS12)?,
+            v13: build(&TLS13)?,
+            name,
+        })
+    }
+
+    /// What the connections of one session share. Without a name that a certificate could hold, which only matters where
+    /// names are not looked at, the address stands in for it.
+    pub(super) fn session(&self, version: Version, address: IpAddr) -> Session {
+        let mut config = match version {
+            Version::V12 => self.v12.clone(),
+            Version::V13 => self.v13.clone(),
+        };
+        config.resumption = Resumption::in_memory_sessions(RESUMPTION_NAMES_MAX);
+        let name = self.name.clone();
+        Session {
+            config: Arc::new(config),
+            name: name.unwrap_or_else(|| ServerName::IpAddress(address.into())),
+        }
+    }
+}
+
+/// What all connections of one FTP session share: above all the TLS session that they resume.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Session {
+    /// TLS for one connection. Nothing has been sent yet.
+    pub(super) fn channel(&self) -> Result<Channel, Broken> {
+        Channel::new(Arc::clone(&self.config), self.name.clone())
+    }
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn build(
+    provider: &Arc<CryptoProvider>,
+    version: &'static rustls::SupportedProtocolVersion,
+    verifier: &Arc<Verifier>,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, TlsError> {
+    let failed = |error: rustls::Error| TlsError::Setup {
+        detail: error.to_string(),
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[version])
+        .map_err(failed)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(verifier) as _);
+    match identity {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|error| TlsError::Setup {
+                detail: format!("--client-cert and --client-key do not go together: {error}"),
+            }),
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn read_identity(identity: &TlsIdentity) -> Result<Identity, TlsError> {
+    let chain = read_certificates("--client-cert", &identity.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&identity.key)
+        .map_err(|error| unreadable("--client-key", &identity.key, "unencrypted key", &error))?;
+    Ok((chain, key))
+}
+
+/// All certificates in a PEM file; at least one.
+fn read_certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates = read.map_err(|error| unreadable(option, path, "certificate", &error))?;
+    if certificates.is_empty() {
+        let detail = format!("{option} {}: holds no certificate in PEM", path.display());
+        return Err(TlsError::Setup { detail });
+    }
+    Ok(certificates)
+}
+
+fn unreadable(
+    option: &str,
+    path: &Path,
+    what: &str,
+    error: &rustls::pki_types::pem::Error,
+) -> TlsError {
+    use rustls::pki_types::pem::Error;
+    let reason = match error {
+        Error::Io(error) => error.to_string(),
+        Error::NoItemsFound => format!("holds no {what} in PEM"),
+        other => format!("is no PEM file: {other}"),
+    };
+    TlsError::Setup {
+        detail: format!("{option} {}: {reason}", path.display()),
+    }
+}

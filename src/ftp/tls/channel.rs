@@ -1,0 +1,342 @@
+//! TLS on one connection: what is written leaves encrypted, what is read was verified, and the socket's time-outs hold.
+//!
+//! The socket stays with whoever owns the connection; each call borrows it. Three things need care:
+//!
+//! 1. *The handshake is done ahead as far as the server lets it* ([`Channel::start`], [`Channel::advance`]): most servers
+//!    answer a `ClientHello` on a data connection only after the command, and find it waiting then.
+//! 2. *Unasked records*: a server of TLS 1.3 sends tickets whenever it likes. They are taken in wherever somebody looks
+//!    whether a connection is quiet ([`Channel::is_quiet`]), and before an upload's connection is closed.
+//! 3. *The end*: `close_notify` is sent before the socket's own end; an end without it is [`io::ErrorKind::UnexpectedEof`].
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+};
+
+use rustix::net::RecvFlags;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind,
+    pki_types::ServerName,
+};
+
+use super::{TlsError, error::Rejected};
+
+/// The most plaintext that is encrypted ahead of the socket: two records. More is no faster, and what waits here
+/// is not seen to make progress.
+const UNSENT_BYTES_MAX: usize = 32 << 10;
+
+/// Why a connection is no good any more.
+#[derive(Debug)]
+pub(in crate::ftp) enum Broken {
+    /// The socket failed, or gave nothing within its time-out.
+    Io(io::Error),
+    /// What came over it is not what TLS wants.
+    Tls(Error),
+    /// Something was said in the clear where TLS should have begun.
+    Injected,
+}
+
+impl Broken {
+    /// Whether another version may help.
+    pub(in crate::ftp) fn is_version(&self) -> bool {
+        matches!(
+            self,
+            Self::Tls(
+                Error::AlertReceived(
+                    AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure
+                ) | Error::PeerIncompatible(_)
+            )
+        )
+    }
+
+    /// The error for the user, unless it was the socket's.
+    pub(in crate::ftp) fn into_error(
+        self,
+        host: &str,
+        is_preferred: bool,
+    ) -> Result<TlsError, io::Error> {
+        let host = host.to_owned();
+        let error = match self {
+            Self::Io(error) => return Err(error),
+            Self::Tls(error) => error,
+            Self::Injected => {
+                let detail = "it goes on in the clear behind its consent to TLS, or somebody in between does".to_owned();
+                return Ok(TlsError::Failed { host, detail });
+            }
+        };
+        if let Error::InvalidCertificate(CertificateError::Other(other)) = &error
+            && let Some(rejected) = other.0.downcast_ref::<Rejected>()
+        {
+            return Ok(rejected.clone().into_error(host, is_preferred));
+        }
+        let detail = match error {
+            Error::InvalidMessage(_) => "what it sends is not TLS".to_owned(),
+            other => other.to_string(),
+        };
+        Ok(TlsError::Failed { host, detail })
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::Tls(error)
+    }
+}
+
+/// For a data connection, where what TLS says is one more way for a connection to break.
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Io(error) => error,
+            Broken::Injected => io::ErrorKind::InvalidData.into(),
+            Broken::Tls(error) => Self::new(io::ErrorKind::ConnectionAborted, error.to_string()),
+        }
+    }
+}
+
+/// TLS on one connection.
+#[derive(Debug)]
+pub(in crate::ftp) struct Channel {
+    connection: ClientConnection,
+    is_closed: bool,
+}
+
+impl Channel {
+    pub(super) fn new(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, Broken> {
+        let mut connection = ClientConnection::new(config, name)?;
+        connection.set_buffer_limit(Some(UNSENT_BYTES_MAX));
+        Ok(Self {
+            connection,
+            is_closed: false,
+        })
+    }
+
+    /// Sends the `ClientHello`.
+    pub(in crate::ftp) fn start(&mut self, socket: &TcpStream) -> io::Result<()> {
+        self.flush(socket)
+    }
+
+    /// Does as much of the handshake as can be done without waiting; whether it is over.
+    pub(in crate::ftp) fn advance(&mut self, socket: &TcpStream) -> Result<bool, Broken> {
+        while self.connection.is_handshaking() {
+            self.flush(socket).map_err(Broken::Io)?;
+            match self.receive(Arrived(socket)) {
+                Err(Broken::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(false);
+                }
+                other => other?,
+            };
+        }
+        self.flush(socket).map_err(Broken::Io)?;
+        Ok(true)
+    }
+
+    /// Does the rest of the handshake. Each wait for the server ends with the socket's own time-out.
+    pub(in crate::ftp) fn handshake(&mut self, socket: &TcpStream) -> Result<(), Broken> {
+        while self.connection.is_handshaking() {
+            self.flush(socket).map_err(Broken::Io)?;
+            self.receive(socket)?;
+        }
+        // The last flight of TLS 1.3 and of a resumed session is ours.
+        self.flush(socket).map_err(Broken::Io)
+    }
+
+    /// Waits for the server once, and answers it.
+    pub(in crate::ftp) fn step(&mut self, socket: &TcpStream) -> Result<(), Broken> {
+        self.receive(socket)?;
+        self.flush(socket).map_err(Broken::Io)
+    }
+
+    /// Whether the handshake is over.
+    pub(in crate::ftp) fn is_established(&self) -> bool {
+        !self.connection.is_handshaking()
+    }
+
+    /// What the handshake came to, for the log.
+    pub(in crate::ftp) fn description(&self) -> String {
+        let kind = match self.connection.handshake_kind() {
+            Some(HandshakeKind::Resumed) => "resumed",
+            Some(_) => "full handshake",
+            None => "no handshake yet",
+        };
+        let version = self
+            .connection
+            .protocol_version()
+            .and_then(|version| version.as_str())
+            .unwrap_or("TLS");
+        format!("{version}, {kind}")
+    }
+
+    /// Reads what has arrived; 0 when the server has said that it was all.
+    pub(in crate::ftp) fn read(
+        &mut self,
+        socket: &TcpStream,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        self.handshake(socket)?;
+        loop {
+            match self.connection.reader().read(buffer) {
+                Ok(count) => return Ok(self.read_on(buffer, count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            self.flush(socket)?;
+            self.receive(socket)?;
+        }
+    }
+
+    /// Fills the rest of the buffer with what is decrypted already.
+    fn read_on(&mut self, buffer: &mut [u8], count: usize) -> usize {
+        let mut filled = count;
+        while filled > 0
+            && let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty())
+            && let Ok(more @ 1..) = self.connection.reader().read(rest)
+        {
+            filled += more;
+        }
+        filled
+    }
+
+    /// Encrypts some of `data` and sends what the socket takes within its time-out; the rest leaves with the next call.
+    pub(in crate::ftp) fn write(&mut self, socket: &TcpStream, data: &[u8]) -> io::Result<usize> {
+        self.handshake(socket)?;
+        self.flush(socket)?;
+        let count = self.connection.writer().write(data)?;
+        match self.flush(socket) {
+            Err(error) if is_wait(&error) => Ok(count),
+            other => other.map(|()| count),
+        }
+    }
+
+    /// Encrypts and sends all of `data`; a time-out of the socket is the end.
+    pub(in crate::ftp) fn write_all(
+        &mut self,
+        socket: &TcpStream,
+        mut data: &[u8],
+    ) -> io::Result<()> {
+        while !data.is_empty() {
+            let count = self.connection.writer().write(data)?;
+            self.flush(socket)?;
+            data = data.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Takes in what has arrived without waiting, and moves what that says behind what is in `inbox`.
+    pub(in crate::ftp) fn read_arrived(
+        &mut self,
+        socket: &TcpStream,
+        inbox: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        loop {
+            match self.receive(Arrived(socket)) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => self.read_decrypted(inbox)?,
+                Err(Broken::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.flush(socket);
+                }
+                Err(broken) => return Err(broken.into()),
+            }
+        }
+    }
+
+    /// Moves all that is decrypted already behind what is in `inbox`.
+    pub(in crate::ftp) fn read_decrypted(&mut self, inbox: &mut Vec<u8>) -> io::Result<()> {
+        match self.connection.reader().read_to_end(inbox) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Sends all that was written. The socket's time-out counts anew whenever some of it has left.
+    pub(in crate::ftp) fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
+        let mut has_moved = false;
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => has_moved = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_wait(&error) && has_moved => has_moved = false,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has `close_notify` leave with the next flush: nothing more will be written.
+    pub(in crate::ftp) fn close(&mut self) {
+        if !std::mem::replace(&mut self.is_closed, true) {
+            self.connection.send_close_notify();
+        }
+    }
+
+    /// Takes in what has arrived without waiting: tickets, above all. Whether the connection is still open and nothing
+    /// else has come.
+    pub(in crate::ftp) fn is_quiet(&mut self, socket: &TcpStream) -> bool {
+        loop {
+            if !self.connection.is_handshaking() {
+                let mut byte = [0];
+                let read = self.connection.reader().read(&mut byte);
+                if !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                    return false;
+                }
+            }
+            match self.receive(Arrived(socket)) {
+                Ok(_) => {}
+                Err(Broken::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Our own answer to what came, if it wants one.
+                    return self.flush(socket).is_ok();
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Reads from the socket once and works on it; how many bytes came, 0 at the connection's end.
+    fn receive(&mut self, mut socket: impl Read) -> Result<usize, Broken> {
+        let count = loop {
+            match self.connection.read_tls(&mut socket) {
+                Ok(0) if self.connection.is_handshaking() => {
+                    return Err(Broken::Io(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Broken::Io(error)),
+                Ok(count) => break count,
+            }
+        };
+        self.connection.process_new_packets()?;
+        Ok(count)
+    }
+
+    /// Tells the server why it is over, as far as it still listens.
+    pub(in crate::ftp) fn say_last_words(&mut self, mut socket: &TcpStream) {
+        self.close();
+        if self.connection.wants_write() {
+            // It may be gone.
+            let _ = self.connection.write_tls(&mut socket);
+        }
+    }
+}
+
+/// The time-outs of the kernel come as either.
+fn is_wait(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// A socket that is read without waiting.
+struct Arrived<'a>(&'a TcpStream);
+
+impl Read for Arrived<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = rustix::net::recv(self.0, buffer, RecvFlags::DONTWAIT)?;
+        Ok(count)
+    }
+}
