@@ -158,8 +158,11 @@ impl Life<'_> {
         let uploads = Arc::clone(&self.uploads);
         let sender = self.sender.clone();
         spawn("drain", move || {
+            let is_all_sent = uploads.drain(limit);
+            // First, so that whoever is told is the last to hold them, and what is left to do at their end is done.
+            drop(uploads);
             // The receiver is gone when the wait was given up.
-            let _ = sender.send(Event::Drained(uploads.drain(limit)));
+            let _ = sender.send(Event::Drained(is_all_sent));
         })?;
         let mut watch = Watch::new(self.uploads.progress());
         loop {
