@@ -1,6 +1,7 @@
 //! What is kept of the server: listings, blocks of files in memory and on disk, and what is read ahead.
 
 mod block;
+mod crew;
 mod disk;
 mod engine;
 mod listing;

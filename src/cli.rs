@@ -30,7 +30,7 @@ use crate::config::{
 use options::MountOptions;
 use proxy::parse_proxy;
 use tls::TlsOpts;
-use values::{parse_bytes, parse_charset, parse_seconds, parse_timeout};
+use values::{Streams, parse_bytes, parse_charset, parse_seconds, parse_streams, parse_timeout};
 
 /// A mistake on the command line: one sentence that names the option and the remedy, and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +115,10 @@ pub struct Opts {
     /// Take names on the server for text in this charset (latin1, windows-1251, gbk, ...)
     #[arg(long, value_name = "NAME", value_parser = parse_charset, help_heading = "Connection")]
     pub charset: Option<Charset>,
+
+    /// Read a large file by this many transfers at once; auto finds out how many pay
+    #[arg(long, value_name = "NUMBER", default_value = "auto", value_parser = parse_streams, help_heading = "Connection")]
+    pub streams: Streams,
 
     #[command(flatten)]
     tls: TlsOpts,
@@ -296,6 +300,7 @@ impl Opts {
                 dir_ttl: self.dir_ttl,
                 bytes_max: usize::try_from(self.cache_size).unwrap_or(usize::MAX),
                 disk,
+                streams: self.streams.0,
                 ..CacheConfig::default()
             },
             mount: MountConfig {

@@ -159,6 +159,8 @@ pub struct CacheConfig {
     pub entries_max: usize,
     /// The most memory for blocks of file content, read ahead or kept. 64 MiB.
     pub bytes_max: usize,
+    /// How many streams read one file that is read on; found out by measuring if not given.
+    pub streams: Option<usize>,
     /// What is kept on disk for the next mount. Nothing: programs that need it are few, and it takes room that others may want.
     pub disk: Option<DiskConfig>,
 }
@@ -181,6 +183,7 @@ impl Default for CacheConfig {
             entries_max: 200_000,
             bytes_max: 64 << 20,
             disk: None,
+            streams: None,
         }
     }
 }

@@ -350,6 +350,10 @@ impl Remote for FtpRemote {
         self.pool.ahead(work)
     }
 
+    fn spare_transfers(&self) -> usize {
+        self.pool.spare_transfers()
+    }
+
     fn can_patch(&self, dir: &RemotePath) -> bool {
         let capabilities = &self.pool.host.capabilities;
         let _probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -107,6 +107,11 @@ pub trait Remote: Send + Sync + Debug {
         work();
         true
     }
+
+    /// How many more transfers could start at this moment without a wait for a session.
+    fn spare_transfers(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// A running download. Dropped early, it gives its session back without making the caller wait.

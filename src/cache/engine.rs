@@ -6,13 +6,14 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     block::{BLOCK_BYTES, Block, BlockCache, FileId, Found, Version},
+    crew::{Climb, Learnt},
     disk::DiskCache,
-    stream::{IDLE_MAX, Source, Stream, WINDOW_BYTES_MIN, WINDOW_OVERHEAD_BYTES},
+    stream::{IDLE_MAX, Part, Source, Stream, WINDOW_BYTES_MIN, WINDOW_OVERHEAD_BYTES},
 };
 use crate::{
     clock::Clock,
@@ -26,9 +27,13 @@ const WINDOW_BYTES_LIMIT_MIN: usize = 1 << 20;
 /// The most that a stream may grow to. 16 MiB: what is on its way at 1 Gbit/s and 130 ms.
 const WINDOW_BYTES_LIMIT_MAX: usize = 16 << 20;
 
+/// What part of the budget several streams of one file may be ahead of their reader. A quarter: what they have fetched waits
+/// in the block cache, which has half of it, and may not push itself out.
+const AHEAD_SHARE: u64 = 4;
+
 /// How many more streams than sessions there may be. 4: they wait for a session and take turns with the others, which is
 /// faster than to fetch what each read asks; more would each get too little of it.
-const STREAMS_WAITING_MAX: usize = 4;
+pub(super) const STREAMS_WAITING_MAX: usize = 4;
 
 /// A stream that was read so lately is not ended for another's sake. 1 s: a program that reads on comes back sooner,
 /// and two that compete do not end each other's streams by turns.
@@ -46,7 +51,15 @@ pub struct ReadEngine {
     cache: Arc<BlockCache>,
     streams_max: usize,
     window_bytes_max: usize,
+    /// How many streams of one file there are, if that is not to be found out.
+    streams_of_one_file: Option<usize>,
+    /// How far ahead of its reader a file is fetched.
+    ahead_bytes_max: u64,
     last_id: AtomicU64,
+    /// The bytes that have arrived by streams.
+    arrived: Arc<AtomicU64>,
+    /// What was found out about streams of one file; a lock of its own, nothing else is taken under it.
+    learnt: Mutex<Option<Learnt>>,
     registry: Mutex<Registry>,
 }
 
@@ -88,7 +101,11 @@ impl ReadEngine {
             cache: Arc::new(cache),
             streams_max,
             window_bytes_max,
+            streams_of_one_file: config.streams,
+            ahead_bytes_max: config.bytes_max as u64 / AHEAD_SHARE,
             last_id: AtomicU64::new(0),
+            arrived: Arc::default(),
+            learnt: Mutex::default(),
             registry: Mutex::default(),
         }
     }
@@ -179,42 +196,84 @@ impl ReadEngine {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Starts a stream, ending the longest idle one if there are too many; `None` if too many wait already, or there is no
-    /// memory or thread for it.
-    pub(super) fn start(self: &Arc<Self>, source: Source, start: u64) -> Option<Arc<Stream>> {
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Counts the bytes that arrive.
+    pub(super) fn arrived(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.arrived)
+    }
+
+    /// How far ahead of its reader a file is fetched by several streams, in bytes.
+    pub(super) fn ahead_max(&self) -> u64 {
+        self.ahead_bytes_max
+    }
+
+    /// Whether a file may be read by several streams at all.
+    pub(super) fn may_help(&self) -> bool {
+        self.streams_max > 1 && self.streams_of_one_file != Some(1)
+    }
+
+    /// The search for how many streams a file pays to be read by.
+    pub(super) fn climb(&self) -> Climb {
+        let now = self.now();
+        match self.streams_of_one_file {
+            Some(count) => Climb::fixed(count.min(self.streams_max), now),
+            None => Climb::new(self.streams_max, *self.learnt(), now),
+        }
+    }
+
+    /// Keeps what was found out for the files that come next.
+    pub(super) fn learn(&self, learnt: Learnt) {
+        *self.learnt() = Some(learnt);
+    }
+
+    /// Whether no other file is read by streams.
+    pub(super) fn is_alone(&self, file: FileId) -> bool {
+        let registry = self.lock();
+        registry
+            .running
+            .iter()
+            .all(|stream| stream.file() == file || stream.is_over())
+    }
+
+    /// Starts a stream, ending a helper or the longest idle one if there are too many; `None` if too many wait already, or
+    /// there is no memory or thread for it. A helper starts only where nothing has to give way to it. `tend` is called now and
+    /// then, and at the end.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        source: Source,
+        part: Part,
+        tend: impl Fn() + Send + 'static,
+    ) -> Option<Arc<Stream>> {
         let mut registry = self.lock();
         if registry.is_shut {
             return None;
         }
         registry.threads.retain(|thread| !thread.is_finished());
-        let active = registry.running.iter().filter(|stream| !stream.is_over());
-        let count = active.clone().count();
-        if count >= self.streams_max {
-            let idle = active.filter_map(|stream| Some((stream.idle()?, stream)));
-            match idle.max_by_key(|(idle, _)| *idle) {
-                Some((idle, longest)) if idle >= BUSY_MAX => longest.cancel(),
-                _ if count < self.streams_max + STREAMS_WAITING_MAX => {}
-                _ => return None,
-            }
+        if !self.has_place(&registry, part.is_helper) {
+            return None;
         }
-        let reserved = WINDOW_BYTES_MIN + WINDOW_OVERHEAD_BYTES;
+        let reserved = part.window_bytes + WINDOW_OVERHEAD_BYTES;
         if !self.cache.reserve(reserved) {
             return None;
         }
         let (cache, clock) = (Arc::clone(&self.cache), Arc::clone(&self.clock));
         let (file, version) = (source.file, source.version);
         let (id, size_max) = (self.next_id(), self.window_bytes_max);
-        let stream = Arc::new(Stream::new(id, source, start, size_max, cache, clock));
+        let stream = Arc::new(Stream::new(id, source, part, size_max, cache, clock));
         let spawned = thread::Builder::new()
             .name(format!("ftpfs-stream-{id}"))
             .spawn({
                 let (engine, stream) = (Arc::clone(self), Arc::clone(&stream));
                 move || {
-                    stream.run(engine.remote());
+                    stream.run(engine.remote(), &tend);
                     engine
                         .lock()
                         .running
                         .retain(|running| !Arc::ptr_eq(running, &stream));
+                    tend();
                 }
             });
         match spawned {
@@ -230,6 +289,33 @@ impl ReadEngine {
                 None
             }
         }
+    }
+
+    /// Whether another stream may start, after one was ended for it if need be.
+    fn has_place(&self, registry: &Registry, is_helper: bool) -> bool {
+        let active = registry.running.iter().filter(|stream| !stream.is_over());
+        let count = active.clone().count();
+        if is_helper {
+            return count < self.streams_max && self.remote.spare_transfers() > 0;
+        }
+        if count < self.streams_max {
+            return true;
+        }
+        let mut helpers = active.clone().filter(|stream| stream.is_helper());
+        if let Some(latest) = helpers.next_back() {
+            latest.cancel();
+            return true;
+        }
+        let idle = active.filter_map(|stream| Some((stream.idle()?, stream)));
+        match idle.max_by_key(|(idle, _)| *idle) {
+            Some((idle, longest)) if idle >= BUSY_MAX => longest.cancel(),
+            _ => return count < self.streams_max + STREAMS_WAITING_MAX,
+        }
+        true
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Option<Learnt>> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

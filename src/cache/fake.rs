@@ -209,8 +209,17 @@ struct FileState {
     fails_at: Option<(u64, bool)>,
     opened: Vec<(RemotePath, u64, Option<u64>)>,
     running: usize,
+    /// How many have brought all they may in this tick.
+    spent: usize,
     delivered_to: u64,
     is_contended: bool,
+    /// What each download, and what all together, may bring in a tick; and how many ticks have passed.
+    pace: Option<(u64, u64)>,
+    ticks: u64,
+    /// What all together may still bring in this tick.
+    left: u64,
+    /// How many more downloads from an offset are refused.
+    refusals: usize,
     /// Where the server says that it is done although it is not, and how many more times.
     cut: Option<(u64, usize)>,
 }
@@ -224,8 +233,13 @@ impl FileServer {
             fails_at: None,
             opened: Vec::new(),
             running: 0,
+            spent: 0,
             delivered_to: 0,
             is_contended: false,
+            pace: None,
+            ticks: 0,
+            left: 0,
+            refusals: 0,
             cut: None,
         };
         Arc::new(Self {
@@ -239,12 +253,19 @@ impl FileServer {
         let mut remote = FakeRemote::downloading(move |path, offset, len| {
             let mut state = server.state.lock().unwrap();
             state.opened.push((path.clone(), offset, len));
+            if offset > 0 && state.refusals > 0 {
+                state.refusals -= 1;
+                return Err(RemoteError::new(RemoteErrorKind::Refused, "RETR"));
+            }
             state.running += 1;
             let end = len.map_or(u64::MAX, |len| offset + len);
             Ok(Box::new(FileDownload {
                 server: Arc::clone(&server),
                 position: offset,
                 end,
+                tick: u64::MAX,
+                used: 0,
+                is_spent: false,
             }))
         });
         let server = Arc::clone(self);
@@ -257,6 +278,34 @@ impl FileServer {
     /// Whether others want a session.
     pub(super) fn set_contended(&self, is_contended: bool) {
         self.state.lock().unwrap().is_contended = is_contended;
+    }
+
+    /// From now on each download brings at most `each` bytes in a tick, and all together `all`.
+    pub(super) fn set_pace(&self, each: u64, all: u64) {
+        let mut state = self.state.lock().unwrap();
+        state.pace = Some((each, all));
+        state.left = all;
+        self.changed.notify_all();
+    }
+
+    /// A tick passes.
+    pub(super) fn tick(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.ticks += 1;
+        state.spent = 0;
+        state.left = state.pace.map_or(0, |(_, all)| all);
+        self.changed.notify_all();
+    }
+
+    /// Whether `downloads` are open and nothing more arrives by them before the next tick.
+    pub(super) fn is_used_up(&self, downloads: usize) -> bool {
+        let state = self.state.lock().unwrap();
+        downloads > 0 && state.running == downloads && state.spent == downloads
+    }
+
+    /// The next `times` downloads that do not begin at the file's start are refused.
+    pub(super) fn refuse_offsets(&self, times: usize) {
+        self.state.lock().unwrap().refusals = times;
     }
 
     pub(super) fn set_piece(&self, piece: usize) {
@@ -308,16 +357,43 @@ struct FileDownload {
     server: Arc<FileServer>,
     position: u64,
     end: u64,
+    /// The last tick in which it brought something, and what.
+    tick: u64,
+    used: u64,
+    is_spent: bool,
+}
+
+impl FileDownload {
+    /// What it may bring in this tick.
+    fn allowance(&mut self, state: &mut FileState) -> u64 {
+        let Some((each, _)) = state.pace else {
+            return u64::MAX;
+        };
+        if self.tick != state.ticks {
+            self.tick = state.ticks;
+            self.used = 0;
+            self.is_spent = false;
+        }
+        let allowance = each.saturating_sub(self.used).min(state.left);
+        if allowance == 0 && !self.is_spent {
+            self.is_spent = true;
+            state.spent += 1;
+        }
+        allowance
+    }
 }
 
 impl Download for FileDownload {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let state = self.server.state.lock().unwrap();
-        let (mut state, _) = self
-            .server
+        let server = Arc::clone(&self.server);
+        let state = server.state.lock().unwrap();
+        let (mut state, _) = server
             .changed
-            .wait_timeout_while(state, PATIENCE, |state| self.position >= state.held_from)
+            .wait_timeout_while(state, PATIENCE, |state| {
+                self.position >= state.held_from || self.allowance(state) == 0
+            })
             .unwrap();
+        let allowance = self.allowance(&mut state);
         if let Some((at, panics)) = state.fails_at
             && self.position >= at
         {
@@ -343,6 +419,9 @@ impl Download for FileDownload {
             .max(self.position);
         let rest = usize::try_from(end - self.position).unwrap();
         let count = buffer.len().min(rest).min(state.piece);
+        let count = count.min(usize::try_from(allowance).unwrap_or(usize::MAX));
+        self.used += count as u64;
+        state.left = state.left.saturating_sub(count as u64);
         let from = usize::try_from(self.position)
             .unwrap()
             .min(state.content.len());
@@ -356,6 +435,8 @@ impl Download for FileDownload {
 impl Drop for FileDownload {
     fn drop(&mut self) {
         // Not to be poisoned by the panic of a download that panics on purpose.
-        self.server.state.lock().unwrap().running -= 1;
+        let mut state = self.server.state.lock().unwrap();
+        state.running -= 1;
+        state.spent -= usize::from(self.is_spent && self.tick == state.ticks);
     }
 }

@@ -8,7 +8,7 @@
 //!    is there, and after a few turns without progress fetches the rest by itself.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -16,13 +16,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     block::{FileId, Found, Version},
+    crew::{Crew, Next},
     engine::ReadEngine,
-    stream::{Confirmed, End, Source, Stream},
+    stream::{Confirmed, End},
 };
 use crate::remote::{RemotePath, Result};
-
-/// The most streams of one file. 4: more places at which one file is read on at once are rare.
-const STREAMS_MAX: usize = 4;
 
 /// How often a read that got nothing from a stream tries another before it fetches by itself. 3: a stream may be cancelled
 /// under it once or twice, not more.
@@ -35,12 +33,7 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// reader: this one takes the end that it has seen at `version.size` for the end.
 #[derive(Debug)]
 pub struct Reader {
-    engine: Arc<ReadEngine>,
-    file: FileId,
-    version: Version,
-    path: Mutex<RemotePath>,
-    /// The first lock in this room's order.
-    streams: Mutex<Vec<Arc<Stream>>>,
+    crew: Arc<Crew>,
 }
 
 /// Where a handle's reads have got to.
@@ -64,21 +57,11 @@ enum Tier {
 
 /// How a read follows the ones before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pattern {
+pub(super) enum Pattern {
     /// It goes on where another ended, at this offset.
     Continues(u64),
     /// It stands by itself.
     Random,
-}
-
-/// What a read does about what it lacks.
-enum Next {
-    /// It waits for this stream.
-    Wait(Arc<Stream>),
-    /// It looks again: a stream that has just ended brought it.
-    Look,
-    /// It fetches that by itself.
-    Fetch,
 }
 
 impl Cursor {
@@ -89,6 +72,19 @@ impl Cursor {
             stream: AtomicU64::new(0),
             id: engine.next_id(),
         }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The stream that it read last.
+    pub(super) fn stream(&self) -> u64 {
+        self.stream.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stream(&self, id: u64) {
+        self.stream.store(id, Ordering::Relaxed);
     }
 
     /// Takes note of a read. Claimed before the bytes are there, so that the READ that arrives next is seen to go on
@@ -116,24 +112,18 @@ impl Reader {
     /// A reader of one version of a file.
     pub fn new(engine: &Arc<ReadEngine>, file: FileId, path: RemotePath, version: Version) -> Self {
         let engine = Arc::clone(engine);
-        engine.cache().bind(file, &version, &path);
-        Self {
-            engine,
-            file,
-            version,
-            path: Mutex::new(path),
-            streams: Mutex::default(),
-        }
+        let crew = Arc::new(Crew::new(engine, file, path, version));
+        Self { crew }
     }
 
     /// The version that it reads.
     pub fn version(&self) -> &Version {
-        &self.version
+        self.crew.version()
     }
 
     /// The file was renamed: what starts from now on uses this path.
     pub fn set_path(&self, path: RemotePath) {
-        *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
+        self.crew.set_path(path);
     }
 
     /// Reads `len` bytes at `offset`; fewer only where the file ends on the server at this moment. Waits for the server
@@ -161,17 +151,19 @@ impl Reader {
                 idle_turns + 1
             };
             let position = got.position();
-            let stream = match self.stream_for(cursor, pattern, offset, position) {
+            let stream = match self.crew.stream_for(cursor, pattern, offset, position) {
                 Next::Wait(stream) => stream,
                 Next::Look => continue,
                 Next::Fetch => break,
             };
             match stream.wait(cursor.id, got.position(), wanted_end) {
+                // What goes on there tells whether it is the file or was this connection alone.
+                Some(End::Failed(_)) if stream.is_helper() => {}
                 Some(End::Failed(error)) => return Err(error),
                 Some(End::File(end)) if end <= got.position() => return Ok(got.into_bytes()),
                 Some(End::File(end)) => file_end = Some(end),
                 // It got somewhere, if not yet here, and another goes on there.
-                Some(End::Yielded(_)) => idle_turns = 0,
+                Some(End::Yielded(_) | End::Limit) => idle_turns = 0,
                 Some(End::Cancelled) | None => {}
             }
         }
@@ -191,24 +183,15 @@ impl Reader {
 
     /// Ends its streams: the last handle was closed. What has arrived stays in the block cache.
     pub fn close(&self) {
-        for stream in self.lock().drain(..) {
-            stream.cancel();
-        }
+        self.crew.close();
     }
 
     /// Takes what the streams' windows and the block cache hold; returns whether that is all there is to get.
     fn gather(&self, cursor: &Cursor, got: &mut Gathered, lowest: Tier) -> bool {
         while got.missing() > 0 {
             let (position, missing) = (got.position(), got.missing());
-            if let Some(bytes) = self.take_arrived(cursor, position, missing) {
-                got.push(bytes);
-                continue;
-            }
-            let cache = self.engine.cache();
-            let found = match cache.slice(self.file, &self.version, position, missing) {
-                Found::Nothing if lowest == Tier::Disk => {
-                    cache.load(self.file, &self.version, position, missing)
-                }
+            let found = match self.crew.take(cursor, position, missing) {
+                Found::Nothing if lowest == Tier::Disk => self.crew.load(position, missing),
                 found => found,
             };
             match found {
@@ -220,85 +203,12 @@ impl Reader {
         true
     }
 
-    fn take_arrived(&self, cursor: &Cursor, position: u64, len: usize) -> Option<Bytes> {
-        let streams = self.lock();
-        let (id, bytes) = streams
-            .iter()
-            .find_map(|stream| Some((stream.id(), stream.take(cursor.id, position, len)?)))?;
-        cursor.stream.store(id, Ordering::Relaxed);
-        Some(bytes)
-    }
-
-    /// The stream to wait for: a running one that gets to `position` soon, or a new one if the reads of this handle are a
-    /// sequence.
-    fn stream_for(&self, cursor: &Cursor, pattern: Pattern, offset: u64, position: u64) -> Next {
-        let mut streams = self.lock();
-        // A cancelled one holds what has arrived until its thread has moved that to the block cache.
-        // One that gave way holds its place for the one that goes on there.
-        streams.retain(|stream| !stream.has_ended() || stream.is_resumable());
-        let near = streams
-            .iter()
-            .filter_map(|stream| Some((stream.distance(position)?, stream)));
-        let stream = if let Some((_, stream)) = near.min_by_key(|(distance, _)| *distance) {
-            Arc::clone(stream)
-        } else if self.has_arrived(&streams, position) {
-            return Next::Look;
-        } else {
-            let left = streams
-                .iter()
-                .enumerate()
-                .find_map(|(index, stream)| Some((index, stream.resumes(position)?)));
-            let start = match (left, pattern) {
-                // Whichever of several readers comes first, the others find what they wait for in the same stream.
-                (Some((index, end)), _) => {
-                    streams.swap_remove(index);
-                    end
-                }
-                (None, Pattern::Continues(from)) if position == offset => from.min(position),
-                (None, Pattern::Continues(_)) => position,
-                (None, Pattern::Random) => return Next::Fetch,
-            };
-            make_room(cursor, &streams);
-            let path = self
-                .path
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            let source = Source {
-                file: self.file,
-                version: self.version,
-                path,
-            };
-            let Some(stream) = self.engine.start(source, start) else {
-                return Next::Fetch;
-            };
-            streams.push(Arc::clone(&stream));
-            stream
-        };
-        cursor.stream.store(stream.id(), Ordering::Relaxed);
-        Next::Wait(stream)
-    }
-
-    /// Whether a stream that has ended or was cancelled left the byte at `position` behind, or saw the file end before it.
-    fn has_arrived(&self, streams: &[Arc<Stream>], position: u64) -> bool {
-        let cache = self.engine.cache();
-        streams.iter().any(|stream| stream.holds(position))
-            || !matches!(
-                cache.slice(self.file, &self.version, position, 1),
-                Found::Nothing
-            )
-    }
-
     /// Fetches what is missing, exactly that, by a download of its own.
     fn fetch(&self, got: &mut Gathered) -> Result<()> {
-        let path = self
-            .path
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let path = self.crew.path();
         let missing = got.missing();
-        let (remote, len) = (self.engine.remote(), Some(missing as u64));
-        let size = self.version.size;
+        let (remote, len) = (self.crew.engine().remote(), Some(missing as u64));
+        let size = self.version().size;
         let mut download = Confirmed::open(remote, &path, got.position(), len, size)?;
         let mut buffer = BytesMut::zeroed(missing.min(BUFFER_BYTES_MAX));
         let mut filled = 0;
@@ -313,37 +223,15 @@ impl Reader {
         }
         buffer.truncate(filled);
         let (start, bytes) = (got.position(), buffer.freeze());
-        let cache = self.engine.cache();
-        cache.offer_range(self.file, &self.version, start, &bytes);
+        self.crew.offer(start, &bytes);
         got.push(bytes);
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Stream>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// Ends the stream that this handle has left, if no other took it up, and the longest idle of too many.
-fn make_room(cursor: &Cursor, streams: &[Arc<Stream>]) {
-    let left = cursor.stream.load(Ordering::Relaxed);
-    for stream in streams.iter().filter(|stream| stream.id() == left) {
-        if stream.last_cursor() == cursor.id {
-            stream.cancel();
-        }
-    }
-    let active = streams.iter().filter(|stream| !stream.is_over());
-    if active.clone().count() >= STREAMS_MAX {
-        let idle = active.filter_map(|stream| Some((stream.idle()?, stream)));
-        if let Some((_, stream)) = idle.max_by_key(|(idle, _)| *idle) {
-            stream.cancel();
-        }
     }
 }
 

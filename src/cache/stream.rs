@@ -12,23 +12,29 @@
 //! is full the thread stops reading, and TCP holds the server.
 
 mod confirmed;
+mod hold;
+mod part;
 mod window;
 
 pub(super) use confirmed::Confirmed;
+pub(super) use part::{End, Part, Source};
 
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
 
-use self::window::{Filling, Window};
-use super::block::{BLOCK_BYTES, BlockCache, FileId, Version, index_of};
+use self::{
+    hold::{CONTENTION_CHECK, Hold},
+    window::{Filling, Window},
+};
+use super::block::{BLOCK_BYTES, BlockCache, FileId, index_of};
 use crate::{
     clock::Clock,
-    remote::{Phase, Remote, RemoteError, RemoteErrorKind, RemotePath, Result},
+    remote::{Phase, Remote, RemoteError, RemoteErrorKind, Result},
 };
 
 /// How far ahead of its reader a stream reads at first. 256 KiB: what a fast reader takes in a few milliseconds, and
@@ -41,19 +47,11 @@ pub(super) const WINDOW_OVERHEAD_BYTES: usize = 2 * BLOCK_BYTES;
 /// How far ahead of a window a read still waits for the stream to get there, what lies between being skipped. 1 MiB:
 /// the kernel's largest READ, several of which arrive in any order; fetched in less than a round trip at 400 Mbit/s
 /// and 20 ms.
-const SKIP_BYTES_MAX: u64 = 1 << 20;
+pub(super) const SKIP_BYTES_MAX: u64 = 1 << 20;
 
 /// How long nobody reads from a stream before it gives its session back. 5 s: a player or pager that pauses longer
 /// can afford the round trip that starts another.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(5);
-
-/// How long a stream may keep its session when somebody else waits for one. 250 ms: several round trips of useful work
-/// for the two that it costs to start again, short for one who waits.
-const HOLD_MIN: Duration = Duration::from_millis(250);
-
-/// How often a stream looks whether somebody waits for its session, or whether it is idle. 100 ms: a small part of what
-/// `ls` waits for anyway.
-const CONTENTION_CHECK: Duration = Duration::from_millis(100);
 
 /// The longest wait of a reader for its bytes. The remote ends every wait without progress by itself, so this is only
 /// for the case that it breaks its word; 5 minutes: 256 KiB at a thousand bytes a second.
@@ -65,42 +63,16 @@ const END_ROOM: u64 = 16;
 /// The buffer for what a file holds beyond its expected size. 64 KiB: a log grows by less, as a rule.
 const GROWTH_BYTES: u64 = 64 << 10;
 
-/// How a stream came to its end.
-#[derive(Debug, Clone)]
-pub(super) enum End {
-    /// The server said that the file ends at this offset.
-    File(u64),
-    /// The download failed.
-    Failed(RemoteError),
-    /// Nobody wanted it any more.
-    Cancelled,
-    /// It gave its session to somebody who waited for one; reading goes on at this offset.
-    Yielded(u64),
-}
-
-/// How long a stream has had its session, and when it last looked whether others wait for it.
-#[derive(Debug)]
-struct Hold {
-    since: Instant,
-    checked: Instant,
-}
-
 /// What there is in the window for the thread.
 enum Room {
     /// So much may be read.
     Free(usize),
     /// To be asked again.
     NoneYet,
+    /// No more is to be read.
+    Limit,
     /// Nobody wants more.
     Unwanted,
-}
-
-/// What all streams of one open file have in common.
-#[derive(Debug, Clone)]
-pub(super) struct Source {
-    pub(super) file: FileId,
-    pub(super) version: Version,
-    pub(super) path: RemotePath,
 }
 
 /// One running download and its window, shared by its thread and its readers.
@@ -108,6 +80,8 @@ pub(super) struct Stream {
     id: u64,
     source: Source,
     start: u64,
+    is_bounded: bool,
+    lane: u64,
     size_max: usize,
     cache: Arc<BlockCache>,
     clock: Arc<dyn Clock>,
@@ -119,17 +93,18 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream that is to start at `start`; whoever makes it has reserved `WINDOW_BYTES_MIN` and
+    /// A stream that is to read `part`; whoever makes it has reserved `window_bytes` and
     /// `WINDOW_OVERHEAD_BYTES` for it, and starts [`Stream::run`] in a thread.
     pub(super) fn new(
         id: u64,
         source: Source,
-        start: u64,
+        part: Part,
         size_max: usize,
         cache: Arc<BlockCache>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let mut window = Window::new(start, clock.now());
+        let start = part.start;
+        let mut window = Window::new(&part, clock.now());
         // Where another ended in the middle of a block, this one completes that block. By itself its part would replace the
         // other in the cache.
         let begun = cache.get(source.file, &source.version, index_of(start));
@@ -140,6 +115,8 @@ impl Stream {
             id,
             source,
             start,
+            is_bounded: part.is_bounded,
+            lane: part.lane,
             size_max,
             cache,
             clock,
@@ -151,6 +128,23 @@ impl Stream {
 
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(super) fn file(&self) -> FileId {
+        self.source.file
+    }
+
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(super) fn lane(&self) -> u64 {
+        self.lane
+    }
+
+    /// Whether it fetches ahead of another.
+    pub(super) fn is_helper(&self) -> bool {
+        self.lock().is_helper
     }
 
     /// Whether it has ended or was cancelled.
@@ -169,8 +163,47 @@ impl Stream {
         matches!(window.ended, Some(End::Yielded(_))) && !self.is_idle(&window, IDLE_MAX)
     }
 
-    /// Where the stream has to start that goes on with this one, for a read at `position`.
-    pub(super) fn resumes(&self, position: u64) -> Option<u64> {
+    /// Whether it left something open for the sake of another, or failed; tells so once.
+    pub(super) fn gave_way(&self) -> bool {
+        let mut window = self.lock();
+        let gave_way = matches!(window.ended, Some(End::Yielded(_) | End::Failed(_)));
+        gave_way && !std::mem::replace(&mut window.is_reported, true)
+    }
+
+    /// Keeps it from being idle: it is of use although nobody reads from it.
+    pub(super) fn touch(&self) {
+        let mut window = self.lock();
+        if !window.is_over() {
+            window.last_used = self.clock.now();
+        }
+    }
+
+    /// Makes it stop `more` bytes ahead, where others are to go on; returns where. `None` if it has a limit already, or the
+    /// file ends before.
+    pub(super) fn set_limit_ahead(&self, more: u64) -> Option<u64> {
+        let mut window = self.lock();
+        let ahead = window.end.saturating_add(BLOCK_BYTES as u64 + more);
+        let limit = ahead.div_ceil(BLOCK_BYTES as u64) * BLOCK_BYTES as u64;
+        if window.limit < u64::MAX || limit >= self.source.version.size {
+            return None;
+        }
+        window.limit = limit;
+        Some(limit)
+    }
+
+    /// Lets it go on to the end of the file, on its own from now on, if it was to stop at `limit` and still can.
+    pub(super) fn unlimit(&self, limit: u64) -> bool {
+        let mut window = self.lock();
+        if window.limit != limit || window.is_over() || self.is_bounded {
+            return false;
+        }
+        window.limit = u64::MAX;
+        window.is_helper = false;
+        true
+    }
+
+    /// What is left for the stream that goes on with this one, for a read at `position`.
+    pub(super) fn resumes(&self, position: u64) -> Option<Part> {
         let window = self.lock();
         match window.ended {
             Some(End::Yielded(end))
@@ -178,7 +211,10 @@ impl Stream {
                     && position - end <= SKIP_BYTES_MAX
                     && !self.is_idle(&window, IDLE_MAX) =>
             {
-                Some(end)
+                Some(Part {
+                    limit: window.limit,
+                    ..Part::from(end)
+                })
             }
             _ => None,
         }
@@ -192,7 +228,8 @@ impl Stream {
                 .end
                 .max(window.consumed)
                 .saturating_add(SKIP_BYTES_MAX);
-        (!window.is_over() && window.base() <= position && is_near)
+        let is_in_reach = is_near && position < window.limit;
+        (!window.is_over() && window.base() <= position && is_in_reach)
             .then(|| position.saturating_sub(window.end))
     }
 
@@ -229,7 +266,8 @@ impl Stream {
             self.grow(&mut window);
         }
         self.consume(&mut window, cursor, position);
-        let target = wanted_end.min(position.saturating_add(window.size as u64));
+        let most = position.saturating_add(window.size as u64);
+        let target = wanted_end.min(most).min(window.limit);
         window.targets.push(target);
         self.room.notify_one();
         let (mut window, _) = self
@@ -263,10 +301,10 @@ impl Stream {
 
     /// The life of the thread: downloads until the end of the file, an error, or a cancel, then leaves what has arrived
     /// to the block cache.
-    pub(super) fn run(&self, remote: &dyn Remote) {
+    pub(super) fn run(&self, remote: &dyn Remote, tend: &dyn Fn()) {
         // A panic in the remote ends this stream with an error; its readers must not wait for nothing.
         let mut filling = self.filling(self.start);
-        let download = std::panic::AssertUnwindSafe(|| self.download(remote, &mut filling));
+        let download = std::panic::AssertUnwindSafe(|| self.download(remote, tend, &mut filling));
         let end = std::panic::catch_unwind(download).unwrap_or_else(|_| {
             let error = self.error(RemoteErrorKind::Failed);
             Err(error.with_source("the thread of the download panicked"))
@@ -288,21 +326,20 @@ impl Stream {
         self.arrived.notify_all();
     }
 
-    fn download(&self, remote: &dyn Remote, filling: &mut Filling) -> Result<End> {
+    fn download(&self, remote: &dyn Remote, tend: &dyn Fn(), filling: &mut Filling) -> Result<End> {
         let Source { path, version, .. } = &self.source;
-        let mut download = Confirmed::open(remote, path, self.start, None, version.size)?;
+        let len = self.is_bounded.then(|| self.lock().limit - self.start);
+        let mut download = Confirmed::open(remote, path, self.start, len, version.size)?;
         let now = self.clock.now();
-        let mut hold = Hold {
-            since: now,
-            checked: now,
-        };
+        let mut hold = Hold::new(now);
         loop {
-            if self.must_yield(remote, &mut hold, filling.end()) {
+            if self.must_yield(remote, tend, &mut hold, filling.end()) {
                 return Ok(End::Yielded(filling.end()));
             }
             let room = match self.await_room(filling) {
                 Room::Free(room) => room,
                 Room::NoneYet => continue,
+                Room::Limit => return Ok(End::Limit),
                 Room::Unwanted => return Ok(End::Cancelled),
             };
             if filling.is_full() {
@@ -313,23 +350,25 @@ impl Stream {
             let free = free.get_mut(..len).unwrap_or_default();
             match download.read(free)? {
                 0 => return Ok(End::File(filling.end())),
-                count => filling.filled += count.min(len),
+                count => {
+                    let count = count.min(len);
+                    filling.filled += count;
+                    self.source
+                        .arrived
+                        .fetch_add(count as u64, Ordering::Relaxed);
+                }
             }
         }
     }
 
     /// Whether it is time to let somebody else have the session. Never before the first byte: streams that take turns all
     /// get on.
-    fn must_yield(&self, remote: &dyn Remote, hold: &mut Hold, end: u64) -> bool {
+    fn must_yield(&self, remote: &dyn Remote, tend: &dyn Fn(), hold: &mut Hold, end: u64) -> bool {
         let now = self.clock.now();
-        let is_due = now.saturating_duration_since(hold.since) >= HOLD_MIN
-            && now.saturating_duration_since(hold.checked) >= CONTENTION_CHECK
-            && end > self.start;
-        if !is_due {
-            return false;
+        if hold.tends(now) {
+            tend();
         }
-        hold.checked = now;
-        remote.is_contended()
+        end > self.start && hold.looks(now, self.is_helper()) && remote.is_contended()
     }
 
     /// Publishes what is due, then waits for a moment until more may be read.
@@ -340,6 +379,9 @@ impl Stream {
         }
         if window.is_cancelled {
             return Room::Unwanted;
+        }
+        if filling.end() >= window.limit {
+            return Room::Limit;
         }
         let room = window.room(filling.end());
         if room > 0 && !window.is_full {
@@ -352,6 +394,7 @@ impl Stream {
             return Room::Free(room);
         }
         window.is_full = true;
+        self.source.is_held.store(true, Ordering::Relaxed);
         self.publish(&mut window, filling);
         if self.is_idle(&window, IDLE_MAX) {
             window.is_cancelled = true;

@@ -116,6 +116,7 @@ fn every_long_option_is_also_a_mount_option() {
             let times = (opts.timeout, opts.dir_ttl, opts.drain_timeout);
             let sizes = (
                 opts.connections,
+                opts.streams,
                 opts.cache_size,
                 opts.cache_disk_size,
                 opts.spool_memory,

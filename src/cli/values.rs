@@ -109,6 +109,27 @@ fn hex_digest(hex: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
+/// How many streams read one file; found out by measuring if not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streams(pub(super) Option<usize>);
+
+/// A number of streams, or `auto`.
+///
+/// # Errors
+///
+/// What it may be.
+pub(super) fn parse_streams(text: &str) -> Result<Streams, String> {
+    /// As many as there can be sessions, less one for listings and commands.
+    const STREAMS_MAX: usize = 127;
+    if text == "auto" {
+        return Ok(Streams(None));
+    }
+    match text.parse() {
+        Ok(count) if (1..=STREAMS_MAX).contains(&count) => Ok(Streams(Some(count))),
+        _ => Err(format!("it is a number from 1 to {STREAMS_MAX}, or auto")),
+    }
+}
+
 /// Permission bits in octal.
 ///
 /// # Errors
@@ -176,6 +197,15 @@ mod tests {
         }
         assert!(parse_timeout("0").is_err());
         assert!(parse_timeout("0.2").is_ok());
+    }
+
+    #[test]
+    fn streams_are_a_number_or_found_out() {
+        assert_eq!(parse_streams("auto"), Ok(Streams(None)));
+        assert_eq!(parse_streams("7"), Ok(Streams(Some(7))));
+        for text in ["", "0", "128", "-1", "Auto", "2.5"] {
+            assert!(parse_streams(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -327,6 +327,15 @@ impl Pool {
         state.waiting > state.recovering
     }
 
+    /// How many more transfers there are sessions for, or room to open some, besides those that others wait for.
+    pub(super) fn spare_transfers(&self) -> usize {
+        let state = self.lock();
+        let transfers_max = state.limit.saturating_sub(1).max(1);
+        let closed = state.limit.saturating_sub(state.open);
+        let sessions = (state.idle.len() + state.recovering + closed).saturating_sub(state.waiting);
+        transfers_max.saturating_sub(state.transfers).min(sessions)
+    }
+
     /// Closes the idle sessions with a good-bye, lets no new ones be opened, and ends the background's work.
     pub(super) fn close(&self) {
         let idle = {

@@ -29,5 +29,6 @@ mod programs;
 mod quirks;
 mod recovery;
 mod roundtrips;
+mod streams;
 mod tidy;
 mod tls;

@@ -4,10 +4,14 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{End, WINDOW_BYTES_MIN};
+use super::{End, Part};
 use crate::cache::block::{Block, index_of};
 
 /// Guarded by `Stream::window`; of the locks of this room only the block cache's is taken under it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each set by somebody else"
+)]
 pub(super) struct Window {
     pub(super) blocks: VecDeque<Block>,
     /// The offset behind the last published byte.
@@ -16,12 +20,18 @@ pub(super) struct Window {
     pub(super) consumed: u64,
     /// How far beyond `consumed` the thread may read.
     pub(super) size: usize,
+    /// Where the thread stops; `u64::MAX` if nowhere before the end of the file.
+    pub(super) limit: u64,
+    /// Whether it fetches ahead of another stream.
+    pub(super) is_helper: bool,
     /// The offsets that readers wait for.
     pub(super) targets: Vec<u64>,
     /// Whether the thread has found no room, and waits for a good piece of it.
     pub(super) is_full: bool,
     pub(super) is_cancelled: bool,
     pub(super) ended: Option<End>,
+    /// Whether it was noticed that it gave way.
+    pub(super) is_reported: bool,
     pub(super) last_used: Instant,
     /// The cursor that read last.
     pub(super) last_cursor: u64,
@@ -70,16 +80,19 @@ impl Filling {
 }
 
 impl Window {
-    pub(super) fn new(start: u64, now: Instant) -> Self {
+    pub(super) fn new(part: &Part, now: Instant) -> Self {
         Self {
             blocks: VecDeque::new(),
-            end: start,
-            consumed: start,
-            size: WINDOW_BYTES_MIN,
+            end: part.start,
+            consumed: part.start,
+            size: part.window_bytes,
+            limit: part.limit,
+            is_helper: part.is_helper,
             targets: Vec::new(),
             is_full: false,
             is_cancelled: false,
             ended: None,
+            is_reported: false,
             last_used: now,
             last_cursor: 0,
         }
@@ -88,6 +101,7 @@ impl Window {
     /// What may be read now beyond `filled_end`.
     pub(super) fn room(&self, filled_end: u64) -> usize {
         let limit = self.consumed.saturating_add(self.size as u64);
+        let limit = limit.min(self.limit);
         usize::try_from(limit.saturating_sub(filled_end)).unwrap_or(usize::MAX)
     }
 

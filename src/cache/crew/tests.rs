@@ -1,0 +1,241 @@
+//! Several streams of one file, over a server that is slow for each download or for all together.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cache::{
+        Cursor, FileId, ReadEngine, Reader, Version,
+        fake::{FileServer, eventually},
+    },
+    clock::{Clock, ManualClock},
+    config::CacheConfig,
+    remote::RemotePath,
+};
+
+const KIB: u64 = 1 << 10;
+const MIB: usize = 1 << 20;
+const READ: usize = 128 << 10;
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long all that a tick brings may take to arrive. What takes longer arrives in the next one.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+struct Scene {
+    server: Arc<FileServer>,
+    engine: Arc<ReadEngine>,
+    clock: Arc<ManualClock>,
+    content: Vec<u8>,
+}
+
+impl Scene {
+    fn new(len: usize, config: &CacheConfig) -> Self {
+        let content: Vec<u8> = (0..len)
+            .map(|i| u8::try_from((i + i / 4096) % 251).unwrap())
+            .collect();
+        let server = FileServer::new(content.clone());
+        let clock = Arc::new(ManualClock::new());
+        let remote = Arc::new(server.remote());
+        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let engine = Arc::new(ReadEngine::new(remote, config, 7, time));
+        Self {
+            server,
+            engine,
+            clock,
+            content,
+        }
+    }
+
+    /// A file of which a tick brings `each` bytes by a stream, and `all` by all streams.
+    fn paced(len: usize, streams: Option<usize>, each: u64, all: u64) -> Self {
+        let config = CacheConfig {
+            streams,
+            ..CacheConfig::default()
+        };
+        let scene = Self::new(len, &config);
+        scene.server.set_pace(each, all);
+        scene
+    }
+
+    fn reader(&self, file: u64) -> Reader {
+        let version = Version {
+            size: self.content.len() as u64,
+            ..Version::default()
+        };
+        Reader::new(&self.engine, FileId(file), RemotePath::root(), version)
+    }
+
+    #[track_caller]
+    fn check(&self, reader: &Reader, cursor: &Cursor, offset: usize) {
+        let bytes = reader.read(cursor, offset as u64, READ).unwrap();
+        let end = self.content.len().min(offset + READ);
+        assert!(bytes == self.content[offset..end], "{offset}");
+    }
+
+    /// Reads a whole file while the clock ticks, each time `then` is told how often. Returns how often, and the most streams
+    /// that there were at once.
+    fn read_all(&self, file: u64, then: impl Fn(usize)) -> (usize, usize) {
+        let (mut ticks, mut most) = (0, 0);
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                let (reader, cursor) = (self.reader(file), Cursor::new(&self.engine));
+                for offset in (0..self.content.len()).step_by(READ) {
+                    self.check(&reader, &cursor, offset);
+                }
+            });
+            while !reading.is_finished() {
+                self.clock.advance(TICK);
+                self.server.tick();
+                ticks += 1;
+                then(ticks);
+                let started = Instant::now();
+                while !self.server.is_used_up(self.engine.streams())
+                    && !reading.is_finished()
+                    && started.elapsed() < PATIENCE
+                {
+                    thread::sleep(Duration::from_micros(100));
+                }
+                most = most.max(self.engine.streams());
+            }
+            reading.join().unwrap();
+        });
+        (ticks, most)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.server.set_pace(u64::MAX, u64::MAX);
+        self.server.tick();
+        self.engine.shutdown();
+    }
+}
+
+/// How many ticks one stream takes for 32 MiB at 50 KiB a tick.
+const ALONE: usize = 32 * MIB / (50 << 10);
+
+// SEMANTICS: S-streams
+#[test]
+fn where_each_stream_is_slow_several_read_one_file_and_the_next_begins_with_them() {
+    let scene = Scene::paced(32 * MIB, None, 50 * KIB, u64::MAX);
+    let (ticks, most) = scene.read_all(1, |_| ());
+    assert!(most >= 6 && ticks < ALONE / 2, "{ticks} of {ALONE}, {most}");
+    let first = scene.server.opened().len();
+    let (_, most) = scene.read_all(2, |_| ());
+    assert!(most >= 6, "{most}");
+    let opened = scene.server.opened();
+    // The first helpers start as soon as the first window was read: nothing is measured anew.
+    let lowest = opened[first..]
+        .iter()
+        .filter(|(offset, _)| *offset > 0)
+        .min();
+    let is_early = |(offset, len): &(u64, Option<u64>)| *offset < 8 * MIB as u64 && len.is_some();
+    assert!(lowest.is_some_and(is_early), "{opened:?}");
+}
+
+// SEMANTICS: S-streams
+#[test]
+fn where_one_stream_fills_the_link_one_reads_to_the_end() {
+    let scene = Scene::paced(32 * MIB, None, 200 * KIB, 200 * KIB);
+    let (ticks, most) = scene.read_all(1, |_| ());
+    assert!(ticks < ALONE / 4 + 30, "{ticks}");
+    assert!(most <= 2, "{most}");
+    let opened = scene.server.opened();
+    // One try, of which the last helper went on alone.
+    let in_half = |(offset, len): &(u64, Option<u64>)| *offset < 16 * MIB as u64 && len.is_none();
+    assert!(opened.iter().all(in_half), "{opened:?}");
+}
+
+// SEMANTICS: S-streams
+#[test]
+fn a_number_that_was_given_is_kept_to() {
+    let scene = Scene::paced(16 * MIB, Some(3), 50 * KIB, u64::MAX);
+    let (_, most) = scene.read_all(1, |_| ());
+    assert_eq!(most, 3);
+    let scene = Scene::paced(16 * MIB, Some(1), 50 * KIB, u64::MAX);
+    let (_, most) = scene.read_all(1, |_| ());
+    assert_eq!(most, 1);
+    assert_eq!(scene.server.opened(), [(0, None)]);
+}
+
+// SEMANTICS: S-streams
+#[test]
+fn helpers_give_their_sessions_to_those_who_wait_and_what_they_left_is_read() {
+    let scene = Scene::paced(16 * MIB, Some(7), 50 * KIB, u64::MAX);
+    scene.read_all(1, |tick| {
+        scene.server.set_contended(tick % 60 >= 30);
+        if tick % 60 == 59 {
+            eventually("no helper is left", || scene.server.running() <= 1);
+        }
+    });
+}
+
+#[test]
+fn another_file_ends_helpers_to_be_read() {
+    let scene = Scene::paced(16 * MIB, Some(7), 50 * KIB, u64::MAX);
+    let (other, cursor) = (scene.reader(2), Cursor::new(&scene.engine));
+    thread::scope(|scope| {
+        scene.read_all(1, |tick| {
+            if tick == 30 {
+                scope.spawn(|| scene.check(&other, &cursor, 0));
+            }
+        });
+    });
+    assert!(
+        other
+            .read_cached(&cursor, 0, READ)
+            .is_some_and(|bytes| bytes == scene.content[..READ])
+    );
+}
+
+// SEMANTICS: S-streams
+#[test]
+fn a_helper_that_is_refused_is_no_error() {
+    let scene = Scene::paced(8 * MIB, Some(4), 50 * KIB, u64::MAX);
+    scene.server.refuse_offsets(3);
+    scene.read_all(1, |_| ());
+}
+
+// SEMANTICS: S-cache-size
+#[test]
+fn several_streams_stay_within_the_budget() {
+    for budget in [2, 5, 9].map(|mib| mib * MIB) {
+        let config = CacheConfig {
+            streams: Some(7),
+            bytes_max: budget,
+            ..CacheConfig::default()
+        };
+        let scene = Scene::new(8 * MIB, &config);
+        scene.server.set_pace(50 * KIB, u64::MAX);
+        scene.read_all(1, |_| assert!(scene.engine.cache().bytes() <= budget));
+    }
+}
+
+#[test]
+fn a_reader_that_stops_or_goes_elsewhere_is_not_read_for() {
+    let scene = Scene::paced(32 * MIB, Some(7), 50 * KIB, u64::MAX);
+    let (reader, cursor) = (scene.reader(1), Cursor::new(&scene.engine));
+    let tick = || {
+        scene.clock.advance(TICK);
+        scene.server.tick();
+        thread::sleep(Duration::from_millis(2));
+    };
+    scene.server.set_pace(u64::MAX, u64::MAX);
+    for offset in (0..MIB).step_by(READ) {
+        scene.check(&reader, &cursor, offset);
+    }
+    for _ in 0..20 {
+        tick();
+    }
+    // As far ahead as a quarter of the budget, and the segment that is begun.
+    assert!(scene.server.delivered_to() <= (1 + 16 + 1) * MIB as u64);
+    reader.close();
+    eventually("closed, nothing runs", || scene.server.running() == 0);
+    tick();
+    eventually("and nothing starts", || {
+        scene.engine.streams() == 0 && scene.server.running() == 0
+    });
+}
