@@ -180,7 +180,7 @@ impl FtpRemote {
         }
         let failure = match guard.session().exchange(verb, lines.to_vec(), capabilities) {
             Ok(replies) => {
-                guard.check_in();
+                guard.check_in_after_commands();
                 return Ok((replies, false));
             }
             Err(failure) => failure,
@@ -196,7 +196,7 @@ impl FtpRemote {
             .check_out_fresh(Use::Command, deadline)
             .map_err(named)?;
         let replies = guard.session().exchange(verb, lines.to_vec(), capabilities);
-        guard.check_in();
+        guard.check_in_after_commands();
         replies
             .map(|replies| (replies, true))
             .map_err(|failure| failure.into_error(path))
@@ -261,8 +261,13 @@ impl Remote for FtpRemote {
         )?))
     }
 
-    fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
-        upload::put(&self.pool, path, self.full_path(path)?, data)
+    fn put(
+        &self,
+        path: &RemotePath,
+        data: &[u8],
+        attributes: &Attributes,
+    ) -> Result<Option<Settled>> {
+        upload::put(self, path, data, attributes)
     }
 
     fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled> {

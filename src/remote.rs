@@ -48,11 +48,20 @@ pub trait Remote: Send + Sync + Debug {
     /// Starts to write a file.
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>>;
 
-    /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read.
-    fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
+    /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read. Where the server
+    /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done.
+    ///
+    /// `attributes` may reach the file that is there when the upload itself is refused.
+    fn put(
+        &self,
+        path: &RemotePath,
+        data: &[u8],
+        _attributes: &Attributes,
+    ) -> Result<Option<Settled>> {
         let mut upload = self.open_upload(path, UploadMode::Replace)?;
         upload.write_all(data)?;
-        upload.finish()
+        upload.finish()?;
+        Ok(None)
     }
 
     /// Sets what is wanted of a file's mode and time, and reports its size and time as the server sees them

@@ -152,15 +152,25 @@ impl Filesystem {
 
     fn put(&self, file: &OpenFile, path: &RemotePath, job: &UploadJob) -> Result<Settled> {
         let data = self.spooled(file, 0..job.len)?;
-        match self.remote.put(path, &data) {
-            Ok(()) => {
+        let wanted = self.attributes(job);
+        // A refused upload may leave them to the file that is there: never to one that is known to be.
+        let along = if job.base.is_none() {
+            wanted
+        } else {
+            Attributes::default()
+        };
+        match self.remote.put(path, &data, &along) {
+            Ok(settled) => {
                 // Until it is known to be whole.
                 let mut state = file.lock();
                 state.doubt_server();
                 state.note_sent(job.len);
                 drop(state);
                 self.check_name(path, |stored| self.remote.remove_file(stored))?;
-                let settled = self.settle(path, job)?;
+                let settled = match settled {
+                    Some(settled) if along == wanted => self.note_settled(path, settled),
+                    _ => self.settle(path, job)?,
+                };
                 check_size(path, &settled, job.len)?;
                 Ok(settled)
             }
@@ -307,15 +317,24 @@ impl Filesystem {
         Ok(bytes)
     }
 
-    /// Sets mode and time and reads back what the server has.
-    pub(super) fn settle(&self, path: &RemotePath, job: &UploadJob) -> Result<Settled> {
+    /// What the server is to be told of the file.
+    fn attributes(&self, job: &UploadJob) -> Attributes {
         let kept = job.base.as_ref().and_then(|base| base.mode);
         let has_mode = !self.learnt.no_mode.load(Ordering::Relaxed);
-        let attributes = Attributes {
+        Attributes {
             mode: job.wanted.mode.or(kept).filter(|_| has_mode),
             modified: job.wanted.modified,
-        };
-        let settled = self.remote.settle(path, &attributes)?;
+        }
+    }
+
+    /// Sets mode and time and reads back what the server has.
+    pub(super) fn settle(&self, path: &RemotePath, job: &UploadJob) -> Result<Settled> {
+        let settled = self.remote.settle(path, &self.attributes(job))?;
+        Ok(self.note_settled(path, settled))
+    }
+
+    /// Takes down what could not be set.
+    fn note_settled(&self, path: &RemotePath, settled: Settled) -> Settled {
         if let Err(error) = &settled.mode {
             if error.kind() == RemoteErrorKind::Unsupported {
                 self.learnt.no_mode.store(true, Ordering::Relaxed);
@@ -325,7 +344,7 @@ impl Filesystem {
         if let Err(error) = &settled.modified {
             log::warn!("{path}: time not set: {error}");
         }
-        Ok(settled)
+        settled
     }
 
     /// Enters what is on the server now into the listing, and returns it.

@@ -170,6 +170,8 @@ pub(super) struct Learnt {
     pub(super) has_warming: bool,
     /// EPSV (or PASV) at the end of the data, before the transfer's last reply was read.
     pub(super) early_passive: Shortcut,
+    /// Commands behind a STOR, before its last reply was read.
+    pub(super) upload_followers: Shortcut,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
     /// Whether the byte 0xFF is doubled in commands.
@@ -217,6 +219,7 @@ impl Capabilities {
             has_warming: true,
             early_passive: Shortcut::Untried,
             early_command: Shortcut::Untried,
+            upload_followers: Shortcut::Untried,
             doubles_iac: true,
             has_mlst: false,
             is_mlst_proven: false,
@@ -296,6 +299,11 @@ impl Capabilities {
                 learnt.early_command = Shortcut::Fails;
             }
         });
+    }
+
+    /// Commands behind a STOR are not answered as if they had come after it.
+    pub(super) fn fail_followers(&self) {
+        self.learn(|learnt| learnt.upload_followers = Shortcut::Fails);
     }
 
     /// Learns something.

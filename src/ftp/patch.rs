@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{FtpRemote, download::FileDownload, upload};
-use crate::remote::{Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+use crate::remote::{
+    Attributes, Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode,
+};
 
 const BEFORE: &[u8] = b"0123456789abcdef";
 const PATCH: &[u8] = b"WXYZ";
@@ -42,12 +44,14 @@ pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
 
 fn try_patch(remote: &FtpRemote, path: &RemotePath) -> Result<bool> {
     let full_path = remote.full_path(path)?;
-    upload::put(&remote.pool, path, full_path.clone(), BEFORE)?;
+    remote.put(path, BEFORE, &Attributes::default())?;
     let mode = UploadMode::At(OFFSET);
     let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode)?;
     patch.write_all(PATCH)?;
     Box::new(patch).finish()?;
-    let mut download = FileDownload::open(&remote.pool, path, full_path, 0, None)?;
+    let mut download =
+        FileDownload::open(&remote.pool, path, full_path, 0, Some(AFTER.len() as u64))?;
+    // What does not keep the rest is shorter or begins otherwise, so the end need not be seen.
     let mut content = Vec::new();
     let mut buffer = [0; 64];
     loop {

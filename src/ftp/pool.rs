@@ -443,6 +443,7 @@ impl State {
     fn take_idle(&mut self, wanted: Use) -> Option<Session> {
         let readiness = self.idle.iter().map(Session::readiness).enumerate();
         let (index, _) = match wanted {
+            // The one that has just ended an upload: what settles the file brings its next data connection along.
             Use::Command => readiness.rev().min_by_key(|(_, readiness)| *readiness),
             Use::Listing | Use::Transfer => readiness.max_by_key(|(_, readiness)| *readiness),
         }?;

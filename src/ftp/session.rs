@@ -43,6 +43,10 @@ pub(super) struct DataCommand<'a> {
     pub(super) argument: Vec<u8>,
     /// The whole content of a small upload, sent without waiting for the server to say go.
     pub(super) content: Option<&'a [u8]>,
+    /// Commands that leave behind it in the same write; their replies come after its last one.
+    pub(super) followers: Vec<Vec<u8>>,
+    /// Whether the next data connection is asked for behind those.
+    pub(super) asks_next: bool,
 }
 
 /// An idle session.
@@ -211,7 +215,8 @@ impl Session {
         transport::lock(&self.transport).was_early()
     }
 
-    /// Sends commands in one write where the server takes that, and reads all their replies.
+    /// Sends commands in one write where the server takes that, and reads all their replies. When there is no data connection
+    /// for the next transfer yet, it is asked for behind them; the answer to that is left for later.
     pub(super) fn exchange(
         &mut self,
         verb: &'static str,
@@ -222,17 +227,18 @@ impl Session {
         if !capabilities.learnt().has_pipelining {
             let mut replies = Vec::with_capacity(commands.len());
             for command in commands {
-                replies.append(&mut self.batch(verb, Vec::new(), &command)?);
+                replies.append(&mut self.batch(verb, Vec::new(), &command, false)?);
             }
             return Ok(replies);
         }
         let last = commands.pop().unwrap_or_default();
-        self.batch(verb, commands, &last)
+        let asks_next = transport::lock(&self.transport).may_ask();
+        self.batch(verb, commands, &last, asks_next)
     }
 
     /// Sends one command and reads its reply.
     pub(super) fn command(&mut self, verb: &'static str, line: &[u8]) -> Result<Reply, Failure> {
-        let reply = self.batch(verb, Vec::new(), line)?.pop();
+        let reply = self.batch(verb, Vec::new(), line, false)?.pop();
         reply
             .ok_or_else(|| Failure::Broken(verb, Fault::new(RemoteErrorKind::Protocol, "no reply")))
     }
@@ -242,10 +248,12 @@ impl Session {
         verb: &'static str,
         held: Vec<Vec<u8>>,
         last: &[u8],
+        asks_next: bool,
     ) -> Result<Vec<Reply>, Failure> {
         let count = held.len() + 1;
         transport::lock(&self.transport).set_batch(Batch {
             held,
+            asks_next,
             ..Batch::default()
         });
         // With nothing expected, suppaftp returns every complete reply as an error, and we read our own.
@@ -313,6 +321,8 @@ impl Session {
                 .iter()
                 .map(|offset| format!("REST {offset}").into_bytes())
                 .collect(),
+            followers: wanted.followers.clone(),
+            asks_next: wanted.asks_next,
             content: wanted.content.map(<[u8]>::to_vec),
             ..Batch::default()
         });
@@ -325,6 +335,9 @@ impl Session {
             (transport.take_replies(), transport.take_fault())
         };
         self.has_answered |= !replies.is_empty();
+        if outcome.is_err() && fault.is_none() && !wanted.followers.is_empty() {
+            self.read_refused_followers(wanted.verb)?;
+        }
         let before = usize::from(wanted.cwd.is_some()) + usize::from(wanted.rest.is_some());
         let refused = refusal(wanted, &replies);
         if matches!(refused, Some(Failure::Refused("REST", _))) {
@@ -341,6 +354,29 @@ impl Session {
                 },
             }),
         }
+    }
+
+    /// Reads the replies of the commands that left behind a transfer's own.
+    pub(super) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
+        transport::lock(&self.transport).read_upload_followers()
+    }
+
+    /// Reads the replies to what left behind an upload that was refused. When one of them is the upload's own after all, what
+    /// was taken for its refusal was another's, and the session is given up.
+    fn read_refused_followers(&mut self, verb: &'static str) -> Result<(), Failure> {
+        let broken = |fault| Failure::Broken(verb, fault);
+        let mut transport = transport::lock(&self.transport);
+        let read = transport.read_upload_followers();
+        let replies = read.map_err(broken)?;
+        if replies
+            .iter()
+            .any(|reply| reply.is_preliminary() || reply.code() == 226)
+        {
+            transport.fail_followers();
+            let detail = "replies out of order";
+            return Err(broken(Fault::new(RemoteErrorKind::Disconnected, detail)));
+        }
+        Ok(())
     }
 
     /// Closes a transfer's data connection and reads its last reply. When all the data `has_arrived`, the next data connection
@@ -362,7 +398,13 @@ impl Session {
             (Some(reply), None) => transport
                 .control()
                 .last_word(reply)
-                .and_then(|reply| transport.put_in_order(reply))
+                .and_then(|reply| {
+                    if has_arrived {
+                        transport.put_in_order(reply)
+                    } else {
+                        Ok(reply)
+                    }
+                })
                 .map_err(|fault| Failure::Broken(verb, fault)),
             (_, Some(fault)) => Err(Failure::Broken(verb, fault)),
             (None, None) => {

@@ -23,52 +23,95 @@ pub(super) fn settle(
     path: &RemotePath,
     attributes: &Attributes,
 ) -> Result<Settled> {
-    let mut mode = Step::of(attributes.mode.is_some());
-    let mut time = Step::of(attributes.modified.is_some());
-    let full_path = remote.full_path(path)?;
+    let mut asking = Asking::new(remote, path, attributes)?;
     loop {
-        let learnt = remote.pool.host.capabilities.learnt();
-        let mode_line = attributes
-            .mode
-            .filter(|_| mode.is_open())
-            .and_then(|bits| mode_line(&full_path, bits, learnt.set_mode));
-        let time_line = attributes
-            .modified
-            .filter(|_| time.is_open())
-            .and_then(|at| time_line(&full_path, at, learnt.set_time));
-        if mode.is_open() && mode_line.is_none() {
-            mode = Step::Over(Err(unsupported("SITE CHMOD", path)));
+        let lines = asking.lines();
+        let replies = remote.repeatable(path, "settle", &lines)?;
+        if let Some(settled) = asking.judge(replies)? {
+            return Ok(settled);
         }
-        if time.is_open() && time_line.is_none() {
-            time = Step::Over(Err(unsupported("MFMT", path)));
+    }
+}
+
+/// One file being settled: commands out, replies in, until both attributes are done or have failed for good.
+pub(super) struct Asking<'a> {
+    remote: &'a FtpRemote,
+    path: &'a RemotePath,
+    full_path: Vec<u8>,
+    attributes: &'a Attributes,
+    mode: Step,
+    time: Step,
+    /// What was believed when the commands were made up.
+    used: Learnt,
+}
+
+impl<'a> Asking<'a> {
+    /// Nothing was sent yet.
+    pub(super) fn new(
+        remote: &'a FtpRemote,
+        path: &'a RemotePath,
+        attributes: &'a Attributes,
+    ) -> Result<Self> {
+        Ok(Self {
+            remote,
+            path,
+            full_path: remote.full_path(path)?,
+            attributes,
+            mode: Step::of(attributes.mode.is_some()),
+            time: Step::of(attributes.modified.is_some()),
+            used: remote.pool.host.capabilities.learnt(),
+        })
+    }
+
+    /// The next commands: what sets mode and time, as far as that is open, then SIZE and MDTM.
+    pub(super) fn lines(&mut self) -> Vec<Vec<u8>> {
+        let path = self.path;
+        self.used = self.remote.pool.host.capabilities.learnt();
+        let mut lines = Vec::with_capacity(4);
+        if self.mode.is_open() {
+            let bits = self.attributes.mode.unwrap_or_default();
+            match mode_line(&self.full_path, bits, self.used.set_mode) {
+                Some(line) => lines.push(line),
+                None => self.mode = Step::Over(Err(unsupported("SITE CHMOD", path))),
+            }
         }
-        let lines: Vec<_> = mode_line
-            .iter()
-            .chain(&time_line)
-            .cloned()
-            .chain(["SIZE ", "MDTM "].map(|verb| line(verb, &full_path)))
-            .collect();
-        let mut replies = remote.repeatable(path, "settle", &lines)?.into_iter();
-        let mode_reply = mode_line.and_then(|_| replies.next());
-        let time_reply = time_line.and_then(|_| replies.next());
+        if self.time.is_open() {
+            let wanted = self.attributes.modified;
+            match wanted.and_then(|at| time_line(&self.full_path, at, self.used.set_time)) {
+                Some(line) => lines.push(line),
+                None => self.time = Step::Over(Err(unsupported("MFMT", path))),
+            }
+        }
+        lines.extend(["SIZE ", "MDTM "].map(|verb| line(verb, &self.full_path)));
+        lines
+    }
+
+    /// What came of them; `None` when something has to be tried another way.
+    pub(super) fn judge(&mut self, replies: Vec<Reply>) -> Result<Option<Settled>> {
+        let (remote, path) = (self.remote, self.path);
+        let mut replies = replies.into_iter();
+        let mode_reply = self.mode.is_open().then(|| replies.next()).flatten();
+        let time_reply = self.time.is_open().then(|| replies.next()).flatten();
         let (Some(size_reply), Some(mdtm_reply)) = (replies.next(), replies.next()) else {
             return Err(RemoteError::new(RemoteErrorKind::Protocol, "settle").with_path(path));
         };
         let seen_modified = mdtm_time(&mdtm_reply);
         if let Some(reply) = mode_reply {
-            mode = judge_mode(remote, path, &reply, learnt);
+            self.mode = judge_mode(remote, path, &reply, self.used);
         }
-        if let (Some(reply), Some(wanted)) = (time_reply, attributes.modified) {
-            time = judge_time(remote, path, &reply, learnt, wanted.into(), seen_modified);
+        if let (Some(reply), Some(wanted)) = (time_reply, self.attributes.modified) {
+            let wanted = wanted.into();
+            self.time = judge_time(remote, path, &reply, self.used, wanted, seen_modified);
         }
-        if let (Step::Over(mode), Step::Over(modified)) = (&mode, &time) {
-            return Ok(Settled {
-                mode: mode.clone(),
-                modified: modified.clone(),
-                size: told_size(&size_reply, path),
-                seen_modified,
-            });
-        }
+        let (Step::Over(mode), Step::Over(modified)) = (&self.mode, &self.time) else {
+            return Ok(None);
+        };
+        Ok(Some(Settled {
+            mode: mode.clone(),
+            modified: modified.clone(),
+            size: told_size(&size_reply, path),
+            seen_modified,
+        }))
     }
 }
 

@@ -43,3 +43,7 @@ fn read_all(download: &mut dyn Download) -> Result<Vec<u8>> {
         }
     }
 }
+
+fn put(remote: &FtpRemote, name: &str, data: &[u8]) -> Result<Option<Settled>> {
+    remote.put(&path(name), data, &Attributes::default())
+}

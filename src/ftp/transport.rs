@@ -36,7 +36,7 @@ use super::{
     capabilities::{Capabilities, Learnt},
     control::Control,
     dialer::Dialer,
-    passive::DataConnection,
+    passive::{DataConnection, Passive},
     reply::{Fault, Reply},
     tls,
 };
@@ -53,6 +53,8 @@ pub(super) struct Batch {
     pub(super) followers: Vec<Vec<u8>>,
     /// The line that is sent in place of suppaftp's PASS; USER waits for it.
     pub(super) substitute: Option<Zeroizing<Vec<u8>>>,
+    /// Whether an EPSV leaves behind those.
+    pub(super) asks_next: bool,
     /// The whole content of the upload that follows.
     pub(super) content: Option<Vec<u8>>,
 }
@@ -86,6 +88,8 @@ pub(super) struct Transport {
     batch: Batch,
     /// Commands sent, before the one that suppaftp waits for, whose replies are still to be read.
     unread: usize,
+    /// How many left behind a transfer's command, with replies still to be read.
+    followers_sent: usize,
     replies: Vec<Reply>,
     fault: Option<Fault>,
     /// What went wrong while the content of a small upload was written.
@@ -131,6 +135,7 @@ impl Transport {
             data: None,
             batch: Batch::default(),
             unread: 0,
+            followers_sent: 0,
             replies: Vec::new(),
             fault: None,
             content_error: None,
@@ -265,13 +270,19 @@ impl Transport {
         let before = lines.len();
         if is_batched {
             let followers = std::mem::take(&mut self.batch.followers);
+            let asked = self.passive().filter(|_| self.batch.asks_next);
             let all: Vec<&[u8]> = lines
                 .iter()
                 .map(Vec::as_slice)
                 .chain([command.as_slice()])
                 .chain(followers.iter().map(Vec::as_slice))
+                .chain(asked.map(Passive::command))
                 .collect();
             self.control.send(&all)?;
+            self.followers_sent = followers.len();
+            if let Some(passive) = asked {
+                self.ahead = Ahead::Asked(passive);
+            }
             self.unread = before;
             return Ok(());
         }

@@ -3,12 +3,18 @@
 use std::{io, sync::Arc};
 
 use super::{
+    FtpRemote,
+    capabilities::Shortcut,
     pool::{Guard, Pool, Use},
     reply::{Failure, Fault, Reply},
     session::DataCommand,
+    settle::Asking,
     transfer::Transfer,
 };
-use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+use crate::remote::{
+    Attributes, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, Settled, Upload,
+    UploadMode,
+};
 
 /// The largest content that is sent behind its STOR without waiting for the go-ahead. 64 KiB: what a listening socket's
 /// first window takes, so that a server that refuses the STOR and never reads leaves nobody waiting.
@@ -84,32 +90,112 @@ impl Upload for FileUpload {
     }
 }
 
-/// Uploads a whole file, its bytes right behind the STOR when they are few.
+/// Uploads a whole file, its bytes right behind the STOR when they are few. Then what settles the file leaves in one write with
+/// the STOR, on a server that works on one command after the other.
 pub(super) fn put(
-    pool: &Arc<Pool>,
+    remote: &FtpRemote,
     path: &RemotePath,
-    full_path: Vec<u8>,
     data: &[u8],
-) -> Result<()> {
+    attributes: &Attributes,
+) -> Result<Option<Settled>> {
     let wanted = DataCommand {
         verb: "STOR",
-        argument: full_path,
+        argument: remote.full_path(path)?,
         ..DataCommand::default()
     };
+    let learnt = || remote.pool.host.capabilities.learnt();
     // Repeated as a whole when the connection breaks: the second one replaces what came of the first.
-    pool.with_session(Use::Transfer, path, |mut guard| {
+    let settled = remote.pool.with_session(Use::Transfer, path, |mut guard| {
         // Under TLS the server has to answer first.
         let is_eager = data.len() <= EAGER_BYTES_MAX && !guard.session().is_protected();
         let wanted = DataCommand {
             content: is_eager.then_some(data),
             ..wanted.clone()
         };
+        let has_followers = learnt().has_pipelining && learnt().upload_followers != Shortcut::Fails;
+        if is_eager && has_followers {
+            let asking = Asking::new(remote, path, attributes);
+            let asking = asking.map_err(|error| {
+                Failure::Broken("STOR", Fault::new(error.kind(), error.to_string()))
+            })?;
+            return put_and_settle(guard, asking, &wanted);
+        }
         let mut transfer = Transfer::open(guard, &wanted)?;
         if !is_eager && let Err(error) = transfer.write_all(data) {
             return Err(reason("STOR", transfer, &error));
         }
-        complete("STOR", transfer.finish_upload()?)
-    })
+        complete("STOR", transfer.finish_upload()?)?;
+        Ok(None)
+    })?;
+    let told = settled
+        .as_ref()
+        .and_then(|settled| settled.size.as_ref().ok().copied().flatten());
+    let is_right = told.is_none_or(|told| told == data.len() as u64);
+    if !is_right {
+        log::info!("{path}: the server tells another size; it is asked once more, alone");
+        remote.pool.host.capabilities.fail_followers();
+    }
+    Ok(settled.filter(|_| is_right))
+}
+
+/// STOR and what settles the file, in one write; then all replies. `None` when they prove nothing: pyftpdlib answers SIZE
+/// while the data arrives.
+fn put_and_settle(
+    guard: Guard,
+    mut asking: Asking<'_>,
+    wanted: &DataCommand<'_>,
+) -> std::result::Result<Option<Settled>, Failure> {
+    let pool = Arc::clone(guard.pool());
+    let capabilities = &pool.host.capabilities;
+    let learnt = capabilities.learnt();
+    let is_proven = learnt.upload_followers == Shortcut::Works;
+    let wanted = DataCommand {
+        followers: asking.lines(),
+        asks_next: is_proven && learnt.has_warming,
+        ..wanted.clone()
+    };
+    let transfer = Transfer::open(guard, &wanted)?;
+    let (last, mut guard) = transfer.finish_upload()?;
+    let replies = match guard.session().read_followers() {
+        Ok(replies) => replies,
+        // The file is there; what is left is asked for on another session.
+        Err(_) if last.is_done() && !is_proven => {
+            return Ok(None);
+        }
+        Err(fault) => return Err(Failure::Broken("STOR", fault)),
+    };
+    if !is_in_order(&last, &wanted.followers, &replies) {
+        log::info!(
+            "the server does not finish an upload before the next command; it gets them one by one"
+        );
+        capabilities.fail_followers();
+        guard.check_in_warm();
+        let is_stored = last.code() == 226 || replies.iter().any(|reply| reply.code() == 226);
+        let fault = || Fault::new(RemoteErrorKind::Disconnected, "replies out of order");
+        return is_stored
+            .then_some(None)
+            .ok_or_else(|| Failure::Broken("STOR", fault()));
+    }
+    guard.check_in_warm();
+    done_or_refused("STOR", last)?;
+    if !is_proven {
+        capabilities.learn(|learnt| learnt.upload_followers = Shortcut::Works);
+    }
+    // What has to be tried another way is for a settling of its own.
+    Ok(asking.judge(replies).ok().flatten())
+}
+
+/// Whether the upload was over before the commands behind it were answered, as far as the codes tell.
+fn is_in_order(last: &Reply, followers: &[Vec<u8>], replies: &[Reply]) -> bool {
+    let ends_upload = matches!(last.code(), 226 | 250) || last.is_refusal();
+    let mut answered = followers.iter().zip(replies);
+    ends_upload
+        && answered.all(|(line, reply)| {
+            let tells = [&b"SIZE "[..], b"MDTM /"];
+            let is_asking = tells.iter().any(|verb| line.starts_with(verb));
+            let is_answer = reply.code() == 213 || !is_asking && reply.is_done();
+            reply.code() != 226 && (is_answer || reply.is_refusal())
+        })
 }
 
 /// Why the server has stopped reading: its reply says more than the broken pipe does.
@@ -128,12 +214,17 @@ fn reason(verb: &'static str, transfer: Transfer, error: &io::Error) -> Failure 
     }
 }
 
-/// Only 2yz is success.
+/// Gives the session back as it is: what settles the file asks for the next data connection, in one round trip with it.
 fn complete(
     verb: &'static str,
     (reply, guard): (Reply, Guard),
 ) -> std::result::Result<(), Failure> {
-    guard.check_in_warm();
+    guard.check_in();
+    done_or_refused(verb, reply)
+}
+
+/// Only 2yz is success.
+fn done_or_refused(verb: &'static str, reply: Reply) -> std::result::Result<(), Failure> {
     if reply.is_done() {
         Ok(())
     } else {

@@ -66,7 +66,9 @@ fn work(remote: &FtpRemote) {
     assert!(read(remote, "/file", 0, None) == pattern(1, 100_000));
     assert!(read(remote, "/file", 50_000, Some(10)) == pattern(1, 100_000)[50_000..50_010]);
     remote.make_dir(&path("/new")).unwrap();
-    remote.put(&path("/new/small"), b"small").unwrap();
+    remote
+        .put(&path("/new/small"), b"small", &Attributes::default())
+        .unwrap();
     let mut upload = remote
         .open_upload(&path("/new/large"), UploadMode::Replace)
         .unwrap();
@@ -196,7 +198,9 @@ fn without_rest_a_file_is_read_from_its_beginning() {
     }
     assert!(read(&remote, "/file", 0, None) == content);
     assert_eq!(read(&remote, "/file", 200_000, None), b"");
-    remote.put(&path("/file"), b"new").unwrap();
+    remote
+        .put(&path("/file"), b"new", &Attributes::default())
+        .unwrap();
     assert_eq!(read(&remote, "/file", 0, None), b"new");
     let heard = server.take_heard();
     let rests = heard.iter().filter(|line| line.starts_with("REST")).count();
@@ -212,7 +216,9 @@ fn a_server_may_know_the_least_that_files_need() {
     server.tree().put("/dir/.dot", b"dot");
     let remote = connect(&server);
     assert_eq!(names(&remote, "/dir"), [".dot", "inner"]);
-    remote.put(&path("/dir/new"), b"new").unwrap();
+    remote
+        .put(&path("/dir/new"), b"new", &Attributes::default())
+        .unwrap();
     let settled = remote
         .settle(&path("/dir/new"), &Attributes::default())
         .unwrap();
@@ -252,7 +258,9 @@ fn a_421_in_the_middle_is_not_noticed() {
             assert_eq!(names(&remote, "/dir"), ["inner"]);
             assert!(read(&remote, "/file", 7, None) == content[7..]);
             assert!(remote.stat(&path("/file")).unwrap().is_some());
-            remote.put(&path("/dir/new"), b"new").unwrap();
+            remote
+                .put(&path("/dir/new"), b"new", &Attributes::default())
+                .unwrap();
             remote.remove_file(&path("/dir/new")).unwrap();
         }
         assert!(server.sessions() > 2, "{commands}");

@@ -3,7 +3,7 @@
 use std::{net::TcpStream, sync::Arc, time::Instant};
 
 use super::{
-    super::{background::Job, deadline::Deadline, session::Session},
+    super::{background::Job, deadline::Deadline, session::Session, transport::Readiness},
     Pool, Use,
 };
 
@@ -101,6 +101,15 @@ impl Guard {
     /// Gives the session back: usable ones are kept, others thrown away.
     pub(in crate::ftp) fn check_in(self) {
         self.check_in_as_of(Instant::now());
+    }
+
+    /// Gives the session back after commands: when they have asked for a data connection, as after a transfer.
+    pub(in crate::ftp) fn check_in_after_commands(mut self) {
+        if self.session().readiness() == Readiness::Asked {
+            self.check_in_warm();
+        } else {
+            self.check_in();
+        }
     }
 
     pub(super) fn check_in_as_of(mut self, used: Instant) {

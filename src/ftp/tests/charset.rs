@@ -83,7 +83,7 @@ fn nothing_is_sent_for_a_name_that_the_charset_lacks() {
     assert!(remote.stat(&missing).unwrap().is_none());
     let refusals = [
         remote.make_dir(&missing),
-        remote.put(&missing, b"x"),
+        remote.put(&missing, b"x", &Attributes::default()).map(drop),
         remote.rename(&path("я"), &missing),
         remote.make_symlink("日本".as_bytes(), &path("я")),
         remote.open_download(&missing, 0, None).map(|_| ()),

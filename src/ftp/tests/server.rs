@@ -55,6 +55,8 @@ pub(super) struct Client {
     data: Option<TcpListener>,
     /// What stands in the way of the client's data connection.
     filler: Option<TcpStream>,
+    /// How many commands are still passed over.
+    passed_over: usize,
     /// The offset of the last REST.
     pub(super) rest: usize,
     seen: Arc<Mutex<Seen>>,
@@ -90,6 +92,7 @@ impl ScriptedServer {
                     number,
                     data: None,
                     filler: None,
+                    passed_over: 0,
                     rest: 0,
                     seen,
                 };
@@ -142,6 +145,10 @@ impl Client {
             while let Some((line, rest)) = unread.split_once("\r\n") {
                 let line = line.to_owned();
                 unread = rest.to_owned();
+                if self.passed_over > 0 {
+                    self.passed_over -= 1;
+                    continue;
+                }
                 match handler(self, &line) {
                     Handled::No => self.answer(&line),
                     Handled::Yes => {}
@@ -213,6 +220,26 @@ impl Client {
             .accept()
             .unwrap()
             .0
+    }
+
+    /// How many bytes were uploaded last.
+    pub(super) fn kept(&self) -> usize {
+        self.seen.lock().unwrap().uploaded.len()
+    }
+
+    /// Whether more commands came in the same write.
+    pub(super) fn has_more(&self) -> bool {
+        self.seen
+            .lock()
+            .unwrap()
+            .batches
+            .last()
+            .is_some_and(|batch| batch.contains(" | "))
+    }
+
+    /// Leaves the next commands unanswered: they were, before their time.
+    pub(super) fn pass_over(&mut self, count: usize) {
+        self.passed_over = count;
     }
 
     /// Keeps what was uploaded.

@@ -220,3 +220,125 @@ fn a_server_that_wants_the_data_connection_first_gets_it_first() {
     assert_eq!(learnt.early_command, Shortcut::Fails);
     assert_eq!(server.connections(), 1);
 }
+
+/// What a server sees of the upload of 400,000 or so bytes less: SIZE tells what the last upload had.
+fn sizes(client: &mut Client, line: &str) -> Handled {
+    if line.starts_with("SIZE") {
+        let size = client.kept();
+        client.say(&format!("213 {size}"));
+        return Handled::Yes;
+    }
+    Handled::No
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_small_upload_and_what_settles_it_are_one_write() {
+    let server = ScriptedServer::start(|client, line| {
+        if line.starts_with("SITE CHMOD") {
+            client.say("200 ok");
+            return Handled::Yes;
+        }
+        sizes(client, line)
+    });
+    let remote = connect_single(&server);
+    let attributes = Attributes {
+        mode: Some(0o640),
+        ..Attributes::default()
+    };
+    for expected in [
+        "STOR /f | SITE CHMOD 640 /f | SIZE /f | MDTM /f",
+        // Now that the server was seen to work on one after the other.
+        "STOR /f | SITE CHMOD 640 /f | SIZE /f | MDTM /f | EPSV",
+    ] {
+        settle_down(&remote);
+        server.take_batches();
+        let settled = remote.put(&path("f"), b"content", &attributes).unwrap();
+        let settled = settled.unwrap();
+        assert_eq!(settled.size.unwrap(), Some(7));
+        assert!(settled.mode.is_ok() && settled.seen_modified.is_some());
+        assert_eq!(server.take_batches()[0], expected);
+    }
+}
+
+// SEMANTICS: S-tenet-confirmed
+#[test]
+fn replies_that_overtake_an_upload_prove_nothing() {
+    for early in [
+        &["200 ok", "213 7", "213 20260102030405", "226 stored"][..],
+        &["550 no", "213 7", "213 20260102030405", "226 stored"],
+        &["250 ok", "213 7", "213 20260102030405", "226 stored"],
+        &["213 7", "226 stored", "200 ok", "213 20260102030405"],
+    ] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line.starts_with("STOR") && client.number == 1 && client.has_more() {
+                client.say("150 go on");
+                client.receive();
+                for reply in early {
+                    client.say(reply);
+                }
+                client.pass_over(3);
+                return Handled::Yes;
+            }
+            sizes(client, line)
+        });
+        let remote = connect_single(&server);
+        let attributes = Attributes {
+            mode: Some(0o640),
+            ..Attributes::default()
+        };
+        for _ in 0..2 {
+            let settled = remote.put(&path("f"), b"content", &attributes).unwrap();
+            assert!(settled.is_none(), "{early:?}: {settled:?}");
+            assert_eq!(server.uploaded(), b"content");
+        }
+        let learnt = remote.pool.host.capabilities.learnt();
+        assert_eq!(learnt.upload_followers, Shortcut::Fails, "{early:?}");
+    }
+}
+
+#[test]
+fn a_refusal_that_was_not_the_uploads_is_found_out() {
+    let server = ScriptedServer::start(|client, line| {
+        if line.starts_with("STOR") && client.number == 1 {
+            client.say("550 no mode");
+            client.say("150 go on");
+            client.receive();
+            client.say("213 7");
+            client.say("226 stored");
+            client.pass_over(2);
+            return Handled::Yes;
+        }
+        sizes(client, line)
+    });
+    let remote = connect_single(&server);
+    assert!(put(&remote, "f", b"content").unwrap().is_none());
+    assert_eq!(server.uploaded(), b"content");
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_refused_upload_leaves_the_session_in_step() {
+    for refusal in ["550 no", "452 full"] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line.starts_with("STOR") {
+                client.say(refusal);
+                return Handled::Yes;
+            }
+            Handled::No
+        });
+        let remote = connect_single(&server);
+        for _ in 0..3 {
+            assert!(put(&remote, "f", b"content").is_err());
+            remote.make_dir(&path("d")).unwrap();
+        }
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+#[test]
+fn a_size_that_is_wrong_is_not_believed_at_once() {
+    let server = ScriptedServer::start(|_, _| Handled::No);
+    let remote = connect_single(&server);
+    assert!(put(&remote, "f", b"content").unwrap().is_none());
+}

@@ -14,7 +14,7 @@ use super::super::{ConnectError, FtpRemote};
 use super::*;
 use crate::{
     config::{BaseDir, FtpConfig, NetworkConfig, Password, Pin, TlsMode},
-    remote::{Download, Remote, RemoteErrorKind, RemotePath},
+    remote::{Attributes, Download, Remote, RemoteErrorKind, RemotePath},
 };
 
 /// The address that the tests' servers listen on.
@@ -404,7 +404,9 @@ fn data_connections_resume_the_session_of_their_own_control_connection() {
         });
         let remote = connect(&server, trusting(&authority)).unwrap();
         for _ in 0..20 {
-            remote.put(&path("f"), b"content").unwrap();
+            remote
+                .put(&path("f"), b"content", &Attributes::default())
+                .unwrap();
             assert_eq!(server.uploaded(), b"content");
             assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
             let mut download = remote.open_download(&path("f"), 0, None).unwrap();
@@ -461,7 +463,9 @@ fn an_upload_ends_with_notice() {
     let server = TlsServer::start(Script::new(&authority.good()));
     let remote = connect(&server, trusting(&authority)).unwrap();
     for content in [&b""[..], b"small", &content()] {
-        remote.put(&path("f"), content).unwrap();
+        remote
+            .put(&path("f"), content, &Attributes::default())
+            .unwrap();
         assert!(server.uploaded() == content);
         assert!(server.has_been_notified());
     }

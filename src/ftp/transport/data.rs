@@ -6,7 +6,7 @@
 //!
 //! None of these steps is waited for before something needs the next one: EPSV leaves with the end of the transfer before
 //! ([`Transport::ask_at_end`]), connecting begins as soon as the port is known, and a transfer's command leaves right
-//! behind the SYN ([`Transport::await_data`]). Whether a server takes that is tried once; see [`Shortcut`].
+//! behind the SYN ([`Transport::await_data`]); a server can send data one round trip after TCP's handshake at the earliest. Whether a server takes that is tried once; see [`Shortcut`].
 
 use std::{io, net::TcpStream, time::Duration};
 
@@ -24,6 +24,10 @@ use crate::{
 /// How long a reply may take while a shortcut is tried for the first time. 10 s: a server that falls silent over it is found
 /// out, and there is still time for the plain exchange.
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a server may take to say why it has closed a data connection before all was sent. 2 s: it has said so already,
+/// or does not know of it (seen on pyftpdlib), and would wait for the data much longer.
+const LAST_WORD_WAIT: Duration = Duration::from_secs(2);
 
 /// The next data connection, as far as it has come.
 #[derive(Debug, Default)]
@@ -168,7 +172,7 @@ impl Transport {
     }
 
     /// How this server is asked, if it can be.
-    fn passive(&self) -> Option<Passive> {
+    pub(super) fn passive(&self) -> Option<Passive> {
         if self.learnt().has_epsv {
             return Some(Passive::Epsv);
         }
@@ -189,11 +193,13 @@ impl Transport {
     /// Has EPSV sent right behind the end of the data connection that suppaftp is about to close, so that its reply comes with
     /// the transfer's last one. Only where all the data has arrived: pyftpdlib ends a transfer that still runs.
     pub(in crate::ftp) fn ask_at_end(&mut self) {
+        self.is_ask_due = self.learnt().early_passive != Shortcut::Fails && self.may_ask();
+    }
+
+    /// Whether the next data connection is still to be asked for, and may be behind other commands.
+    pub(in crate::ftp) fn may_ask(&self) -> bool {
         let learnt = self.learnt();
-        self.is_ask_due = learnt.has_pipelining
-            && learnt.has_warming
-            && learnt.early_passive != Shortcut::Fails
-            && matches!(self.ahead, Ahead::Nothing);
+        learnt.has_pipelining && learnt.has_warming && matches!(self.ahead, Ahead::Nothing)
     }
 
     /// Sends the EPSV that is due; whether one was.
@@ -392,9 +398,33 @@ impl Transport {
         )
     }
 
+    /// Reads the replies to the commands that left behind an upload.
+    pub(in crate::ftp) fn read_upload_followers(&mut self) -> Result<Vec<Reply>, Fault> {
+        let count = std::mem::take(&mut self.followers_sent);
+        let state = self.learnt().upload_followers;
+        let fail = |learnt: &mut Learnt| learnt.upload_followers = Shortcut::Fails;
+        self.on_trial(state, fail, |control| {
+            (0..count).map(|_| control.read_reply()).collect()
+        })
+    }
+
+    /// The replies have come in an order that makes no sense: the session is given up.
+    pub(in crate::ftp) fn fail_followers(&mut self) {
+        self.capabilities.fail_followers();
+        self.control.give_up();
+    }
+
     /// The transfer is on: what remains of making its data connection is waited for.
     pub(super) fn begin_data(&mut self) -> Result<(), Fault> {
         self.finish_data()?;
+        if let Some(error) = &self.content_error
+            && !self.control.wait_readable(LAST_WORD_WAIT)?
+        {
+            // The server waits for what could not be sent.
+            let fault = Fault::from_io(error, Phase::Data);
+            self.control.give_up();
+            return Err(fault);
+        }
         if self.was_early && self.learnt().early_command == Shortcut::Untried {
             self.capabilities
                 .learn(|learnt| learnt.early_command = Shortcut::Works);

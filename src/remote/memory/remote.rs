@@ -62,11 +62,13 @@ impl Remote for MemoryRemote {
         })
     }
 
-    fn put(&self, path: &RemotePath, data: &[u8]) -> Result<()> {
+    /// Like a server that answers commands out of order: settling is for later.
+    fn put(&self, path: &RemotePath, data: &[u8], _: &Attributes) -> Result<Option<Settled>> {
         self.ask(Operation::Put, path, || {
             let mut file = self.start_upload(path, UploadMode::Replace, Operation::Put)?;
             file.write(data)?;
-            file.complete()
+            file.complete()?;
+            Ok(None)
         })
     }
 

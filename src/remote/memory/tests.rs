@@ -45,11 +45,17 @@ fn read_all(remote: &MemoryRemote, file: &str, offset: u64, len: Option<u64>) ->
     }
 }
 
+fn put(remote: &MemoryRemote, name: &str, data: &[u8]) -> Result<()> {
+    remote
+        .put(&path(name), data, &Attributes::default())
+        .map(drop)
+}
+
 #[test]
 fn what_is_put_is_listed_and_read_back() {
     let remote = remote();
     remote.make_dir(&path("d")).unwrap();
-    remote.put(&path("d/f"), b"hello world").unwrap();
+    put(&remote, "d/f", b"hello world").unwrap();
     assert_eq!(names(&remote, "d"), ["f"]);
     assert_eq!(read_all(&remote, "d/f", 0, None).unwrap(), b"hello world");
     assert_eq!(read_all(&remote, "d/f", 6, Some(3)).unwrap(), b"wor");
@@ -72,9 +78,9 @@ fn every_refusal_looks_the_same() {
         kind(remote.list(&path("d/f"))),
         kind(remote.open_download(&path("none"), 0, None)),
         kind(remote.open_download(&path("d"), 0, None)),
-        kind(remote.put(&path("d"), b"")),
-        kind(remote.put(&path("none/f"), b"")),
-        kind(remote.put(&path("d/f/g"), b"")),
+        kind(put(&remote, "d", b"")),
+        kind(put(&remote, "none/f", b"")),
+        kind(put(&remote, "d/f/g", b"")),
         kind(remote.make_dir(&path("d"))),
         kind(remote.make_dir(&RemotePath::root())),
         kind(remote.remove_dir(&path("d"))),
@@ -212,7 +218,7 @@ fn symbolic_links_are_followed_by_the_server() {
         (EntryKind::Symlink, Some(&b"d"[..]))
     );
     remote.make_symlink(b"d/new", &path("dangling")).unwrap();
-    remote.put(&path("dangling"), b"n").unwrap();
+    put(&remote, "dangling", b"n").unwrap();
     assert_eq!(remote.read_file(&path("d/new")).unwrap(), b"n");
     remote.remove_file(&path("up")).unwrap();
     assert_eq!(names(&remote, "d"), ["f", "far", "new", "self", "top"]);
@@ -227,7 +233,7 @@ fn new_names_are_refused_where_the_behaviour_says_so() {
         behaviour.dot_names_refused = Some(RemoteErrorKind::NameRefused);
     });
     assert_eq!(
-        kind(remote.put(&path("closed/g"), b"")),
+        kind(put(&remote, "closed/g", b"")),
         RemoteErrorKind::Refused
     );
     assert_eq!(
@@ -238,11 +244,8 @@ fn new_names_are_refused_where_the_behaviour_says_so() {
         kind(remote.rename(&path("closed/f"), &path("closed/g"))),
         RemoteErrorKind::Refused
     );
-    remote.put(&path("closed/f"), b"y").unwrap();
-    assert_eq!(
-        kind(remote.put(&path(".g"), b"")),
-        RemoteErrorKind::NameRefused
-    );
+    put(&remote, "closed/f", b"y").unwrap();
+    assert_eq!(kind(put(&remote, ".g", b"")), RemoteErrorKind::NameRefused);
     assert_eq!(
         kind(remote.rename(&path("closed/f"), &path(".g"))),
         RemoteErrorKind::NameRefused
@@ -261,8 +264,8 @@ fn an_unfriendly_server_does_not_know_the_extras() {
         behaviour.can_set_time = false;
         behaviour.can_overwrite = false;
     });
-    remote.put(&path("f"), b"x").unwrap();
-    assert_eq!(kind(remote.put(&path("f"), b"y")), RemoteErrorKind::Refused);
+    put(&remote, "f", b"x").unwrap();
+    assert_eq!(kind(put(&remote, "f", b"y")), RemoteErrorKind::Refused);
     for mode in [UploadMode::Append, UploadMode::At(0)] {
         assert_eq!(
             kind(remote.open_upload(&path("f"), mode)),
@@ -397,15 +400,12 @@ fn transfers_break_after_so_many_bytes() {
     assert_eq!(remote.read_file(&path("f")).unwrap(), b"abc");
 
     remote.fail_after_bytes(Operation::Put, 1, RemoteErrorKind::NoSpace);
-    assert_eq!(
-        kind(remote.put(&path("g"), b"xy")),
-        RemoteErrorKind::NoSpace
-    );
+    assert_eq!(kind(put(&remote, "g", b"xy")), RemoteErrorKind::NoSpace);
     assert_eq!(remote.read_file(&path("g")).unwrap(), b"x");
 
     // All bytes pass, the completion does not come.
     remote.fail_after_bytes(Operation::Put, 2, RemoteErrorKind::Failed);
-    assert_eq!(kind(remote.put(&path("h"), b"xy")), RemoteErrorKind::Failed);
+    assert_eq!(kind(put(&remote, "h", b"xy")), RemoteErrorKind::Failed);
     assert_eq!(remote.read_file(&path("h")).unwrap(), b"xy");
 }
 
@@ -448,7 +448,7 @@ fn a_step_that_waits_holds_up_nobody_else() {
     while remote.calls(Operation::Stat) == 0 {
         std::thread::yield_now();
     }
-    remote.put(&path("f"), b"x").unwrap();
+    put(&remote, "f", b"x").unwrap();
     release.send(()).unwrap();
     assert!(waiting.join().unwrap().unwrap().is_some());
 }
