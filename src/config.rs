@@ -8,7 +8,7 @@ pub use charset::Charset;
 pub use flag::MountFlag;
 pub use network::{NetworkConfig, ProxyConfig, ProxyKind, ProxyLogin};
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -106,14 +106,15 @@ pub enum BaseDir {
     Absolute(Vec<u8>),
 }
 
-/// A password that no `Debug` shows and that is wiped from memory when dropped.
+/// A password that no `Debug` shows, that lies in memory once however often it is cloned, and that is wiped when the last
+/// clone is dropped.
 #[derive(Clone)]
-pub struct Password(Zeroizing<String>);
+pub struct Password(Arc<Zeroizing<String>>);
 
 impl Password {
     /// Takes the text over.
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Arc::new(Zeroizing::new(text)))
     }
 
     /// The text, for the login alone.

@@ -36,7 +36,7 @@ fn run() -> Result<ExitCode, String> {
     };
     let surroundings = Surroundings::current();
     logging::init(&opts.to_log_config(&surroundings))?;
-    hide_passwords();
+    hide_passwords(&surroundings);
     let config = opts
         .to_config(&surroundings)
         .map_err(|error| error.to_string())?;
@@ -48,8 +48,16 @@ fn run() -> Result<ExitCode, String> {
     }
 }
 
-/// Wipes the passwords in URLs from what ps(1) shows of our arguments.
-fn hide_passwords() {
+/// Wipes the passwords from what /proc shows of our arguments and environment.
+fn hide_passwords(surroundings: &Surroundings) {
+    if let Err(error) = mount::forbid_cores() {
+        log::warn!("a crash may leave the password in a core file: {error}");
+    }
+    if surroundings.password.is_some()
+        && let Err(error) = mount::hide_variable("FTPFS_PASSWORD")
+    {
+        log::warn!("FTPFS_PASSWORD stays visible in /proc/self/environ: {error}");
+    }
     for argument in env::args_os() {
         let ranges = Target::password_ranges(argument.as_bytes());
         if ranges.is_empty() {

@@ -16,7 +16,7 @@ mod sys;
 mod table;
 
 pub use layers::build;
-pub use sys::hide_argument;
+pub use sys::{forbid_cores, hide_argument, hide_variable};
 
 use std::{
     fmt,

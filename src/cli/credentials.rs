@@ -95,9 +95,11 @@ fn read_password_file(path: &Path) -> Result<Password, UsageError> {
     let refuse = |what: String| UsageError::new(format!("--password-file {shown}: {what}"));
     let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
     let metadata = file.metadata().map_err(|error| refuse(error.to_string()))?;
-    if metadata.permissions().mode() & 0o044 != 0 {
+    // As ssh has it for keys: nobody else, the group included. A terminal may be written to by others.
+    let others = if metadata.is_file() { 0o066 } else { 0o044 };
+    if metadata.permissions().mode() & others != 0 {
         return Err(refuse(format!(
-            "other users may read it; run: chmod 600 {shown}"
+            "other users may read or write it; run: chmod 600 {shown}"
         )));
     }
     let text = read_text(file).map_err(|error| refuse(error.to_string()))?;
@@ -258,7 +260,7 @@ mod tests {
     #[test]
     fn a_password_file_that_others_may_read_is_refused_with_the_remedy() {
         let home = Home::new();
-        for mode in [0o640, 0o604, 0o644] {
+        for mode in [0o640, 0o604, 0o644, 0o620, 0o602] {
             let file = home.file("secret", mode);
             let message = home.find("ftp://u@h", Some(&file)).unwrap_err();
             assert!(

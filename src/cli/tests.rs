@@ -230,6 +230,28 @@ fn a_password_in_a_misplaced_url_is_not_repeated() {
     assert_eq!(Password::new("secret".to_owned()).expose(), "secret");
 }
 
+// SEMANTICS: S-password
+#[test]
+fn no_debug_form_holds_the_password() {
+    let url = "ftp://u:hunter2@h/dir";
+    let opts = parse(&[url, "/mnt"]).unwrap();
+    let found = Surroundings {
+        password: Some(Password::new("hunter2".to_owned())),
+        ..surroundings()
+    };
+    let config = opts.to_config(&found).unwrap();
+    let target = Target::parse(url.as_bytes()).unwrap();
+    assert_eq!(config.ftp.password.expose(), "hunter2");
+    for shown in [
+        format!("{opts:?}"),
+        format!("{found:?}"),
+        format!("{target:?}"),
+        format!("{config:#?}"),
+    ] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
 #[test]
 fn help_fits_a_screen_and_names_the_groups() {
     let Err(Stop::Print(help)) = parse(&["--help"]) else {

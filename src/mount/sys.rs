@@ -1,4 +1,5 @@
-//! The calls that need `unsafe`: splitting the process in two, wiping an argument from the process list, and how many heaps there are.
+//! The calls that need `unsafe`: splitting the process in two, wiping secrets from what /proc shows of us, and how many heaps
+//! there are.
 
 use std::{env, ffi::OsStr, fs, io, ops::Range, os::unix::ffi::OsStrExt, ptr, slice};
 
@@ -31,7 +32,7 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
 /// The kernel does not tell where the arguments lie, or they are not there.
 pub fn hide_argument(argument: &OsStr, ranges: &[Range<usize>]) -> io::Result<()> {
     let arguments: Vec<_> = env::args_os().collect();
-    let mut area = argument_area()?;
+    let mut area = area_at(ARGUMENTS_FIELD)?;
     for candidate in arguments {
         let start = area.start;
         area.start += candidate.len() + 1;
@@ -66,16 +67,65 @@ pub fn hide_argument(argument: &OsStr, ranges: &[Range<usize>]) -> io::Result<()
     Ok(())
 }
 
-/// `arg_start` and `arg_end`, fields 48 and 49 of proc(5)'s stat.
-fn argument_area() -> io::Result<Range<usize>> {
+/// Overwrites the value of a variable in the environment that this process was started with, so that /proc/PID/environ and
+/// the processes that we start see stars instead. To be called while there is one thread.
+///
+/// # Errors
+///
+/// The kernel does not tell where the environment lies.
+pub fn hide_variable(name: &str) -> io::Result<()> {
+    let area = area_at(ENVIRONMENT_FIELD)?;
+    // SAFETY: the kernel copied the environment into [env_start, env_end) of this process at exec; that part of the stack
+    // is mapped, writable and never freed. Only getenv(3) reads it, and this is the only thread.
+    let bytes = unsafe {
+        slice::from_raw_parts_mut(
+            ptr::with_exposed_provenance_mut::<u8>(area.start),
+            area.len(),
+        )
+    };
+    for entry in bytes.split_mut(|byte| *byte == 0) {
+        let (before, value) = entry.split_at_mut((name.len() + 1).min(entry.len()));
+        if before.strip_suffix(b"=") == Some(name.as_bytes()) {
+            value.fill(b'*');
+        }
+    }
+    Ok(())
+}
+
+/// Lets no core of this process be written: it would hold the password.
+///
+/// # Errors
+///
+/// The system refuses, which it has no reason to.
+pub fn forbid_cores() -> io::Result<()> {
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(rustix::process::setrlimit(
+        rustix::process::Resource::Core,
+        none,
+    )?)
+}
+
+/// The first of the two fields of proc(5)'s stat that tell where the arguments lie: `arg_start` and `arg_end`.
+const ARGUMENTS_FIELD: usize = 48;
+
+/// The same for the environment: `env_start` and `env_end`.
+const ENVIRONMENT_FIELD: usize = 50;
+
+fn area_at(field: usize) -> io::Result<Range<usize>> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     // The second field is the program's name in brackets and may hold spaces; field 3 follows the last bracket.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let mut numbers = fields.split_ascii_whitespace().skip(48 - 3).map(str::parse);
+    let mut numbers = fields
+        .split_ascii_whitespace()
+        .skip(field - 3)
+        .map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(start)), Some(Ok(end))) if start != 0 && start < end => Ok(start..end),
         _ => Err(io::Error::other(
-            "/proc/self/stat does not tell where the arguments lie",
+            "/proc/self/stat does not tell where they lie",
         )),
     }
 }

@@ -29,6 +29,7 @@ mod programs;
 mod quirks;
 mod recovery;
 mod roundtrips;
+mod secrets;
 mod streams;
 mod tidy;
 mod tls;

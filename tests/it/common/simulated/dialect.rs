@@ -25,6 +25,8 @@ pub(crate) struct Dialect {
     /// Its words. A key is `greeting`, `unknown`, or a command, with ` missing`, ` exists`, ` refused`, ` begin` behind it for
     /// other answers than success. `begin` and `end` alone stand for the two replies of all transfers.
     pub(crate) says: BTreeMap<String, String>,
+    /// The password that it lets in.
+    pub(crate) password: String,
     /// How it lists.
     pub(crate) listing: Style,
     /// What it does to files.
@@ -175,6 +177,7 @@ impl Default for Dialect {
             knows: known.split(' ').map(str::to_owned).collect(),
             silent: Vec::new(),
             says: BTreeMap::new(),
+            password: "secret".to_owned(),
             listing: Style::default(),
             files: Files::default(),
             sessions: Sessions::default(),

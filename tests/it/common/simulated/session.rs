@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
                     return Next::End;
                 }
             }
-            "PASS" if argument == "secret" => {
+            "PASS" if argument == dialect.password => {
                 self.is_logged_in = true;
                 self.reply(verb, "", "230 Logged in.", "");
             }
