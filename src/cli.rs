@@ -32,6 +32,9 @@ use proxy::parse_proxy;
 use tls::TlsOpts;
 use values::{Streams, parse_bytes, parse_charset, parse_seconds, parse_streams, parse_timeout};
 
+/// The directory below the state directory that holds a file for each server.
+const PROFILES: &str = "servers";
+
 /// A mistake on the command line: one sentence that names the option and the remedy, and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -72,6 +75,10 @@ impl From<UsageError> for Stop {
                   --password-file, $FTPFS_PASSWORD, ~/.netrc, or the terminal, in this order.\n\
                   Unmount with: fusermount3 -u MOUNTPOINT",
     max_term_width = 100
+)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own, in any combination"
 )]
 pub struct Opts {
     /// The server and the directory.
@@ -122,6 +129,10 @@ pub struct Opts {
 
     #[command(flatten)]
     tls: TlsOpts,
+
+    /// Neither use nor keep what mounts learn of servers [kept in: ~/.local/state/ftpfs/servers]
+    #[arg(long, help_heading = "Connection")]
+    pub no_profile: bool,
 
     /// Show listings that are up to this old
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse_seconds, help_heading = "Caches")]
@@ -285,6 +296,7 @@ impl Opts {
                 timeout: self.timeout,
                 connections_max: usize::from(self.connections),
                 tls: self.tls.to_config(target.scheme, surroundings)?,
+                profile_dir: (!self.no_profile).then(|| surroundings.state_dir().join(PROFILES)),
             },
             fs: FsConfig {
                 uid: options.uid.unwrap_or(surroundings.uid),

@@ -47,6 +47,8 @@ pub struct FtpConfig {
     /// The longest wait without progress, whatever for. 30 s: longer than a busy server's fsync, shorter than a
     /// user's patience.
     pub timeout: Duration,
+    /// Where what is learnt of servers is kept for the next mount; `None` for nowhere.
+    pub profile_dir: Option<PathBuf>,
     /// The most sessions at once. 8: Pure-FTPd's shipped limit for one address.
     pub connections_max: usize,
     /// Whether and how connections are protected.

@@ -60,7 +60,7 @@ use crate::{
     cache::{ListingCache, ReadEngine},
     clock::Clock,
     config::{CacheConfig, FsConfig},
-    remote::{Remote, RemotePath},
+    remote::{Habits, Remote, RemotePath},
 };
 use file::OpenFile;
 use handle::Handles;
@@ -99,7 +99,7 @@ pub struct Filesystem {
 }
 
 /// What the server has refused for good.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "each is a refusal, and says so")]
 struct Learnt {
     no_mode: AtomicBool,
@@ -109,7 +109,37 @@ struct Learnt {
     no_rename_over: AtomicBool,
 }
 
+impl Learnt {
+    fn new(habits: Habits) -> Self {
+        Self {
+            no_mode: habits.no_mode.into(),
+            no_append: habits.no_append.into(),
+            no_dot_names: habits.no_dot_names.into(),
+            no_rename: habits.no_rename.into(),
+            no_rename_over: habits.no_rename_over.into(),
+        }
+    }
+
+    fn to_habits(&self) -> Habits {
+        let is_so = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        Habits {
+            no_mode: is_so(&self.no_mode),
+            no_append: is_so(&self.no_append),
+            no_dot_names: is_so(&self.no_dot_names),
+            no_rename: is_so(&self.no_rename),
+            no_rename_over: is_so(&self.no_rename_over),
+        }
+    }
+}
+
 impl Filesystem {
+    /// Learns what the server refuses, or that it does not after all, for this mount and the next.
+    fn learn(&self, which: impl FnOnce(&Learnt) -> &AtomicBool, is_refused: bool) {
+        if which(&self.learnt).swap(is_refused, Ordering::Relaxed) != is_refused {
+            self.remote.keep_habits(self.learnt.to_habits());
+        }
+    }
+
     /// A tree over `remote`; nothing is asked of it yet. `sessions_max` is how many sessions the remote may use at once.
     pub fn new(
         remote: Arc<dyn Remote>,
@@ -140,7 +170,7 @@ impl Filesystem {
             dir_ttl: cache.dir_ttl,
             inodes: Inodes::new(cache.entries_max),
             handles: Handles::default(),
-            learnt: Learnt::default(),
+            learnt: Learnt::new(remote.habits()),
             mounted: clock.wall(),
             epoch: AtomicU64::new(1),
             streams: Arc::new(AtomicUsize::new(0)),

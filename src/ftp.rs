@@ -25,6 +25,7 @@ mod login;
 mod passive;
 mod patch;
 mod pool;
+mod profile;
 mod proxy;
 mod reply;
 mod secure;
@@ -59,7 +60,7 @@ use self::{
 use crate::{
     config::FtpConfig,
     remote::{
-        Attributes, Download, Listing, Remote, RemoteEntry, RemoteError, RemoteErrorKind,
+        Attributes, Download, Habits, Listing, Remote, RemoteEntry, RemoteError, RemoteErrorKind,
         RemotePath, Result, Settled, Upload, UploadMode,
     },
 };
@@ -112,6 +113,7 @@ impl FtpRemote {
     /// Says good-bye on idle sessions and ends the background's work. What comes later finds no session.
     pub fn shutdown(&self) {
         self.pool.close();
+        self.pool.host.save_profile();
     }
 
     /// How the server writes names.
@@ -345,6 +347,15 @@ impl Remote for FtpRemote {
 
     fn name_len(&self, name: &[u8]) -> Option<usize> {
         self.names().encode(name).map(|wire| wire.len())
+    }
+
+    fn habits(&self) -> Habits {
+        self.pool.host.capabilities.learnt().habits
+    }
+
+    fn keep_habits(&self, habits: Habits) {
+        let capabilities = &self.pool.host.capabilities;
+        capabilities.learn(|learnt| learnt.habits = habits);
     }
 
     fn is_contended(&self) -> bool {

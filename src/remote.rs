@@ -14,6 +14,8 @@ pub use path::{InvalidName, RemotePath};
 
 use std::{fmt::Debug, time::SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 /// The result of asking a remote.
 pub type Result<T> = std::result::Result<T, RemoteError>;
 
@@ -103,6 +105,16 @@ pub trait Remote: Send + Sync + Debug {
         Some(name.len())
     }
 
+    /// What an earlier mount has found out of the server, where that was kept.
+    fn habits(&self) -> Habits {
+        Habits::default()
+    }
+
+    /// Keeps what was found out for the next mount.
+    fn keep_habits(&self, habits: Habits) {
+        let _ = habits;
+    }
+
     /// Whether someone waits for a session at this moment: who holds one without using it should give it up.
     fn is_contended(&self) -> bool {
         false
@@ -121,6 +133,26 @@ pub trait Remote: Send + Sync + Debug {
     fn spare_transfers(&self) -> usize {
         usize::MAX
     }
+}
+
+/// What a server does not do, as whoever asked for it has found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent refusals, in any combination"
+)]
+pub struct Habits {
+    /// It sets no modes.
+    pub no_mode: bool,
+    /// It does not append.
+    pub no_append: bool,
+    /// It takes no names that begin with a dot.
+    pub no_dot_names: bool,
+    /// It renames nothing.
+    pub no_rename: bool,
+    /// It does not rename over a file.
+    pub no_rename_over: bool,
 }
 
 /// A running download. Dropped early, it gives its session back without making the caller wait.

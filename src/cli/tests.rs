@@ -93,6 +93,14 @@ fn the_disk_cache_is_off_by_default_and_is_for_one_login_and_directory() {
 }
 
 #[test]
+fn what_is_learnt_of_servers_is_kept_in_the_state_directory_or_nowhere() {
+    let kept = |args: &[&str]| config(args).ftp.profile_dir;
+    let dir = PathBuf::from("/home/u/.local/state/ftpfs/servers");
+    assert_eq!(kept(&[]), Some(dir));
+    assert_eq!(kept(&["--no-profile"]), None);
+}
+
+#[test]
 fn every_long_option_is_also_a_mount_option() {
     for (name, needs_value) in Opts::long_names() {
         let value = match name.as_str() {
@@ -134,7 +142,7 @@ fn every_long_option_is_also_a_mount_option() {
                 files,
                 opts.charset,
                 (opts.proxy.is_some(), opts.bind_address),
-                (opts.foreground, tls),
+                (opts.foreground, opts.no_profile, tls),
             )
         };
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");

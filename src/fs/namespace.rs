@@ -154,13 +154,13 @@ impl Filesystem {
             match self.rename_for_sure(path, &aside) {
                 Ok(()) => return Ok(Some(aside)),
                 Err(error) if is_name_refusal(&error) && had_dot => {
-                    self.learnt.no_dot_names.store(true, Ordering::Relaxed);
+                    self.learn(|learnt| &learnt.no_dot_names, true);
                 }
                 Err(error) if is_name_refusal(&error) => break,
                 Err(error) => return Err(error),
             }
         }
-        self.learnt.no_dot_names.store(false, Ordering::Relaxed);
+        self.learn(|learnt| &learnt.no_dot_names, false);
         Ok(None)
     }
 

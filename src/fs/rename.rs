@@ -272,7 +272,7 @@ impl Filesystem {
             return Err(explain(error));
         }
         let Some(aside) = aside else { return Ok(()) };
-        self.learnt.no_rename_over.store(true, Ordering::Relaxed);
+        self.learn(|learnt| &learnt.no_rename_over, true);
         if let Err(error) = self.remote.remove_file(&aside) {
             log::warn!("the old content of {target} stays on the server as {aside}: {error}");
         }

@@ -38,7 +38,7 @@ impl Filesystem {
             let upload = match self.remote.open_upload(&temporary, UploadMode::Replace) {
                 Ok(upload) => upload,
                 Err(error) if is_name_refusal(&error) && had_dot => {
-                    self.learnt.no_dot_names.store(true, Ordering::Relaxed);
+                    self.learn(|learnt| &learnt.no_dot_names, true);
                     continue;
                 }
                 Err(error) if is_name_refusal(&error) => break,
@@ -59,7 +59,7 @@ impl Filesystem {
                 }
             }
         }
-        self.learnt.no_dot_names.store(false, Ordering::Relaxed);
+        self.learn(|learnt| &learnt.no_dot_names, false);
         log::debug!("{path}: no temporary name is allowed beside it; it is written in place");
         self.write_in_place(file, path, job)
     }
@@ -104,7 +104,7 @@ impl Filesystem {
         self.discard(temporary.clone());
         if error.kind() == FsErrorKind::Unsupported {
             log::info!("this server does not rename ({error}): files are written in place");
-            self.learnt.no_rename.store(true, Ordering::Relaxed);
+            self.learn(|learnt| &learnt.no_rename, true);
             return self.write_in_place(file, path, job);
         }
         Err(error)

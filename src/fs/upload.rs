@@ -226,7 +226,7 @@ impl Filesystem {
                 .map_err(FsError::from),
             Err(error) if is_name_refusal(&error) || error.kind() == RemoteErrorKind::Failed => {
                 log::info!("this server does not append ({error}): whole files go up instead");
-                self.learnt.no_append.store(true, Ordering::Relaxed);
+                self.learn(|learnt| &learnt.no_append, true);
                 return self.replace(file, path, job);
             }
             Err(error) => return Err(error.into()),
@@ -337,7 +337,7 @@ impl Filesystem {
     fn note_settled(&self, path: &RemotePath, settled: Settled) -> Settled {
         if let Err(error) = &settled.mode {
             if error.kind() == RemoteErrorKind::Unsupported {
-                self.learnt.no_mode.store(true, Ordering::Relaxed);
+                self.learn(|learnt| &learnt.no_mode, true);
             }
             log::info!("{path}: mode not set: {error}");
         }

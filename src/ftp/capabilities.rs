@@ -4,7 +4,10 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::{reply::Reply, zone::Offset};
+use crate::remote::Habits;
 
 /// The server's make, where the greeting tells; used only for what no reply tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +111,7 @@ impl Features {
 }
 
 /// How directories are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Dialect {
     /// Bare `MLSD`.
     Mlsd,
@@ -119,7 +122,7 @@ pub(super) enum Dialect {
 }
 
 /// How a mode is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SetMode {
     /// `SITE CHMOD mode path`.
     SiteChmod,
@@ -130,7 +133,7 @@ pub(super) enum SetMode {
 }
 
 /// How a time is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SetTime {
     /// `MFMT time path` (draft-somers-ftp-mfxx).
     Mfmt,
@@ -145,7 +148,7 @@ pub(super) enum SetTime {
 }
 
 /// Whether a way to save a round trip works on this server: tried until that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Shortcut {
     /// To be tried.
     Untried,
@@ -156,7 +159,8 @@ pub(super) enum Shortcut {
 }
 
 /// What was learnt by trying.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts, not states of one thing"
@@ -200,20 +204,14 @@ pub(super) struct Learnt {
     pub(super) has_patch: Option<bool>,
     /// How far the times of LIST are ahead of UTC; unknown until one was compared.
     pub(super) zone_offset: Option<Offset>,
+    /// What the filesystem has found out.
+    pub(super) habits: Habits,
 }
 
-/// What is known of one host.
-#[derive(Debug)]
-pub(super) struct Capabilities {
-    told: OnceLock<(Server, Features)>,
-    // Guarded by itself; held for a copy and never across the network.
-    learnt: Mutex<Learnt>,
-}
-
-impl Capabilities {
-    /// Nothing is known yet; the usual is assumed.
-    pub(super) fn new() -> Self {
-        let learnt = Learnt {
+impl Default for Learnt {
+    /// The usual is assumed.
+    fn default() -> Self {
+        Self {
             has_pipelining: true,
             has_epsv: true,
             has_warming: true,
@@ -233,10 +231,25 @@ impl Capabilities {
             has_rest: true,
             has_patch: None,
             zone_offset: None,
-        };
+            habits: Habits::default(),
+        }
+    }
+}
+
+/// What is known of one host.
+#[derive(Debug)]
+pub(super) struct Capabilities {
+    told: OnceLock<(Server, Features)>,
+    // Guarded by itself; held for a copy and never across the network.
+    learnt: Mutex<Learnt>,
+}
+
+impl Capabilities {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
         Self {
             told: OnceLock::new(),
-            learnt: Mutex::new(learnt),
+            learnt: Mutex::default(),
         }
     }
 

@@ -9,12 +9,13 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    capabilities::{Capabilities, Features, Server},
+    capabilities::{Capabilities, Features, Learnt, Server},
     connect::{ConnectError, Target},
     control::Control,
     deadline::Deadline,
     dialer::Dialer,
     encoding::{Names, to_text},
+    profile::{self, Profile},
     reply::{Failure, Fault, Reply},
     secure::{Protection, Reached},
     session::Session,
@@ -41,20 +42,33 @@ pub(super) struct Host {
     protection: Protection,
     dialer: Arc<Dialer>,
     base: OnceLock<Vec<u8>>,
+    profile: Option<Profile>,
 }
 
 impl Host {
-    /// A host of which nothing is known yet.
+    /// A host of which nothing is known but what an earlier mount has kept.
     pub(super) fn new(config: FtpConfig) -> Self {
         let target = Target {
             host: config.host.clone(),
             port: config.port,
         };
         let dialer = Arc::new(Dialer::new(target.clone(), config.network.clone()));
+        let profile = config.profile_dir.as_deref();
+        let profile = profile.map(|dir| Profile::open(dir, &config));
+        let capabilities = Capabilities::new();
+        if let Some(believed) = profile.as_ref().and_then(Profile::believed) {
+            // Before it is known to be the same server, only what can do no harm: the slower ways.
+            capabilities.learn(|learnt| {
+                learnt.has_pipelining = believed.has_pipelining;
+                learnt.has_epsv = believed.has_epsv;
+                learnt.has_warming = believed.has_warming;
+            });
+        }
         Self {
             protection: Protection::new(&config, &target),
             config,
-            capabilities: Arc::new(Capabilities::new()),
+            profile,
+            capabilities: Arc::new(capabilities),
             target,
             dialer,
             base: OnceLock::new(),
@@ -134,7 +148,11 @@ impl Host {
         if self.capabilities.is_told() {
             self.log_in(&mut session, &self.known_followers(), deadline)?;
         } else {
-            let followers = ["TYPE I", "FEAT", "SYST", "PWD", "EPSV"].map(Into::into);
+            let learnt = self.capabilities.learnt();
+            let mut followers = ["TYPE I", "FEAT", "SYST", "PWD"].map(Into::into).to_vec();
+            if learnt.has_epsv && learnt.has_warming {
+                followers.push(b"EPSV".to_vec());
+            }
             let replies = self.log_in(&mut session, &followers, deadline)?;
             self.learn(&mut session, &greeting, &replies)?;
         }
@@ -323,6 +341,7 @@ impl Host {
         let mut lines = self.session_options(&features);
         self.capabilities
             .tell(Server::from_greeting(greeting), features);
+        self.recall(profile::fingerprint(greeting, syst, feat));
         let base = base_of(&self.wanted_base()?, pwd);
         let dir = if base.is_empty() { &b"/"[..] } else { &base };
         lines.push([b"CWD ", dir].concat());
@@ -340,6 +359,30 @@ impl Host {
         // Only the first session comes here, so it cannot be set yet.
         let _ = self.base.set(base);
         Ok(())
+    }
+
+    /// Takes over what an earlier mount has learnt of the same server.
+    fn recall(&self, fingerprint: u64) {
+        let Some(profile) = &self.profile else { return };
+        let was_believed = profile.believed().is_some();
+        match profile.recall(fingerprint) {
+            Some(known) => self.capabilities.learn(|learnt| *learnt = known),
+            None if was_believed => self.capabilities.learn(|learnt| {
+                log::info!("the server has changed: what was learnt of it is forgotten");
+                let usual = Learnt::default();
+                learnt.has_pipelining = usual.has_pipelining;
+                learnt.has_epsv = usual.has_epsv;
+                learnt.has_warming = usual.has_warming;
+            }),
+            None => {}
+        }
+    }
+
+    /// Keeps what was learnt for the next mount.
+    pub(super) fn save_profile(&self) {
+        if let Some(profile) = &self.profile {
+            profile.save(self.capabilities.learnt());
+        }
     }
 
     fn login_refused(&self, reply: Option<&Reply>) -> ConnectError {

@@ -11,7 +11,7 @@ use super::*;
 use crate::config::{BaseDir, NetworkConfig, Password, TlsConfig};
 
 /// A configuration for a server on loopback.
-fn config(port: u16) -> FtpConfig {
+pub(super) fn config(port: u16) -> FtpConfig {
     FtpConfig {
         host: "127.0.0.1".to_owned(),
         port,
@@ -23,6 +23,7 @@ fn config(port: u16) -> FtpConfig {
         timeout: Duration::from_secs(5),
         connections_max: 2,
         tls: TlsConfig::default(),
+        profile_dir: None,
     }
 }
 

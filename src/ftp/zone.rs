@@ -1,5 +1,7 @@
 //! The server's wall clock against UTC: LIST tells local times and does not say of which zone.
 
+use serde::{Deserialize, Serialize};
+
 use crate::remote::{Modified, Precision};
 
 /// In which time the entries of a listing are told.
@@ -15,7 +17,7 @@ pub enum Zone {
 ///
 /// One offset serves all entries. A server that follows summer time shows each file in the time that was valid on that day, so that
 /// files of the other half of the year stay one hour off.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Offset {
     seconds: i64,
 }

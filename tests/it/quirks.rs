@@ -1,6 +1,6 @@
 //! Single quirks of servers, each played by a simulated server, through the seam and without a mount.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
 use ftpfs::{
     cli::{Opts, Surroundings},
@@ -25,10 +25,16 @@ fn server(text: &str) -> Simulated {
 }
 
 fn connect(server: &Simulated) -> Arc<FtpRemote> {
+    connect_with(server, None)
+}
+
+/// Connects, and remembers below a directory what it learns.
+fn connect_with(server: &Simulated, state: Option<&Path>) -> Arc<FtpRemote> {
     let url = server.url();
     let args = ["ftpfs", "--timeout", "5", &url, "/mnt"].map(Into::into);
     let opts = Opts::parse_from_args(args).unwrap();
-    let config = opts.to_config(&Surroundings::current()).unwrap();
+    let mut config = opts.to_config(&Surroundings::current()).unwrap();
+    config.ftp.profile_dir = state.map(Path::to_owned);
     FtpRemote::connect(&config.ftp).unwrap()
 }
 
@@ -251,7 +257,7 @@ fn sessions_that_idle_out_are_replaced_and_nobody_sends_noop() {
 fn a_421_in_the_middle_is_not_noticed() {
     let content = pattern(1, 100_000);
     // The first log-in takes six.
-    for commands in 7..13 {
+    for commands in 7..30 {
         let server = server(&format!("[sessions]\nends_after = {commands}\n"));
         let remote = connect(&server);
         for _ in 0..4 {
@@ -263,7 +269,7 @@ fn a_421_in_the_middle_is_not_noticed() {
                 .unwrap();
             remote.remove_file(&path("/dir/new")).unwrap();
         }
-        assert!(server.sessions() > 2, "{commands}");
+        assert!(server.sessions() > 1, "{commands}");
     }
 }
 
@@ -313,4 +319,42 @@ fn a_reply_without_a_code_costs_the_session_and_no_more() {
         .mode
         .unwrap();
     assert_eq!(server.tree().get("/file").unwrap().mode, 0o600);
+}
+
+// SEMANTICS: S-profile
+#[test]
+fn what_a_mount_has_learnt_is_not_asked_again() {
+    let text = "knows = [\"USER\", \"PASS\", \"TYPE\", \"CWD\", \"PASV\", \"LIST\", \"RETR\", \"STOR\", \"SIZE\", \"MDTM\"]";
+    let state = tempfile::tempdir().unwrap();
+    let server = server(text);
+    let age = Duration::from_hours(48);
+    server.tree().put_old("/dir/inner", b"inner", age);
+    let asked =
+        |verb: &str, heard: &[String]| heard.iter().filter(|line| line.starts_with(verb)).count();
+    let visit = |state: Option<&Path>| {
+        server.take_heard();
+        let remote = connect_with(&server, state);
+        assert_eq!(names(&remote, "/dir"), ["inner"]);
+        remote.shutdown();
+        server.take_heard()
+    };
+    let probes = ["EPSV", "LIST", "MDTM"];
+    for (state, counts) in [
+        (Some(state.path()), [1, 2, 1]),
+        (Some(state.path()), [0, 1, 0]),
+        (None, [1, 2, 1]),
+    ] {
+        let heard = visit(state);
+        assert_eq!(probes.map(|verb| asked(verb, &heard)), counts, "{heard:?}");
+    }
+    let files: Vec<_> = fs::read_dir(state.path()).unwrap().flatten().collect();
+    assert_eq!(files.len(), 1);
+    fs::write(files[0].path(), "{\"version\": 1, \"learnt\"").unwrap();
+    let heard = visit(Some(state.path()));
+    assert_eq!(asked("LIST", &heard), 2, "a damaged file is not used");
+    assert_eq!(
+        asked("LIST", &visit(Some(state.path()))),
+        1,
+        "and is replaced"
+    );
 }

@@ -1,7 +1,7 @@
 //! Servers that refuse, pretend or tell little.
 
 use ftpfs::remote::{
-    Precision, RemoteErrorKind as Kind,
+    Precision, Remote, RemoteErrorKind as Kind,
     memory::{Operation, RenameOver},
 };
 
@@ -41,6 +41,26 @@ fn a_file_that_vanished_is_uploaded_again_where_renames_do_not_replace() {
         world.close(handle).unwrap();
         assert_eq!(world.on("/file").unwrap(), b"newer", "{rename_over:?}");
     }
+}
+
+// SEMANTICS: S-profile
+#[test]
+fn what_one_mount_has_found_out_serves_the_next() {
+    let world = World::on_server(|server| server.rename_over = RenameOver::Refuses);
+    world.put("/file", b"old");
+    assert!(!world.server.habits().no_rename_over);
+    world.save("/file", b"new").unwrap();
+    let habits = world.server.habits();
+    assert!(habits.no_rename_over && !habits.no_rename);
+    let next = World::on_server(|server| {
+        server.rename_over = RenameOver::Refuses;
+        server.habits = habits;
+    });
+    next.put("/file", b"old");
+    next.save("/file", b"new").unwrap();
+    assert_eq!(next.on("/file").unwrap(), b"new");
+    // Aside, and into its place: none is tried in vain.
+    assert_eq!(next.calls(Operation::Rename), 2);
 }
 
 // SEMANTICS: S-no-rename

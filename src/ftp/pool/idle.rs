@@ -15,6 +15,8 @@ impl Pool {
     /// What is to be done for idle sessions: those whose data connection is getting old, to be refreshed, after those idle
     /// for too long have been closed.
     pub(in crate::ftp) fn tend(self: &Arc<Self>) {
+        // A mount that is killed has kept what it learnt.
+        self.host.save_profile();
         let (old, stale) = {
             let mut state = self.lock();
             let now = Instant::now();

@@ -125,6 +125,7 @@ fn config(server: &TlsServer, tls: TlsConfig) -> FtpConfig {
         network: NetworkConfig::default(),
         timeout: Duration::from_secs(5),
         connections_max: 1,
+        profile_dir: None,
         tls,
     }
 }

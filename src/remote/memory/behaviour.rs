@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Precision, RemoteErrorKind, RemotePath};
+use super::super::{Habits, Precision, RemoteErrorKind, RemotePath};
 
 /// What a server allows, refuses and tells. The default is friendly: everything works and everything is told.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Behaviour {
     pub read_bytes_max: Option<usize>,
     /// The free space, where the server tells.
     pub space: Option<u64>,
+    /// What was found out of it, by an earlier mount or this one.
+    pub habits: Habits,
 }
 
 /// What a rename onto an existing name does, where the kinds fit.
@@ -84,6 +86,7 @@ impl Default for Behaviour {
             tells_truncation: true,
             read_bytes_max: None,
             space: None,
+            habits: Habits::default(),
         }
     }
 }

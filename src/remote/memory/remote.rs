@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     super::{
-        Attributes, Download, EntryKind, Listing, Modified, Precision, Remote, RemoteEntry,
+        Attributes, Download, EntryKind, Habits, Listing, Modified, Precision, Remote, RemoteEntry,
         RemoteError, RemoteErrorKind, RemotePath, Result, Settled, Upload, UploadMode,
     },
     Behaviour, MemoryRemote, Operation, RenameOver, State,
@@ -76,6 +76,14 @@ impl Remote for MemoryRemote {
         self.ask(Operation::Settle, path, || {
             Ok(self.lock().settle(path, attributes))
         })
+    }
+
+    fn habits(&self) -> Habits {
+        self.lock().behaviour.habits
+    }
+
+    fn keep_habits(&self, habits: Habits) {
+        self.lock().behaviour.habits = habits;
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {

@@ -110,13 +110,13 @@ fn accept(world: &Arc<World>, mut listener: TcpListener, address: SocketAddr) {
             return;
         }
         socket.set_nodelay(true).unwrap();
-        world.count.fetch_add(1, Ordering::SeqCst);
+        let number = world.count.fetch_add(1, Ordering::SeqCst) + 1;
         let is_excess = world.open.fetch_add(1, Ordering::SeqCst) >= sessions.most;
         lock(&world.sockets).push(socket.try_clone().unwrap());
         let shared = Arc::clone(world);
         thread::spawn(move || {
             if !(is_excess && shared.dialect.sessions.excess == Excess::Closed) {
-                Session::new(&shared, socket.try_clone().unwrap()).serve(is_excess);
+                Session::new(&shared, socket.try_clone().unwrap(), number).serve(is_excess);
             }
             // The list of sockets has it too.
             let _ = socket.shutdown(Shutdown::Both);

@@ -141,7 +141,7 @@ pub(crate) struct Sessions {
     pub(crate) idle_milliseconds: Option<u64>,
     /// Commands that do not count for that.
     pub(crate) idle_deaf: Vec<String>,
-    /// After how many commands behind the log-in a session ends with 421, each time.
+    /// After how many commands behind the password the first session ends with 421.
     pub(crate) ends_after: Option<usize>,
 }
 

@@ -24,6 +24,8 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Session<'a> {
     world: &'a World,
     control: TcpStream,
+    /// Which session this is, from 1 on.
+    number: usize,
     dir: String,
     data: Option<TcpListener>,
     rest: usize,
@@ -40,10 +42,11 @@ enum Next {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(world: &'a World, control: TcpStream) -> Self {
+    pub(super) fn new(world: &'a World, control: TcpStream, number: usize) -> Self {
         Self {
             world,
             control,
+            number,
             dir: String::new(),
             data: None,
             rest: 0,
@@ -62,7 +65,7 @@ impl<'a> Session<'a> {
         self.say(&["greeting"], "220 ready", "");
         let mut lines = BufReader::new(self.control.try_clone().unwrap());
         let mut since = Instant::now();
-        let mut left = sessions.ends_after;
+        let mut left = sessions.ends_after.filter(|_| self.number == 1);
         loop {
             let idle = sessions.idle_milliseconds.map(Duration::from_millis);
             let wait = idle.map(|idle| {
