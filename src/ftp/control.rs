@@ -93,6 +93,11 @@ impl Control {
         !self.is_broken && self.pending == 1
     }
 
+    /// Expects one reply less: the server has shown that it will not come.
+    pub(super) fn forgo_reply(&mut self) {
+        self.pending = self.pending.saturating_sub(1);
+    }
+
     /// Whether something has arrived and was not read yet.
     pub(super) fn has_inbox(&self) -> bool {
         !self.inbox.is_empty()

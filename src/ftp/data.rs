@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::SockRef;
+
 use super::{control::is_timeout, tls::Channel};
 
 /// A data connection. Reading and writing do the handshake first, if it is not done yet.
@@ -82,8 +84,14 @@ impl Drop for DataSocket {
     fn drop(&mut self) {
         let Some(tls) = &mut self.tls else { return };
         log::debug!("data connection: {}", tls.description());
-        // Tickets that came during an upload are of use, and unread they would make the close a reset.
-        tls.is_quiet(&self.socket);
-        tls.say_last_words(&self.socket);
+        if tls.has_ended() {
+            // Tickets that came during an upload are of use, and unread they would make the close a reset.
+            tls.is_quiet(&self.socket);
+            tls.say_last_words(&self.socket);
+        } else {
+            // Left early. ProFTPD 1.3.8 takes a reset for an end, answers 426 and goes on; when it writes to a connection that
+            // was closed in good order, it drops the whole session. And a broken upload is to be seen as one.
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
     }
 }

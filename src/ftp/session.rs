@@ -387,8 +387,13 @@ impl Session {
         stream: TransferStream<Wire>,
         has_arrived: bool,
     ) -> Result<Reply, Failure> {
-        if has_arrived {
-            transport::lock(&self.transport).ask_at_end();
+        {
+            let mut transport = transport::lock(&self.transport);
+            if has_arrived {
+                transport.ask_at_end();
+            } else {
+                transport.expect_silence();
+            }
         }
         // Any complete reply will do for suppaftp's part; what it means is for the caller to say.
         let _ = stream.finish();

@@ -99,6 +99,8 @@ pub(super) struct Transport {
     setup_commands: u8,
     /// What the data connections of a protected session share with its control connection.
     tls: Option<tls::Session>,
+    /// Whether the next reply may not come at all.
+    is_silence_expected: bool,
     /// TLS on the connection that suppaftp is about to take over.
     channel: Option<tls::Channel>,
 }
@@ -142,6 +144,7 @@ impl Transport {
             for_client: VecDeque::new(),
             setup_commands: 0,
             tls,
+            is_silence_expected: false,
             channel: None,
         }))
     }
@@ -156,6 +159,7 @@ impl Transport {
         self.batch = batch;
         self.drop_data();
         self.was_early = false;
+        self.is_silence_expected = false;
         self.content_error = None;
     }
 
@@ -326,6 +330,12 @@ impl Transport {
         }
         if self.ask()? {
             let reply = self.read_before_answer()?;
+            self.answer(reply.code());
+            self.replies.push(reply);
+            return Ok(());
+        }
+        if std::mem::take(&mut self.is_silence_expected) {
+            let reply = self.read_after_silence()?;
             self.answer(reply.code());
             self.replies.push(reply);
             return Ok(());

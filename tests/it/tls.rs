@@ -1,7 +1,11 @@
 //! The same work over TLS, on servers that take nothing without it and, vsftpd and `ProFTPD`, no data connection that does not
 //! resume the control connection's session.
 
-use std::{fs, process::Output};
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    process::Output,
+};
 
 use crate::{
     common::{
@@ -14,6 +18,9 @@ use crate::{
 
 /// How many files go up and come down in a row.
 const MANY: usize = 200;
+
+/// How many pieces of a large file are read.
+const READS: usize = 24;
 
 /// Makes one module for each server, with every body in it.
 macro_rules! protected {
@@ -102,6 +109,47 @@ fn many_transfers_on_pure_ftpd() {
 #[test]
 fn many_transfers_on_pyftpdlib() {
     many_transfers(Kind::Pyftpdlib);
+}
+
+/// Reads here and there, each of which ends a download long before its end; no session may be lost over it.
+fn reads_here_and_there(kind: Kind) {
+    let options = ["connections=2", "cache-size=0", "dir-ttl=600", "verbose"];
+    let Some(site) = Site::start_with(kind, Security::Tls, &options) else {
+        return;
+    };
+    let target = site.target();
+    let content = pattern(1, 16 << 20);
+    target.put_on_disk("large", &content);
+    let file = File::open(target.path("large")).unwrap();
+    for index in 0..READS {
+        // Far apart, and never where the one before ended.
+        let at = (index * 7 % READS) * (content.len() / READS);
+        let mut piece = [0; 4096];
+        file.read_exact_at(&mut piece, at as u64).unwrap();
+        assert!(piece == content[at..at + piece.len()], "{at}");
+    }
+    drop(file);
+    assert_eq!(site.mount.logged("ending a transfer early:"), 0);
+}
+
+#[test]
+fn reads_here_and_there_on_vsftpd() {
+    reads_here_and_there(Kind::Vsftpd);
+}
+
+#[test]
+fn reads_here_and_there_on_proftpd() {
+    reads_here_and_there(Kind::Proftpd);
+}
+
+#[test]
+fn reads_here_and_there_on_pure_ftpd() {
+    reads_here_and_there(Kind::PureFtpd);
+}
+
+#[test]
+fn reads_here_and_there_on_pyftpdlib() {
+    reads_here_and_there(Kind::Pyftpdlib);
 }
 
 /// A mount that must not come about; what it said.

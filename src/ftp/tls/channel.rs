@@ -100,6 +100,8 @@ impl From<Broken> for io::Error {
 pub(in crate::ftp) struct Channel {
     connection: ClientConnection,
     is_closed: bool,
+    /// Whether the server has sent all that it had to send.
+    is_at_end: bool,
 }
 
 impl Channel {
@@ -112,6 +114,7 @@ impl Channel {
         Ok(Self {
             connection,
             is_closed: false,
+            is_at_end: false,
         })
     }
 
@@ -180,9 +183,15 @@ impl Channel {
         self.handshake(socket)?;
         loop {
             match self.connection.reader().read(buffer) {
-                Ok(count) => return Ok(self.read_on(buffer, count)),
+                Ok(count) => {
+                    self.is_at_end = count == 0 && !buffer.is_empty();
+                    return Ok(self.read_on(buffer, count));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.is_at_end = error.kind() == io::ErrorKind::UnexpectedEof;
+                    return Err(error);
+                }
             }
             self.flush(socket)?;
             self.receive(socket)?;
@@ -266,6 +275,11 @@ impl Channel {
             }
         }
         Ok(())
+    }
+
+    /// Whether one side has said, or at least shown, that it has nothing more to send.
+    pub(in crate::ftp) fn has_ended(&self) -> bool {
+        self.is_closed || self.is_at_end
     }
 
     /// Has `close_notify` leave with the next flush: nothing more will be written.
