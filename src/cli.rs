@@ -35,6 +35,9 @@ use values::{Streams, parse_bytes, parse_charset, parse_seconds, parse_streams, 
 /// The directory below the state directory that holds a file for each server.
 const PROFILES: &str = "servers";
 
+/// The word in front of a URL that asks for an examination and no mount.
+const DOCTOR: &str = "doctor";
+
 /// A mistake on the command line: one sentence that names the option and the remedy, and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -70,7 +73,7 @@ impl From<UsageError> for Stop {
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true,
-    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>",
+    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>\n       ftpfs doctor [OPTIONS] [--json] <URL>",
     after_help = "Every long option can also be given as -o NAME=VALUE. The password comes from the URL, \
                   --password-file, $FTPFS_PASSWORD, ~/.netrc, or the terminal, in this order.\n\
                   Unmount with: fusermount3 -u MOUNTPOINT",
@@ -226,6 +229,32 @@ impl Opts {
         let mut opts = Self::try_from_args(&args)?;
         opts.mount_options = mount_options;
         Ok(opts)
+    }
+
+    /// Reads the command line of `ftpfs doctor`: the same options and a URL, no mountpoint; and whether JSON is wanted.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn parse_for_doctor(
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<(Self, bool), Stop> {
+        let mut args: Vec<OsString> = args.into_iter().collect();
+        args.retain(|arg| arg != DOCTOR);
+        let count = args.len();
+        args.retain(|arg| arg != "--json");
+        let is_json = args.len() < count;
+        if args.len() < 2 {
+            return Err(UsageError::new("the URL is missing; write: ftpfs doctor URL").into());
+        }
+        // Where nothing is mounted, any directory will do.
+        args.push("/".into());
+        Ok((Self::parse_from_args(args)?, is_json))
+    }
+
+    /// Whether the command line asks for the doctor.
+    pub fn is_for_doctor(args: &[OsString]) -> bool {
+        args.get(1).is_some_and(|arg| arg == DOCTOR)
     }
 
     /// The long options that `-o` takes by name, and whether each needs a value.

@@ -19,6 +19,7 @@ mod dialer;
 mod directory;
 mod download;
 mod encoding;
+mod examine;
 mod links;
 pub mod listing;
 mod login;
@@ -41,6 +42,7 @@ mod upload;
 pub mod zone;
 
 pub use connect::ConnectError;
+pub use examine::{Fact, Identity, Way};
 pub use tls::TlsError;
 
 use std::{

@@ -5,6 +5,7 @@
 //! - [`cli`] and [`config`]: what the user typed, and what the program uses;
 //! - [`logging`]: where the log goes, and what never gets into it;
 //! - [`mount`]: builds the layers, mounts, daemonises, unmounts after draining;
+//! - [`doctor`]: examines a server, and says what is wrong and which option mends it;
 //! - [`fuse`]: unpacks kernel requests and replies to them;
 //! - [`fs`]: operations on inodes;
 //! - [`cache`]: listings, blocks, read-ahead;
@@ -15,6 +16,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod fs;
 pub mod ftp;
 pub mod fuse;

@@ -9,7 +9,8 @@ use std::{
 
 use ftpfs::{
     cli::{Opts, Stop, Surroundings, Target},
-    logging,
+    config::Config,
+    doctor, logging,
     mount::{self, Ending},
 };
 
@@ -25,8 +26,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, String> {
-    let opts = match Opts::parse_from_args(env::args_os()) {
-        Ok(opts) => opts,
+    let args: Vec<_> = env::args_os().collect();
+    let parsed = if Opts::is_for_doctor(&args) {
+        Opts::parse_for_doctor(args).map(|(opts, is_json)| (opts, Some(is_json)))
+    } else {
+        Opts::parse_from_args(args).map(|opts| (opts, None))
+    };
+    let (opts, doctor) = match parsed {
+        Ok(parsed) => parsed,
         Err(Stop::Print(text)) => {
             // The reader may have gone, as `head` does.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -41,10 +48,30 @@ fn run() -> Result<ExitCode, String> {
         .to_config(&surroundings)
         .map_err(|error| error.to_string())?;
     drop((opts, surroundings));
+    if let Some(is_json) = doctor {
+        return Ok(examine(&config, is_json));
+    }
     match mount::run(&config, mount::build) {
         Ok(Ending::Well) => Ok(ExitCode::SUCCESS),
         Ok(Ending::Reported) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Says what the doctor finds; the exit status says whether a mount works.
+fn examine(config: &Config, is_json: bool) -> ExitCode {
+    let report = doctor::examine(&config.ftp, config.fs.is_read_only);
+    let text = if is_json {
+        format!("{:#}\n", report.to_json())
+    } else {
+        report.to_string()
+    };
+    // The reader may have gone, as `head` does.
+    let _ = io::stdout().write_all(text.as_bytes());
+    if report.works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

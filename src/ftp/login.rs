@@ -43,6 +43,7 @@ pub(super) struct Host {
     dialer: Arc<Dialer>,
     base: OnceLock<Vec<u8>>,
     profile: Option<Profile>,
+    greeting: OnceLock<Vec<String>>,
 }
 
 impl Host {
@@ -72,12 +73,18 @@ impl Host {
             target,
             dialer,
             base: OnceLock::new(),
+            greeting: OnceLock::new(),
         }
     }
 
     /// The mounted directory on the server: absolute, no trailing slash; empty for the server's root.
     pub(super) fn base(&self) -> &[u8] {
         self.base.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The lines of the first session's greeting, printable.
+    pub(super) fn greeting(&self) -> &[String] {
+        self.greeting.get().map_or(&[], Vec::as_slice)
     }
 
     /// How the server writes names.
@@ -337,6 +344,9 @@ impl Host {
             let host = self.config.host.clone();
             return Err(ConnectError::SystemUnsupported { host, system });
         }
+        let lines = greeting.lines().map(|line| line.escape_ascii().to_string());
+        // Only the first session comes here.
+        let _ = self.greeting.set(lines.collect());
         let features = Features::from_reply(feat);
         let mut lines = self.session_options(&features);
         self.capabilities

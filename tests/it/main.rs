@@ -17,6 +17,7 @@ mod cli;
 mod common;
 mod dialects;
 mod diskcache;
+mod doctor;
 mod files;
 mod matrix;
 mod metadata;

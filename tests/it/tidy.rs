@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["config"]),
     ("clock", &[]),
     ("config", &[]),
+    ("doctor", &["config", "ftp", "remote"]),
     ("fs", &["cache", "clock", "config", "remote"]),
     ("ftp", &["config", "remote"]),
     ("fuse", &["fs", "remote"]),
