@@ -16,6 +16,7 @@ use std::{
     ffi::OsString,
     fmt,
     net::IpAddr,
+    ops::RangeInclusive,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,13 +25,15 @@ use std::{
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use crate::config::{
-    Access, BaseDir, CacheConfig, Charset, Config, DiskConfig, FsConfig, FtpConfig, LogConfig,
-    MountConfig, MountFlag, NetworkConfig, ProxyConfig,
+    Access, ActiveConfig, BaseDir, CacheConfig, Charset, Config, DiskConfig, FsConfig, FtpConfig,
+    LogConfig, MountConfig, MountFlag, NetworkConfig, ProxyConfig,
 };
 use options::MountOptions;
 use proxy::parse_proxy;
 use tls::TlsOpts;
-use values::{Streams, parse_bytes, parse_charset, parse_seconds, parse_streams, parse_timeout};
+use values::{
+    Streams, parse_bytes, parse_charset, parse_ports, parse_seconds, parse_streams, parse_timeout,
+};
 
 /// The directory below the state directory that holds a file for each server.
 const PROFILES: &str = "servers";
@@ -113,16 +116,32 @@ pub struct Opts {
         long,
         value_name = "URL",
         value_parser = parse_proxy,
-        help = "Connect through a proxy: socks5://[user:password@]host:port or http://[user:password@]host:port",
+        help = "Connect through socks5:// or http://[user:password@]host:port",
         help_heading = "Connection"
     )]
     pub proxy: Option<ProxyConfig>,
 
     /// Connect from this address of this machine
-    #[arg(long, value_name = "ADDRESS", help_heading = "Connection")]
+    #[arg(long, value_name = "IP", help_heading = "Connection")]
     pub bind_address: Option<IpAddr>,
 
-    /// Take names on the server for text in this charset (latin1, windows-1251, gbk, ...)
+    /// Have the server make the data connections (active mode)
+    #[arg(long, help_heading = "Connection")]
+    pub active: bool,
+
+    /// With --active, listen on these ports only, such as 40000-40100
+    #[arg(long, value_name = "PORTS", value_parser = parse_ports, help_heading = "Connection")]
+    pub active_ports: Option<RangeInclusive<u16>>,
+
+    /// With --active, tell the server this address of ours
+    #[arg(long, value_name = "IP", help_heading = "Connection")]
+    pub active_address: Option<IpAddr>,
+
+    /// Connect for data where PASV says, even to another machine
+    #[arg(long, help_heading = "Connection")]
+    pub trust_pasv_address: bool,
+
+    /// Take names on the server for text in this charset
     #[arg(long, value_name = "NAME", value_parser = parse_charset, help_heading = "Connection")]
     pub charset: Option<Charset>,
 
@@ -158,7 +177,7 @@ pub struct Opts {
     pub spool_memory: u64,
 
     /// The `-o` lists, in their order.
-    #[arg(help = "Mount options as in fstab: ro, allow_other, uid=, gid=, umask=, ..., and every long option",
+    #[arg(help = "Mount options as in fstab: ro, allow_other, uid=, gid=, umask=, ...",
         short, value_name = "OPT[,OPT...]", action = ArgAction::Append, help_heading = "Mount")]
     pub options: Vec<OsString>,
 
@@ -285,6 +304,29 @@ impl Opts {
         }
     }
 
+    fn to_network(&self) -> Result<NetworkConfig, UsageError> {
+        let active = self.active.then(|| ActiveConfig {
+            ports: self.active_ports.clone(),
+            address: self.active_address,
+        });
+        if self.active && self.proxy.is_some() {
+            return Err(UsageError::new(
+                "--active does not work with --proxy: the server could not connect to this machine; leave one of them out",
+            ));
+        }
+        if !self.active && (self.active_ports.is_some() || self.active_address.is_some()) {
+            return Err(UsageError::new(
+                "--active-ports and --active-address need --active",
+            ));
+        }
+        Ok(NetworkConfig {
+            proxy: self.proxy.clone(),
+            bind_address: self.bind_address,
+            active,
+            trusts_pasv_address: self.trust_pasv_address,
+        })
+    }
+
     /// Checks everything, finds the password, and makes the settings that the program uses.
     ///
     /// # Errors
@@ -318,10 +360,7 @@ impl Opts {
                 password,
                 base: target.base,
                 charset: self.charset,
-                network: NetworkConfig {
-                    proxy: self.proxy.clone(),
-                    bind_address: self.bind_address,
-                },
+                network: self.to_network()?,
                 timeout: self.timeout,
                 connections_max: usize::from(self.connections),
                 tls: self.tls.to_config(target.scheme, surroundings)?,

@@ -6,7 +6,7 @@ mod network;
 
 pub use charset::Charset;
 pub use flag::MountFlag;
-pub use network::{NetworkConfig, ProxyConfig, ProxyKind, ProxyLogin};
+pub use network::{ActiveConfig, NetworkConfig, ProxyConfig, ProxyKind, ProxyLogin};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -9,6 +9,7 @@
 //! 4. servers differ in what they can do: `capabilities` remembers what they say and refuse;
 //! 5. making a data connection takes two round trips: `transport/data` hides them behind others, `background` does it ahead.
 
+mod active;
 mod background;
 mod capabilities;
 mod connect;

@@ -92,6 +92,29 @@ fn the_disk_cache_is_off_by_default_and_is_for_one_login_and_directory() {
     }
 }
 
+fn seen_network(opts: &Opts) -> String {
+    let outward = (opts.proxy.is_some(), opts.bind_address);
+    let inward = (opts.active, opts.active_ports.clone(), opts.active_address);
+    format!("{:?}", (outward, inward, opts.trust_pasv_address))
+}
+
+#[test]
+fn active_mode_is_asked_for_by_name_and_not_with_a_proxy() {
+    let all = ["ftp://h/", "/mnt", "--active", "--active-ports=7-9"];
+    let network = parse(&all).unwrap().to_network().unwrap();
+    assert_eq!(network.active.unwrap().ports, Some(7..=9));
+    assert!(network.proxy.is_none() && !network.trusts_pasv_address);
+    for (options, named) in [
+        (&["--active", "--proxy=http://h:1"][..], "--proxy"),
+        (&["--active-ports=7"], "need --active"),
+        (&["--active-address=::1"], "need --active"),
+    ] {
+        let args = [&["ftp://h/", "/mnt"], options].concat();
+        let error = parse(&args).unwrap().to_network().unwrap_err();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
+
 #[test]
 fn what_is_learnt_of_servers_is_kept_in_the_state_directory_or_nowhere() {
     let kept = |args: &[&str]| config(args).ftp.profile_dir;
@@ -107,7 +130,7 @@ fn every_long_option_is_also_a_mount_option() {
             "password-file" | "cache-dir" | "log-file" => "/dev/null",
             "charset" => "gbk",
             "proxy" => "http://h:1",
-            "bind-address" => "::1",
+            "bind-address" | "active-address" => "::1",
             "ca-file" | "client-cert" | "client-key" => "/dev/null",
             "pin" => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "tls" => "off",
@@ -141,7 +164,7 @@ fn every_long_option_is_also_a_mount_option() {
                 sizes,
                 files,
                 opts.charset,
-                (opts.proxy.is_some(), opts.bind_address),
+                seen_network(opts),
                 (opts.foreground, opts.no_profile, tls),
             )
         };

@@ -1,6 +1,6 @@
 //! The values that options take: sizes with suffixes, seconds with fractions, octal masks.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 
@@ -130,6 +130,19 @@ pub(super) fn parse_streams(text: &str) -> Result<Streams, String> {
     }
 }
 
+/// One port, or the first and the last of several.
+///
+/// # Errors
+///
+/// What a range looks like.
+pub(super) fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("a range of ports is written 40000-40100".to_owned()),
+    }
+}
+
 /// Permission bits in octal.
 ///
 /// # Errors
@@ -205,6 +218,15 @@ mod tests {
         assert_eq!(parse_streams("7"), Ok(Streams(Some(7))));
         for text in ["", "0", "128", "-1", "Auto", "2.5"] {
             assert!(parse_streams(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_are_one_or_a_range() {
+        assert_eq!(parse_ports("40000-40100"), Ok(40000..=40100));
+        assert_eq!(parse_ports("7"), Ok(7..=7));
+        for text in ["", "-", "0", "0-7", "8-7", "1-", "65536", "1-2-3"] {
+            assert!(parse_ports(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! How connections to the server leave this machine.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 use super::Password;
 
@@ -11,6 +11,19 @@ pub struct NetworkConfig {
     pub proxy: Option<ProxyConfig>,
     /// The address of this machine that they come from; `None` leaves it to the system.
     pub bind_address: Option<IpAddr>,
+    /// Has the server make the data connections; `None` makes them from here.
+    pub active: Option<ActiveConfig>,
+    /// Whether data connections go to the address that PASV tells, and not to where the commands go.
+    pub trusts_pasv_address: bool,
+}
+
+/// How the server is to make data connections.
+#[derive(Debug, Clone, Default)]
+pub struct ActiveConfig {
+    /// The ports of this machine that it may connect to; `None` takes any.
+    pub ports: Option<RangeInclusive<u16>>,
+    /// The address that it is told; `None` tells where the control connection ends.
+    pub address: Option<IpAddr>,
 }
 
 /// A proxy.

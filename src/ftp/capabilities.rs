@@ -178,6 +178,10 @@ pub(super) struct Learnt {
     pub(super) upload_followers: Shortcut,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
+    /// Whether EPRT works; else PORT.
+    pub(super) has_eprt: bool,
+    /// EPRT (or PORT) in one write with the command that needs it.
+    pub(super) early_port: Shortcut,
     /// Whether the byte 0xFF is doubled in commands.
     pub(super) doubles_iac: bool,
     /// Whether MLST answers.
@@ -218,6 +222,8 @@ impl Default for Learnt {
             early_passive: Shortcut::Untried,
             early_command: Shortcut::Untried,
             upload_followers: Shortcut::Untried,
+            has_eprt: true,
+            early_port: Shortcut::Untried,
             doubles_iac: true,
             has_mlst: false,
             is_mlst_proven: false,

@@ -13,11 +13,11 @@ use std::{
 use super::{
     connect::{ConnectError, Target},
     deadline::Deadline,
-    passive::{self, DataConnection},
+    passive::{self, Announced, DataConnection},
     proxy::{self, ProxyError},
 };
 use crate::{
-    config::{NetworkConfig, ProxyConfig},
+    config::{ActiveConfig, NetworkConfig, ProxyConfig},
     remote::{Phase, RemoteErrorKind},
 };
 
@@ -47,26 +47,43 @@ impl Dialer {
                 .dial(&self.target.host, self.target.port, deadline)
                 .map_err(|error| self.failed(&error));
         };
-        self.dial_through(proxy, self.target.port, deadline)
+        self.dial_through(proxy, &self.target.host, self.target.port, deadline)
             .map_err(|error| self.failed_at(proxy, error))
     }
 
-    /// Begins a data connection to a port of the server that `control` leads to. Through a proxy it is there when this returns,
+    /// How the server is to make data connections, if it is.
+    pub(super) fn active(&self) -> Option<&ActiveConfig> {
+        self.network.active.as_ref()
+    }
+
+    /// Whether data connections go to the address that PASV tells.
+    pub(super) fn trusts_pasv_address(&self) -> bool {
+        self.network.trusts_pasv_address
+    }
+
+    /// Begins a data connection to a port of the server that `control` leads to, or to the address told with it. Through a proxy it is there when this returns,
     /// at the latest at the deadline. For `timeout` see [`DataConnection::begin`].
     pub(super) fn begin_data(
         &self,
         control: &TcpStream,
-        port: u16,
+        place: &Announced,
         deadline: Deadline,
         timeout: Duration,
     ) -> io::Result<DataConnection> {
         let Some(proxy) = &self.network.proxy else {
             let mut address = control.peer_addr()?;
-            address.set_port(port);
+            address.set_port(place.port);
+            if let Some(told) = place.address {
+                address.set_ip(told.into());
+            }
             return DataConnection::begin(address, self.network.bind_address, timeout);
         };
         // What the control connection leads to is the proxy.
-        let socket = self.dial_through(proxy, port, deadline);
+        let host = match place.address {
+            Some(told) => told.to_string(),
+            None => self.target.host.clone(),
+        };
+        let socket = self.dial_through(proxy, &host, place.port, deadline);
         DataConnection::opened(socket.map_err(|error| in_words(proxy, &error))?, timeout)
     }
 
@@ -79,11 +96,12 @@ impl Dialer {
     fn dial_through(
         &self,
         proxy: &ProxyConfig,
+        target: &str,
         port: u16,
         deadline: Deadline,
     ) -> Result<TcpStream, ProxyError> {
         let socket = self.dial(&proxy.host, proxy.port, deadline)?;
-        proxy::connect(proxy, socket, &self.target.host, port, deadline)
+        proxy::connect(proxy, socket, target, port, deadline)
     }
 
     /// Connects to a host: what it was known as, or what its name stands for now.

@@ -155,9 +155,8 @@ impl Host {
         if self.capabilities.is_told() {
             self.log_in(&mut session, &self.known_followers(), deadline)?;
         } else {
-            let learnt = self.capabilities.learnt();
             let mut followers = ["TYPE I", "FEAT", "SYST", "PWD"].map(Into::into).to_vec();
-            if learnt.has_epsv && learnt.has_warming {
+            if self.begins_with_epsv() {
                 followers.push(b"EPSV".to_vec());
             }
             let replies = self.log_in(&mut session, &followers, deadline)?;
@@ -177,6 +176,14 @@ impl Host {
         utf8.into_iter().chain(features.mlst_options()).collect()
     }
 
+    /// Whether the log-in asks for the first data connection.
+    fn begins_with_epsv(&self) -> bool {
+        let learnt = self.capabilities.learnt();
+        let network = &self.config.network;
+        let is_usual = network.active.is_none() && !network.trusts_pasv_address;
+        is_usual && learnt.has_epsv && learnt.has_warming
+    }
+
     /// What every session but the first is told right behind the password.
     fn known_followers(&self) -> Vec<Vec<u8>> {
         let options = self
@@ -184,8 +191,7 @@ impl Host {
             .features()
             .map(|features| self.session_options(features))
             .unwrap_or_default();
-        let learnt = self.capabilities.learnt();
-        let epsv = (learnt.has_epsv && learnt.has_warming).then(|| b"EPSV".to_vec());
+        let epsv = self.begins_with_epsv().then(|| b"EPSV".to_vec());
         [vec![b"TYPE I".to_vec()], options, Vec::from_iter(epsv)].concat()
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -27,14 +27,17 @@ const WRITE_SLICE: Duration = Duration::from_millis(500);
 pub(super) struct Announced {
     /// The port.
     pub(super) port: u16,
+    /// The address, where it is another than that of the control connection and is to be believed.
+    pub(super) address: Option<Ipv4Addr>,
     told: Instant,
 }
 
 impl Announced {
     /// A port just told.
-    pub(super) fn new(port: u16) -> Self {
+    pub(super) fn new(port: u16, address: Option<Ipv4Addr>) -> Self {
         Self {
             port,
+            address,
             told: Instant::now(),
         }
     }
@@ -197,8 +200,17 @@ impl Passive {
     pub(super) fn port(self, reply: &Reply) -> Option<u16> {
         match self {
             Self::Epsv => epsv_port(reply),
-            Self::Pasv => pasv_port(reply),
+            Self::Pasv => pasv(reply).map(|(_, port)| port),
         }
+    }
+
+    /// The address that `reply` tells; `0.0.0.0` is none.
+    pub(super) fn address(self, reply: &Reply) -> Option<Ipv4Addr> {
+        match self {
+            Self::Epsv => None,
+            Self::Pasv => pasv(reply).map(|(address, _)| address),
+        }
+        .filter(|address| !address.is_unspecified())
     }
 }
 
@@ -218,9 +230,9 @@ fn epsv_port(reply: &Reply) -> Option<u16> {
     })
 }
 
-/// The port in a 227 reply: six numbers, with or without parentheses. The address is not even looked at: a server
-/// could make us connect to any host, and behind NAT it is often wrong.
-fn pasv_port(reply: &Reply) -> Option<u16> {
+/// Address and port in a 227 reply: six numbers, with or without parentheses. The address is used only where the user says so: a
+/// server could make us connect to any host, and behind NAT it is often wrong.
+fn pasv(reply: &Reply) -> Option<(Ipv4Addr, u16)> {
     if reply.code() != 227 {
         return None;
     }
@@ -228,12 +240,13 @@ fn pasv_port(reply: &Reply) -> Option<u16> {
         line.split(|byte| !byte.is_ascii_digit() && *byte != b',')
             .find_map(|run| {
                 let fields: Vec<_> = run.split(|byte| *byte == b',').map(number::<u8>).collect();
-                let [Some(_), Some(_), Some(_), Some(_), Some(high), Some(low)] =
+                let [Some(a), Some(b), Some(c), Some(d), Some(high), Some(low)] =
                     *fields.as_slice()
                 else {
                     return None;
                 };
-                Some(u16::from_be_bytes([high, low])).filter(|port| *port != 0)
+                let port = Some(u16::from_be_bytes([high, low])).filter(|port| *port != 0);
+                Some((Ipv4Addr::new(a, b, c, d), port?))
             })
     })
 }
@@ -268,7 +281,8 @@ fn bound(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn with_options(stream: TcpStream) -> io::Result<TcpStream> {
+/// Sets what every socket here has.
+pub(super) fn with_options(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(30))
@@ -344,7 +358,17 @@ mod tests {
             ("227 ok (127,0,0,1,0,0)", None),
             ("227 ok", None),
         ] {
-            assert_eq!(pasv_port(&reply(text)), port, "{text}");
+            assert_eq!(Passive::Pasv.port(&reply(text)), port, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_not_told() {
+        let told = |text| Passive::Pasv.address(&reply(text));
+        assert_eq!(
+            told("227 (192,0,2,7,4,5)"),
+            Some(Ipv4Addr::new(192, 0, 2, 7))
+        );
+        assert_eq!(told("227 (0,0,0,0,4,5)"), None);
     }
 }

@@ -264,7 +264,9 @@ impl Pool {
 
     /// Whether data connections are to be opened ahead at this moment.
     pub(super) fn is_warming(&self) -> bool {
-        self.host.capabilities.learnt().has_warming && self.lock().warming.is_on(Instant::now())
+        let may_be = self.host.config.network.active.is_none()
+            && self.host.capabilities.learnt().has_warming;
+        may_be && self.lock().warming.is_on(Instant::now())
     }
 
     /// Bytes have moved on some session.

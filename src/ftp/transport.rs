@@ -16,6 +16,7 @@
 //! This relies on suppaftp writing each command line with one `write_all`, so its version is pinned.
 
 mod data;
+mod inward;
 mod protected;
 mod wire;
 
@@ -25,13 +26,14 @@ pub(super) use wire::{Connector, Wire, data_source};
 use std::{
     collections::VecDeque,
     fmt, io,
+    net::TcpStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use zeroize::Zeroizing;
 
-use self::data::Ahead;
+use self::{data::Ahead, inward::Inward};
 use super::{
     capabilities::{Capabilities, Learnt},
     control::Control,
@@ -85,6 +87,10 @@ pub(super) struct Transport {
     was_early: bool,
     /// The connection that suppaftp is about to take over, or has taken over before it was there.
     data: Option<DataConnection>,
+    /// The data connection that the server is to make, in active mode.
+    inward: Option<Inward>,
+    /// The one that it has made, to be put in the place of what suppaftp was handed.
+    accepted: Option<TcpStream>,
     batch: Batch,
     /// Commands sent, before the one that suppaftp waits for, whose replies are still to be read.
     unread: usize,
@@ -135,6 +141,8 @@ impl Transport {
             is_patient: false,
             was_early: false,
             data: None,
+            inward: None,
+            accepted: None,
             batch: Batch::default(),
             unread: 0,
             followers_sent: 0,
@@ -305,7 +313,11 @@ impl Transport {
     }
 
     fn answer_epsv(&mut self) -> Result<(), Fault> {
-        self.prepare_data()?;
+        if self.dialer.active().is_some() {
+            self.listen()?;
+        } else {
+            self.prepare_data()?;
+        }
         if let Some(refused) = self.replies.iter().find(|reply| reply.is_refusal()) {
             // The `CWD` that went along failed; the data connection stays for another time.
             let code = refused.code();
@@ -343,13 +355,18 @@ impl Transport {
         if self.is_answer_due {
             self.read_answer()?;
         }
-        self.send_content()?;
+        if self.inward.is_none() {
+            self.send_content()?;
+        }
         let before = std::mem::take(&mut self.unread);
         for index in 0..before {
-            let reply = self.read_early(index)?;
-            self.replies.push(reply);
+            let reply = self.read_at(index)?;
+            self.replies.extend(reply);
         }
-        let reply = self.read_early(before)?;
+        let mut reply = self.read_early(before)?;
+        if reply.is_preliminary() {
+            reply = self.accept(reply)?;
+        }
         if reply.is_preliminary() {
             self.begin_data()?;
         }

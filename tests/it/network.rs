@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::common::{
-    Kind, Mount, Server, can_mount, names_in, pattern,
+    Kind, Mount, Security, Server, can_mount, names_in, on_protected, pattern,
     server::{lines_of, ready},
 };
 
@@ -65,7 +65,10 @@ impl Drop for Proxy {
 
 /// The everyday actions, seen on the server's disk.
 fn work(mount: &Mount, server: &Server) {
-    let (dir, disk) = (mount.path(), server.root());
+    work_in(mount.path(), server.root());
+}
+
+fn work_in(dir: &Path, disk: &Path) {
     let large = pattern(7, 3 << 20);
     fs::create_dir(dir.join("d")).unwrap();
     fs::write(dir.join("d/large"), &large).unwrap();
@@ -276,4 +279,86 @@ fn an_address_of_another_machine_is_refused() {
         let start = format!("cannot connect from {address} (--bind-address)");
         assert!(text.contains(&start), "{text}");
     }
+}
+
+const ALL: [Kind; 4] = [Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpdlib];
+
+/// Works in a mount of each server, with these options; returns what the filesystems logged.
+fn work_on_each(address: &'static str, options: &[&str]) -> Vec<String> {
+    if !can_mount() {
+        return Vec::new();
+    }
+    let sites = ALL.into_iter().filter_map(|kind| {
+        let server = Server::start_at(kind, address)?;
+        let options = [options, &["verbose"]].concat();
+        let mount = Mount::new(&server, &options);
+        work(&mount, &server);
+        Some(mount.log_text())
+    });
+    sites.collect()
+}
+
+// SEMANTICS: S-ipv6
+#[test]
+fn ipv6_works_with_each_server() {
+    for log in work_on_each("::1", &[]) {
+        assert!(log.contains("> EPSV") && !log.contains("> PASV"), "{log}");
+    }
+}
+
+// SEMANTICS: S-active, S-ipv6
+#[test]
+fn active_mode_works_with_each_server() {
+    for log in work_on_each("127.0.0.1", &["active"]) {
+        assert!(log.contains("> EPRT |1|127.0.0.1|"), "{log}");
+        assert!(!log.contains("> EPSV") && !log.contains("> PASV"), "{log}");
+    }
+    for log in work_on_each("::1", &["active"]) {
+        assert!(log.contains("> EPRT |2|::1|"), "{log}");
+    }
+}
+
+// SEMANTICS: S-active-address
+#[test]
+fn active_mode_keeps_to_its_ports() {
+    let ports = 32_100..=32_115;
+    for log in work_on_each("127.0.0.1", &["active", "active-ports=32100-32115"]) {
+        let told = log
+            .lines()
+            .filter_map(|line| line.split_once("> EPRT |1|127.0.0.1|"));
+        let told: Vec<u16> = told
+            .map(|(_, rest)| rest.trim_end_matches('|').parse().unwrap())
+            .collect();
+        assert!(!told.is_empty(), "{log}");
+        assert!(told.iter().all(|port| ports.contains(port)), "{told:?}");
+    }
+}
+
+// SEMANTICS: S-passive-address
+#[test]
+fn the_address_of_pasv_is_used_where_it_is_trusted() {
+    for log in work_on_each("127.0.0.1", &["trust-pasv-address"]) {
+        assert!(log.contains("> PASV") && !log.contains("> EPSV"), "{log}");
+    }
+}
+
+// SEMANTICS: S-active, S-tls-resumption
+#[test]
+fn active_mode_works_over_tls() {
+    for kind in ALL {
+        on_protected(kind, Security::Tls, &["active"], |t| {
+            work_in(&t.path(""), &t.disk(""));
+        });
+    }
+}
+
+// SEMANTICS: S-proxy
+#[test]
+fn a_proxy_carries_tls() {
+    let proxy = Proxy::start("microsocks", "");
+    let option = format!("proxy=socks5://{}", proxy.address);
+    on_protected(Kind::Vsftpd, Security::Tls, &[&option], |t| {
+        work_in(&t.path(""), &t.disk(""));
+    });
+    assert!(proxy.count("connected to") >= 5);
 }

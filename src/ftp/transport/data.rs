@@ -113,8 +113,8 @@ impl Transport {
 
     /// Takes down the answer to an EPSV that was sent along with the log-in.
     pub(in crate::ftp) fn announce(&mut self, reply: &Reply) {
-        if let Some(port) = self.port_in(Passive::Epsv, reply) {
-            self.ahead = Ahead::Announced(Announced::new(port));
+        if let Some(announced) = self.announced_in(Passive::Epsv, reply) {
+            self.ahead = Ahead::Announced(announced);
         }
     }
 
@@ -123,24 +123,27 @@ impl Transport {
         if matches!(self.ahead, Ahead::Asked(_)) {
             self.read_answer()?;
         }
+        if self.dialer.active().is_some() {
+            return Ok(());
+        }
         self.is_data_refused = false;
-        let port = match std::mem::take(&mut self.ahead) {
+        let place = match std::mem::take(&mut self.ahead) {
             Ahead::Opened(mut connection) => {
                 if connection.is_usable() {
                     self.ahead = Ahead::Opened(connection);
                     return Ok(());
                 }
                 self.is_ahead_refused |= connection.was_refused();
-                self.passive_port()?
+                self.ask_passive()?
             }
             // What was held back waits for the command itself.
-            Ahead::Announced(announced) if announced.is_usable() => announced.port,
-            _ => self.passive_port()?,
+            Ahead::Announced(announced) if announced.is_usable() => announced,
+            _ => self.ask_passive()?,
         };
         let (control, deadline) = (self.control.socket(), self.control.deadline());
         let begun = self
             .dialer
-            .begin_data(control, port, deadline, self.timeout);
+            .begin_data(control, &place, deadline, self.timeout);
         // The control connection is still in step: nothing is pending there.
         let connection = begun.map_err(|error| Fault::from_io(&error, Phase::Connect))?;
         self.ahead = Ahead::Opened(connection);
@@ -148,12 +151,12 @@ impl Transport {
     }
 
     /// Asks where the server listens, by EPSV, or by PASV where that is refused.
-    fn passive_port(&mut self) -> Result<u16, Fault> {
+    fn ask_passive(&mut self) -> Result<Announced, Fault> {
         let mut refusal = None;
         while let Some(passive) = self.passive() {
             let reply = self.send_early_and(passive.command())?;
-            if let Some(port) = self.port_in(passive, &reply) {
-                return Ok(port);
+            if let Some(announced) = self.announced_in(passive, &reply) {
+                return Ok(announced);
             }
             let is_over = passive == Passive::Pasv || self.learnt().has_epsv;
             refusal = Some(reply);
@@ -167,27 +170,34 @@ impl Transport {
         let reply = refusal.map(|reply| reply.to_string()).unwrap_or_default();
         Err(Fault::new(
             RemoteErrorKind::Disconnected,
-            format!("no data connection: {reply}"),
+            format!("no data connection: {reply}; --active has the server make them"),
         ))
     }
 
     /// How this server is asked, if it can be.
     pub(super) fn passive(&self) -> Option<Passive> {
-        if self.learnt().has_epsv {
-            return Some(Passive::Epsv);
+        if self.dialer.active().is_some() {
+            return None;
         }
         let may_be_ipv4 = self.dialer.may_be_ipv4(self.control.socket());
+        // EPSV tells no address.
+        let wants_address = self.dialer.trusts_pasv_address() && may_be_ipv4;
+        if self.learnt().has_epsv && !wants_address {
+            return Some(Passive::Epsv);
+        }
         may_be_ipv4.then_some(Passive::Pasv)
     }
 
-    /// The port in the reply. An EPSV that is not known is remembered.
-    fn port_in(&self, passive: Passive, reply: &Reply) -> Option<u16> {
+    /// Where the reply says that the server listens. An EPSV that is not known is remembered.
+    fn announced_in(&self, passive: Passive, reply: &Reply) -> Option<Announced> {
         let port = passive.port(reply);
         if port.is_none() && passive == Passive::Epsv && reply.code() / 100 != 4 {
             log::debug!("EPSV is not to be had ({reply}), using PASV");
             self.capabilities.learn(|learnt| learnt.has_epsv = false);
         }
-        port
+        let address = passive.address(reply);
+        let address = address.filter(|_| self.dialer.trusts_pasv_address());
+        Some(Announced::new(port?, address))
     }
 
     /// Has EPSV sent right behind the end of the data connection that suppaftp is about to close, so that its reply comes with
@@ -233,8 +243,8 @@ impl Transport {
         let second = self.read_before_answer()?;
         self.ahead = Ahead::Nothing;
         if !is_port(&reply) && (is_port(&second) || second.is_refusal()) {
-            if let Some(port) = self.port_in(passive, &second) {
-                self.ahead = Ahead::Announced(Announced::new(port));
+            if let Some(announced) = self.announced_in(passive, &second) {
+                self.ahead = Ahead::Announced(announced);
             }
             return Ok(reply);
         }
@@ -256,10 +266,10 @@ impl Transport {
     }
 
     fn take_answer(&mut self, passive: Passive, reply: &Reply) {
-        let Some(port) = self.port_in(passive, reply) else {
+        let Some(announced) = self.announced_in(passive, reply) else {
             return;
         };
-        self.ahead = Ahead::Announced(Announced::new(port));
+        self.ahead = Ahead::Announced(announced);
         if self.learnt().early_passive == Shortcut::Untried {
             self.capabilities
                 .learn(|learnt| learnt.early_passive = Shortcut::Works);
@@ -332,6 +342,9 @@ impl Transport {
 
     /// Hands the data connection to suppaftp; keeps a second handle where it is still needed here.
     pub(super) fn hand_over_data(&mut self) -> io::Result<TcpStream> {
+        if let Some(inward) = &self.inward {
+            return inward.listening.stand_in();
+        }
         let data = self.data.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let socket = data.socket().try_clone()?;
         self.was_early = !data.is_open();
@@ -345,6 +358,7 @@ impl Transport {
 
     /// Waits until the data connection is there, or the server has something to say.
     pub(super) fn await_data(&mut self) -> Result<(), Fault> {
+        self.accept_early()?;
         let deadline = self.control.deadline();
         let has_inbox = self.control.has_inbox();
         let Some(data) = &mut self.data else {
@@ -437,6 +451,8 @@ impl Transport {
     pub(in crate::ftp) fn drop_data(&mut self) {
         self.data = None;
         self.channel = None;
+        self.inward = None;
+        self.accepted = None;
     }
 
     /// Writes the small upload's bytes behind its STOR. A failure is kept for the end: the reply may tell more.

@@ -112,9 +112,12 @@ impl TlsConnector for Connector {
             return Ok(control);
         }
         let shared = self.shared.upgrade().ok_or(io::ErrorKind::NotConnected);
-        let data = shared
-            .map_err(io::Error::from)
-            .and_then(|shared| lock(&shared).protect(socket));
+        let data = shared.map_err(io::Error::from).and_then(|shared| {
+            let mut transport = lock(&shared);
+            // What suppaftp was handed in active mode only stands in for it.
+            let socket = transport.accepted.take().unwrap_or(socket);
+            transport.protect(socket)
+        });
         data.map(Wire::Data).map_err(FtpError::ConnectionError)
     }
 }

@@ -91,6 +91,8 @@ pub(crate) struct Server {
     security: Security,
     /// The certificate of who signed the server's.
     authority: Option<PathBuf>,
+    /// Where it listens; `None` for the usual place.
+    address: Option<&'static str>,
     port: u16,
     url: String,
     log: PathBuf,
@@ -140,17 +142,30 @@ impl Server {
     /// The same, with TLS.
     pub(crate) fn start_with(kind: Kind, security: Security) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        Self::start_in(kind, security, Root { _disk: None, dir })
+        Self::start_in(kind, security, Root { _disk: None, dir }, None)
+    }
+
+    /// Starts a server that listens on another address of this machine.
+    pub(crate) fn start_at(kind: Kind, address: &'static str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root { _disk: None, dir };
+        Self::start_in(kind, Security::Plain, root, Some(address))
     }
 
     /// Starts a server on a disk of `bytes_max`, which fills up.
     pub(crate) fn start_small(kind: Kind, bytes_max: usize) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let disk = Some(SmallDisk::mount(dir.path(), bytes_max));
-        Self::start_in(kind, Security::Plain, Root { _disk: disk, dir })
+        let root = Root { _disk: disk, dir };
+        Self::start_in(kind, Security::Plain, root, None)
     }
 
-    fn start_in(kind: Kind, security: Security, root: Root) -> Option<Self> {
+    fn start_in(
+        kind: Kind,
+        security: Security,
+        root: Root,
+        address: Option<&'static str>,
+    ) -> Option<Self> {
         // SAFETY: geteuid has no preconditions.
         let is_root = unsafe { libc::geteuid() } == 0;
         if !available(
@@ -164,6 +179,7 @@ impl Server {
             kind,
             security,
             authority: None,
+            address,
             port: 0,
             url: String::new(),
             log: PathBuf::new(),
@@ -203,6 +219,9 @@ impl Server {
                 .arg(self.root());
             command
         };
+        if let Some(address) = self.address {
+            command.env("FTPFS_SERVERS_ADDRESS", address);
+        }
         // A group of its own: a Ctrl-C ends the test, which then ends the server.
         command
             .process_group(0)
