@@ -22,7 +22,7 @@ enum When {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct TlsOpts {
-    /// Protect connections: always, where the server offers it, or never [default: prefer]
+    /// Use TLS: require, prefer (where it is offered), or off [default: prefer]
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
     tls: Option<When>,
 
@@ -30,7 +30,7 @@ pub(super) struct TlsOpts {
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
-    /// Trust only the certificate, or public key, with this digest: hex or base64; may be given again
+    /// Trust only the certificate or public key of this digest; may be repeated
     #[arg(long, value_name = "SHA256", value_parser = parse_pin, action = ArgAction::Append)]
     pin: Vec<Pin>,
 

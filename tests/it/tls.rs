@@ -58,6 +58,7 @@ protected! {
 
 protected! {
     vsftpd_from_the_first_byte_on: Vsftpd, Implicit, &["connections=2"];
+    vsftpd_that_connects_to_us: Vsftpd, Tls, &["active", "connections=2"];
     proftpd_without_caches: Proftpd, Tls, &["dir-ttl=0", "cache-size=0", "connections=1"];
     => {
         files::copy_in_and_out,
