@@ -259,6 +259,10 @@ impl Remote for FtpRemote {
         )?))
     }
 
+    fn read_small(&self, path: &RemotePath, bytes_max: usize) -> Result<Vec<u8>> {
+        download::read_small(self, path, bytes_max)
+    }
+
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
         let full_path = self.full_path(path)?;
         Ok(Box::new(FileUpload::open(

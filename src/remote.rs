@@ -47,6 +47,21 @@ pub trait Remote: Send + Sync + Debug {
         len: Option<u64>,
     ) -> Result<Box<dyn Download>>;
 
+    /// Reads the whole of a file that is expected to be small; one of more than `bytes_max` bytes is cut there, or an error.
+    fn read_small(&self, path: &RemotePath, bytes_max: usize) -> Result<Vec<u8>> {
+        let mut download = self.open_download(path, 0, None)?;
+        let mut content = vec![0; bytes_max];
+        let mut len = 0;
+        while let Some(free) = content.get_mut(len..).filter(|free| !free.is_empty()) {
+            match download.read(free)? {
+                0 => break,
+                count => len += count,
+            }
+        }
+        content.truncate(len);
+        Ok(content)
+    }
+
     /// Starts to write a file.
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>>;
 

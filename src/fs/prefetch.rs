@@ -337,27 +337,14 @@ impl Filesystem {
         if base.version.size > FILE_BYTES_MAX || self.engine.has_whole(file, &base.version) {
             return Ok(());
         }
-        let content = self.download(path, base.version.size)?;
+        // One byte more than expected shows a file that has grown.
+        let bytes_max = usize::try_from(base.version.size).unwrap_or(0) + 1;
+        let content = self.remote.read_small(path, bytes_max)?;
         if content.len() as u64 == base.version.size {
             self.engine.keep_whole(file, &base.version, &content);
             self.prefetcher.lock().fetched.insert(ino, base.version);
         }
         Ok(())
-    }
-
-    fn download(&self, path: &RemotePath, size: u64) -> Result<Vec<u8>> {
-        let mut download = self.remote.open_download(path, 0, None)?;
-        // One byte more than expected shows a file that has grown.
-        let mut content = vec![0; usize::try_from(size).unwrap_or(0) + 1];
-        let mut len = 0;
-        while let Some(free) = content.get_mut(len..).filter(|free| !free.is_empty()) {
-            match download.read(free)? {
-                0 => break,
-                count => len += count,
-            }
-        }
-        content.truncate(len);
-        Ok(content)
     }
 }
 

@@ -174,8 +174,8 @@ pub(super) struct Learnt {
     pub(super) has_warming: bool,
     /// EPSV (or PASV) at the end of the data, before the transfer's last reply was read.
     pub(super) early_passive: Shortcut,
-    /// Commands behind a STOR, before its last reply was read.
-    pub(super) upload_followers: Shortcut,
+    /// Commands in one write with a transfer's own: the server works on them when the transfer is over.
+    pub(super) followers: Shortcut,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
     /// Whether EPRT works; else PORT.
@@ -221,7 +221,7 @@ impl Default for Learnt {
             has_warming: true,
             early_passive: Shortcut::Untried,
             early_command: Shortcut::Untried,
-            upload_followers: Shortcut::Untried,
+            followers: Shortcut::Untried,
             has_eprt: true,
             early_port: Shortcut::Untried,
             doubles_iac: true,
@@ -320,9 +320,15 @@ impl Capabilities {
         });
     }
 
-    /// Commands behind a STOR are not answered as if they had come after it.
+    /// Commands behind a transfer are not answered as if they had come after it.
     pub(super) fn fail_followers(&self) {
-        self.learn(|learnt| learnt.upload_followers = Shortcut::Fails);
+        self.learn(|learnt| learnt.followers = Shortcut::Fails);
+    }
+
+    /// Whether the next data connection may be asked for in one write with a transfer's command.
+    pub(super) fn may_ask_with_transfer(&self) -> bool {
+        let learnt = self.learnt();
+        learnt.followers == Shortcut::Works && learnt.has_pipelining && learnt.has_warming
     }
 
     /// Learns something.

@@ -13,13 +13,11 @@ use std::{
 use super::{
     FtpRemote,
     capabilities::Dialect,
-    download::{Whole, read_to_end},
+    download::{Whole, read_listing},
     links::Targets,
     listing::{self, Parsed},
-    pool::Use,
     session::DataCommand,
     stat::mdtm_time,
-    transfer::Transfer,
     zone::{Offset, Zone},
 };
 use crate::remote::{
@@ -172,10 +170,7 @@ fn fetch(
         argument: argument.into(),
         ..DataCommand::default()
     };
-    let fetched = remote.pool.with_session(Use::Listing, dir, |guard| {
-        read_to_end(Transfer::open(guard, &wanted)?, verb)
-    });
-    fetched.map_err(|error| match (error.command(), error.kind()) {
+    read_listing(remote, dir, &wanted).map_err(|error| match (error.command(), error.kind()) {
         // bftpd says 451 to a directory that is not there.
         ("CWD", RemoteErrorKind::Failed) => error.into_kind(RemoteErrorKind::Refused),
         _ => error,

@@ -3,8 +3,10 @@
 use std::{io, sync::Arc};
 
 use super::{
+    FtpRemote,
+    capabilities::Shortcut,
     pool::{Pool, Use},
-    reply::{Failure, Fault},
+    reply::{Failure, Fault, Reply},
     session::DataCommand,
     stat::size_of,
     transfer::Transfer,
@@ -216,10 +218,51 @@ impl Download for FileDownload {
     }
 }
 
-/// Reads a listing to its end and the server's confirmation.
-pub(super) fn read_to_end(
+/// Reads a whole small file; one that has become larger than `bytes_max` is an error.
+pub(super) fn read_small(
+    remote: &FtpRemote,
+    path: &RemotePath,
+    bytes_max: usize,
+) -> Result<Vec<u8>> {
+    let pool = &remote.pool;
+    let wanted = DataCommand {
+        verb: "RETR",
+        argument: remote.full_path(path)?,
+        asks_next: pool.host.capabilities.may_ask_with_transfer(),
+        ..DataCommand::default()
+    };
+    let read = pool.with_session(Use::Transfer, path, |guard| {
+        read_to_end(Transfer::open(guard, &wanted)?, "RETR", bytes_max)
+    });
+    read.map(|whole| whole.bytes)
+}
+
+/// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after
+/// the other: a NOOP behind the first listing shows whether it does, as pyftpdlib answers that before the listing is over.
+pub(super) fn read_listing(
+    remote: &FtpRemote,
+    dir: &RemotePath,
+    wanted: &DataCommand<'_>,
+) -> Result<Whole> {
+    let capabilities = &remote.pool.host.capabilities;
+    remote.pool.with_session(Use::Listing, dir, |guard| {
+        let learnt = capabilities.learnt();
+        let is_trial = learnt.followers == Shortcut::Untried && learnt.has_pipelining;
+        let wanted = DataCommand {
+            followers: is_trial.then(|| b"NOOP".to_vec()).into_iter().collect(),
+            asks_next: capabilities.may_ask_with_transfer(),
+            ..wanted.clone()
+        };
+        let transfer = Transfer::open(guard, &wanted)?;
+        read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
+    })
+}
+
+/// Reads all the data, up to `bytes_max`, and the server's confirmation.
+fn read_to_end(
     mut transfer: Transfer,
     verb: &'static str,
+    bytes_max: usize,
 ) -> std::result::Result<Whole, Failure> {
     let mut bytes = Vec::with_capacity(16 << 10);
     let mut chunk = vec![0; 64 << 10];
@@ -227,9 +270,9 @@ pub(super) fn read_to_end(
     loop {
         match transfer.read(&mut chunk) {
             Ok(0) => break,
-            Ok(count) if count > LISTING_BYTES_MAX - bytes.len() => {
+            Ok(count) if count > bytes_max - bytes.len() => {
                 transfer.discard();
-                let detail = format!("the listing is longer than {LISTING_BYTES_MAX} bytes");
+                let detail = format!("the answer is longer than {bytes_max} bytes");
                 return Err(Failure::Broken(
                     verb,
                     Fault::new(RemoteErrorKind::Protocol, detail),
@@ -246,7 +289,15 @@ pub(super) fn read_to_end(
             }
         }
     }
-    let (reply, guard) = transfer.finish()?;
+    let (reply, mut guard) = transfer.finish()?;
+    let reply = match guard.session().read_followers() {
+        Ok(followers) => judge_order(guard.pool(), reply, followers),
+        // The data is complete and confirmed; what is wrong with the session ends with it.
+        Err(fault) => {
+            log::debug!("behind {verb}: {}", fault.detail);
+            reply
+        }
+    };
     guard.check_in_warm();
     if reply.is_done() {
         Ok(Whole {
@@ -259,13 +310,35 @@ pub(super) fn read_to_end(
     }
 }
 
-/// What [`read_to_end`] read.
+/// The transfer's own last reply, out of it and those to the commands behind it.
+fn judge_order(pool: &Pool, last: Reply, followers: Vec<Reply>) -> Reply {
+    if followers.is_empty() {
+        return last;
+    }
+    let capabilities = &pool.host.capabilities;
+    let ends_transfer = |reply: &Reply| matches!(reply.code(), 226 | 250);
+    if let Some(own) = followers.into_iter().find(ends_transfer) {
+        log::info!("the server answers commands while a transfer runs; it gets them one by one");
+        capabilities.fail_followers();
+        return own;
+    }
+    if ends_transfer(&last) {
+        capabilities.learn(|learnt| {
+            if learnt.followers == Shortcut::Untried {
+                learnt.followers = Shortcut::Works;
+            }
+        });
+    }
+    last
+}
+
+/// What [`read_listing`] read.
 #[derive(Debug)]
 pub(super) struct Whole {
     /// All the data.
     pub(super) bytes: Vec<u8>,
     /// The reply behind it.
-    pub(super) reply: super::reply::Reply,
+    pub(super) reply: Reply,
     /// Whether TLS ended without `close_notify`: some of it may be missing.
     pub(super) is_cut: bool,
 }

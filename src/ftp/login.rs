@@ -257,7 +257,7 @@ impl Host {
         }
         let replies = if is_batched {
             session.set_deadline(deadline.capped(BATCH_WAIT));
-            let read = transport::lock(session.transport()).read_followers(followers.len());
+            let read = transport::lock(session.transport()).read_all_behind(followers.len());
             session.set_deadline(deadline);
             read.map_err(|fault| self.target.error(fault))?
         } else {

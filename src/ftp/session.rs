@@ -358,15 +358,15 @@ impl Session {
 
     /// Reads the replies of the commands that left behind a transfer's own.
     pub(super) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
-        transport::lock(&self.transport).read_upload_followers()
+        transport::lock(&self.transport).read_followers()
     }
 
-    /// Reads the replies to what left behind an upload that was refused. When one of them is the upload's own after all, what
+    /// Reads the replies to what left behind a transfer that was refused. When one of them is the transfer's own after all, what
     /// was taken for its refusal was another's, and the session is given up.
     fn read_refused_followers(&mut self, verb: &'static str) -> Result<(), Failure> {
         let broken = |fault| Failure::Broken(verb, fault);
         let mut transport = transport::lock(&self.transport);
-        let read = transport.read_upload_followers();
+        let read = transport.read_followers();
         let replies = read.map_err(broken)?;
         if replies
             .iter()

@@ -159,13 +159,14 @@ impl Transfer {
             matches!(peek(stream.get_ref().get_ref()), Ok(0))
         };
         self.has_ended |= self.parts.as_ref().is_some_and(is_at_end);
-        match self.finish() {
-            Ok((_, guard)) => Some(guard),
-            Err(failure) => {
-                log::debug!("ending a transfer early: {}", failure.kind());
-                None
-            }
-        }
+        let ended = self.finish().and_then(|(_, mut guard)| {
+            let read = guard.session().read_followers();
+            read.map_err(|fault| Failure::Broken("NOOP", fault))?;
+            Ok(guard)
+        });
+        ended
+            .inspect_err(|failure| log::debug!("ending a transfer early: {}", failure.kind()))
+            .ok()
     }
 
     /// Throws transfer and session away without a wait.

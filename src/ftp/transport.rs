@@ -245,8 +245,8 @@ impl Transport {
         self.capabilities.learnt().has_pipelining
     }
 
-    /// Reads the replies of the commands that left behind suppaftp's.
-    pub(super) fn read_followers(&mut self, count: usize) -> Result<Vec<Reply>, Fault> {
+    /// Reads the replies of so many commands that left behind another one.
+    pub(super) fn read_all_behind(&mut self, count: usize) -> Result<Vec<Reply>, Fault> {
         (0..count).map(|_| self.read_behind(1)).collect()
     }
 

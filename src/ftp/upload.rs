@@ -112,7 +112,7 @@ pub(super) fn put(
             content: is_eager.then_some(data),
             ..wanted.clone()
         };
-        let has_followers = learnt().has_pipelining && learnt().upload_followers != Shortcut::Fails;
+        let has_followers = learnt().has_pipelining && learnt().followers != Shortcut::Fails;
         if is_eager && has_followers {
             let asking = Asking::new(remote, path, attributes);
             let asking = asking.map_err(|error| {
@@ -148,10 +148,10 @@ fn put_and_settle(
     let pool = Arc::clone(guard.pool());
     let capabilities = &pool.host.capabilities;
     let learnt = capabilities.learnt();
-    let is_proven = learnt.upload_followers == Shortcut::Works;
+    let is_proven = learnt.followers == Shortcut::Works;
     let wanted = DataCommand {
         followers: asking.lines(),
-        asks_next: is_proven && learnt.has_warming,
+        asks_next: capabilities.may_ask_with_transfer(),
         ..wanted.clone()
     };
     let transfer = Transfer::open(guard, &wanted)?;
@@ -179,7 +179,7 @@ fn put_and_settle(
     guard.check_in_warm();
     done_or_refused("STOR", last)?;
     if !is_proven {
-        capabilities.learn(|learnt| learnt.upload_followers = Shortcut::Works);
+        capabilities.learn(|learnt| learnt.followers = Shortcut::Works);
     }
     // What has to be tried another way is for a settling of its own.
     Ok(asking.judge(replies).ok().flatten())

@@ -237,6 +237,13 @@ impl Client {
             .is_some_and(|batch| batch.contains(" | "))
     }
 
+    /// Whether a command came in the same write right behind this one.
+    pub(super) fn has_more_behind(&self, line: &str) -> bool {
+        let seen = self.seen.lock().unwrap();
+        let last = seen.batches.last();
+        last.is_some_and(|batch| batch.contains(&format!("{line} | ")))
+    }
+
     /// Leaves the next commands unanswered: they were, before their time.
     pub(super) fn pass_over(&mut self, count: usize) {
         self.passed_over = count;

@@ -34,14 +34,8 @@ fn next_batch(client: &mut Client) -> String {
 #[test]
 fn the_next_data_connection_is_asked_for_before_the_last_reply() {
     let server = ScriptedServer::start(|client, line| {
-        if line.starts_with("RETR") || line == "MLSD" {
-            let data = if line == "MLSD" {
-                b"type=file;size=5; a\r\n".to_vec()
-            } else {
-                content()
-            };
-            client.say("150 here it comes");
-            client.accept().write_all(&data).unwrap();
+        if line.starts_with("RETR") {
+            send_whole(client);
             assert_eq!(next_batch(client), "EPSV\r\n");
             client.say("226 done");
             client.answer("EPSV");
@@ -52,7 +46,6 @@ fn the_next_data_connection_is_asked_for_before_the_last_reply() {
     let remote = connect_single(&server);
     for _ in 0..3 {
         read_whole(&remote);
-        assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 1);
     }
     let learnt = remote.pool.host.capabilities.learnt();
     assert_eq!(learnt.early_passive, Shortcut::Works);
@@ -293,7 +286,7 @@ fn replies_that_overtake_an_upload_prove_nothing() {
             assert_eq!(server.uploaded(), b"content");
         }
         let learnt = remote.pool.host.capabilities.learnt();
-        assert_eq!(learnt.upload_followers, Shortcut::Fails, "{early:?}");
+        assert_eq!(learnt.followers, Shortcut::Fails, "{early:?}");
     }
 }
 
@@ -341,4 +334,56 @@ fn a_size_that_is_wrong_is_not_believed_at_once() {
     let server = ScriptedServer::start(|_, _| Handled::No);
     let remote = connect_single(&server);
     assert!(put(&remote, "f", b"content").unwrap().is_none());
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_server_that_answers_while_it_lists_is_asked_for_one_thing_at_a_time() {
+    for (early, connections) in [
+        (&["150 here it comes", "200 alive"][..], 1),
+        // Taken for a refusal of the listing, so that the session is given up.
+        (&["200 alive", "150 here it comes"], 2),
+    ] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line == "MLSD" && client.has_more_behind("MLSD") {
+                for reply in early {
+                    client.say(reply);
+                }
+                let sent = client.accept().write_all(b"type=file;size=5; a\r\n");
+                sent.unwrap();
+                client.say("226 done");
+                client.pass_over(1);
+                return Handled::Yes;
+            }
+            Handled::No
+        });
+        let remote = connect_single(&server);
+        let first = remote.list(&path("d")).unwrap().entries;
+        assert_eq!(first.len(), connections, "each listing has other entries");
+        settle_down(&remote);
+        server.take_batches();
+        assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
+        assert_eq!(server.take_batches()[0], "CWD /d | MLSD");
+        assert_eq!(server.connections(), connections);
+        let learnt = remote.pool.host.capabilities.learnt();
+        assert_eq!(learnt.followers, Shortcut::Fails);
+    }
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_small_file_brings_the_next_data_connection_along() {
+    let server = ScriptedServer::start(|_, _| Handled::No);
+    let remote = connect_single(&server);
+    let len = content().len();
+    for expected in ["RETR /f", "RETR /f | EPSV"] {
+        settle_down(&remote);
+        server.take_batches();
+        assert!(remote.read_small(&path("f"), len + 1).unwrap() == content());
+        assert_eq!(server.take_batches()[0], expected);
+        // A NOOP behind it shows that the server works on one command after the other.
+        remote.list(&path("d")).unwrap();
+    }
+    assert!(remote.read_small(&path("f"), len - 1).is_err());
+    assert!(remote.read_small(&path("f"), len).unwrap() == content());
 }

@@ -412,11 +412,11 @@ impl Transport {
         )
     }
 
-    /// Reads the replies to the commands that left behind an upload.
-    pub(in crate::ftp) fn read_upload_followers(&mut self) -> Result<Vec<Reply>, Fault> {
+    /// Reads the replies to the commands that left behind a transfer's own.
+    pub(in crate::ftp) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
         let count = std::mem::take(&mut self.followers_sent);
-        let state = self.learnt().upload_followers;
-        let fail = |learnt: &mut Learnt| learnt.upload_followers = Shortcut::Fails;
+        let state = self.learnt().followers;
+        let fail = |learnt: &mut Learnt| learnt.followers = Shortcut::Fails;
         self.on_trial(state, fail, |control| {
             (0..count).map(|_| control.read_reply()).collect()
         })
