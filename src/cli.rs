@@ -152,7 +152,7 @@ pub struct Opts {
     #[command(flatten)]
     tls: TlsOpts,
 
-    /// Neither use nor keep what mounts learn of servers [kept in: ~/.local/state/ftpfs/servers]
+    /// Neither use nor keep what mounts have learnt of servers
     #[arg(long, help_heading = "Connection")]
     pub no_profile: bool,
 
