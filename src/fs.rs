@@ -51,7 +51,7 @@ pub use io::PreallocateMode;
 pub use kept::Kept;
 pub use lookup::Found;
 pub use open::{OpenMode, Opened};
-pub use readdir::{DirItem, DirSink};
+pub use readdir::{DirItem, DirPages, DirSink};
 pub use rename::RenameMode;
 pub use setattr::{Change, NewTime};
 pub use unsent::{Progress, Round, Unsent};

@@ -541,12 +541,16 @@ impl fuser::Filesystem for FuseServer {
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let opened = |fs: &Filesystem, handle| {
+            let flags = reply::dir_flags(fs.dir_pages(handle));
+            (FileHandle(handle), flags)
+        };
         self.answer_or_wait(
             Name::new("opendir", ino),
             reply,
-            |fs| fs.opendir_cached(ino.0).map(Ok),
-            move |fs| fs.opendir(ino.0),
-            |handle, reply| reply.opened(FileHandle(handle), FopenFlags::empty()),
+            |fs| Some(Ok(opened(fs, fs.opendir_cached(ino.0)?))),
+            move |fs| Ok(opened(fs, fs.opendir(ino.0)?)),
+            |(handle, flags), reply| reply.opened(handle, flags),
         );
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -25,11 +25,20 @@ pub(crate) struct FileHandle {
     pub(crate) writers: Writers,
 }
 
+/// The one listing of an open directory that goes through the kernel's pages, and how many handles show it.
+#[derive(Debug)]
+struct Paged {
+    listing: u64,
+    handles: usize,
+}
+
 /// The handles of all programs.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
     files: RwLock<HashMap<u64, Arc<FileHandle>>>,
     dirs: RwLock<HashMap<u64, Arc<DirHandle>>>,
+    /// Directories whose names the kernel may have in its pages while they are open.
+    paged: Mutex<HashMap<u64, Paged>>,
     next: AtomicU64,
 }
 
@@ -58,8 +67,32 @@ impl Handles {
         read(&self.dirs).get(&number).cloned().ok_or_else(unknown)
     }
 
-    pub(crate) fn remove_dir(&self, number: u64) {
-        write(&self.dirs).remove(&number);
+    pub(crate) fn remove_dir(&self, number: u64) -> Option<Arc<DirHandle>> {
+        write(&self.dirs).remove(&number)
+    }
+
+    /// Whether one more handle of the directory `ino` may go through the kernel's pages: only while all that do show the
+    /// same `listing`, for each may fill the pages that the others read. Each true needs a [`Self::leave_pages`].
+    pub(crate) fn join_pages(&self, ino: u64, listing: u64) -> bool {
+        let mut paged = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Paged {
+            listing,
+            handles: 0,
+        };
+        let paged = paged.entry(ino).or_insert(new);
+        let is_same = paged.listing == listing;
+        paged.handles += usize::from(is_same);
+        is_same
+    }
+
+    pub(crate) fn leave_pages(&self, ino: u64) {
+        let mut all = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(paged) = all.get_mut(&ino) {
+            paged.handles -= 1;
+            if paged.handles == 0 {
+                all.remove(&ino);
+            }
+        }
     }
 }
 

@@ -59,7 +59,25 @@ struct Node {
     /// The content that the kernel's pages are of, from the last time the file was open; boxed because few files are opened.
     last_version: Option<Box<Version>>,
     /// Only directories have any; boxed because most inodes are files, which should not carry an empty map.
-    children: Option<Box<HashMap<Arc<[u8]>, u64>>>,
+    children: Option<Box<Children>>,
+}
+
+/// What the kernel's pages of a directory's names are good for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KernelNames {
+    /// What is in them is not known.
+    #[default]
+    Unknown,
+    /// The directory was read last without attributes. Such pages are of no use, and to fill them costs as much as to read again.
+    Bare,
+    /// They are of this listing, which the kernel was given whole, with attributes.
+    Of(u64),
+}
+
+#[derive(Debug, Default)]
+struct Children {
+    by_name: HashMap<Arc<[u8]>, u64>,
+    names: KernelNames,
 }
 
 impl Inodes {
@@ -140,8 +158,8 @@ impl Inodes {
         else {
             return Vec::new();
         };
-        children
-            .iter()
+        let by_name = children.by_name.iter();
+        by_name
             .filter_map(|(name, ino)| Some((name.clone(), table.nodes.get(ino)?.file.clone()?)))
             .collect()
     }
@@ -231,6 +249,24 @@ impl Inodes {
         true
     }
 
+    pub(crate) fn set_kernel_names(&self, dir: u64, names: KernelNames) {
+        let mut table = self.lock();
+        if let Some(children) = table.children_mut(dir) {
+            children.names = names;
+        }
+    }
+
+    /// What is in the kernel's pages of a directory with `count` entries; unknown when it has forgotten one of these since.
+    pub(crate) fn kernel_names(&self, dir: u64, count: usize) -> KernelNames {
+        match self.lock().children_mut(dir) {
+            Some(children) => match children.names {
+                KernelNames::Of(_) if children.by_name.len() < count => KernelNames::Unknown,
+                names => names,
+            },
+            None => KernelNames::Unknown,
+        }
+    }
+
     /// The content that a file had when it was last closed.
     pub(crate) fn last_version(&self, ino: u64) -> Option<Version> {
         self.lock()
@@ -305,8 +341,13 @@ impl Table {
             .get(&parent)?
             .children
             .as_ref()?
+            .by_name
             .get(name)
             .copied()
+    }
+
+    fn children_mut(&mut self, dir: u64) -> Option<&mut Children> {
+        self.nodes.get_mut(&dir)?.children.as_deref_mut()
     }
 
     fn path(&self, ino: u64) -> Option<RemotePath> {
@@ -357,7 +398,8 @@ impl Table {
 
     fn add_child(&mut self, parent: u64, name: Arc<[u8]>, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&parent) {
-            node.children.get_or_insert_default().insert(name, ino);
+            let children = node.children.get_or_insert_default();
+            children.by_name.insert(name, ino);
         }
     }
 
@@ -368,8 +410,8 @@ impl Table {
         let Some(children) = node.children.as_mut() else {
             return;
         };
-        children.remove(name);
-        if children.is_empty() {
+        children.by_name.remove(name);
+        if children.by_name.is_empty() {
             node.children = None;
         }
     }

@@ -1,8 +1,15 @@
 //! Directory handles: a snapshot of a listing, and what is not on the server yet.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use super::{Attr, Filesystem, Result, lookup::Intent};
+use super::{Attr, Filesystem, Result, inode::KernelNames, lookup::Intent};
 use crate::{
     cache::CachedListing,
     remote::{EntryKind, RemoteEntry},
@@ -11,8 +18,23 @@ use crate::{
 /// What one directory handle shows: the listing at the time of opendir, then files that have no entry yet.
 #[derive(Debug)]
 pub(crate) struct DirHandle {
+    ino: u64,
     listing: Arc<CachedListing>,
     unborn: Vec<Arc<[u8]>>,
+    pages: DirPages,
+    /// Up to which offset the kernel was given everything with attributes.
+    given_to: AtomicU64,
+}
+
+/// What the kernel may do with its pages of a directory's names for one handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirPages {
+    /// Neither show what is in them nor fill them.
+    Bypass,
+    /// Drop what is in them; fill them with what it is given.
+    Fill,
+    /// Show what is in them.
+    Keep,
 }
 
 /// One entry for the kernel.
@@ -72,7 +94,39 @@ impl Filesystem {
                 unborn.push(name);
             }
         }
-        self.handles.add_dir(DirHandle { listing, unborn })
+        self.handles.add_dir(DirHandle {
+            ino,
+            pages: self.pages_for(ino, &listing, &unborn),
+            listing,
+            unborn,
+            given_to: AtomicU64::new(0),
+        })
+    }
+
+    /// Pages hold nothing that can change while the listing does not: names that have no entry yet, names that are hidden.
+    fn pages_for(&self, ino: u64, listing: &CachedListing, unborn: &[Arc<[u8]>]) -> DirPages {
+        let entries = listing.entries();
+        let is_changing =
+            !unborn.is_empty() || entries.iter().any(|entry| self.is_temporary(&entry.name));
+        let kernel_names = || self.inodes.kernel_names(ino, entries.len());
+        let is_useless =
+            self.dir_ttl.is_zero() || is_changing || kernel_names() == KernelNames::Bare;
+        if is_useless || !self.handles.join_pages(ino, listing.id()) {
+            return DirPages::Bypass;
+        }
+        // A name shown from a page brings no attributes, so one that the kernel does not know costs a look-up of its own.
+        // Asked again, for only from here on does nobody fill the pages with another listing.
+        if kernel_names() == KernelNames::Of(listing.id()) {
+            return DirPages::Keep;
+        }
+        self.inodes.set_kernel_names(ino, KernelNames::Unknown);
+        DirPages::Fill
+    }
+
+    /// What the kernel may do with its pages of the names for an open directory.
+    pub fn dir_pages(&self, handle: u64) -> DirPages {
+        let dir = self.handles.dir(handle);
+        dir.map_or(DirPages::Bypass, |dir| dir.pages)
     }
 
     /// Hands out the entries from `offset` on until the sink is full.
@@ -84,6 +138,10 @@ impl Filesystem {
         sink: &mut dyn DirSink,
     ) -> Result<()> {
         let dir = self.handles.dir(handle)?;
+        // Behind the last entry the kernel asks once more, in either way.
+        if dir.pages == DirPages::Fill && offset < dir.end() {
+            self.inodes.set_kernel_names(ino, KernelNames::Bare);
+        }
         dir.visit(offset, |next_offset, name, entry| {
             let kind = entry.map_or(EntryKind::File, |entry| entry.kind);
             if DOTS.contains(&name) {
@@ -116,6 +174,7 @@ impl Filesystem {
         sink: &mut dyn DirSink,
     ) -> Result<()> {
         let dir = self.handles.dir(handle)?;
+        let mut reached = offset;
         let ttl = dir
             .listing
             .expires()
@@ -147,12 +206,25 @@ impl Filesystem {
                 (Some(now), Some(_)) if !is_current => now.find(name).cloned(),
                 (_, entry) => entry.cloned(),
             };
-            match still {
+            let has_fitted = match still {
                 _ if self.is_temporary(name) => true,
                 Some(entry) => self.add_entry(ino, next_offset, &entry, ttl, sink),
                 None => self.add_unborn(ino, next_offset, name, sink),
+            };
+            if has_fitted {
+                reached = next_offset;
             }
+            has_fitted
         });
+        if is_current && dir.has_given(offset, reached) {
+            self.inodes.set_kernel_names(
+                ino,
+                match dir.pages {
+                    DirPages::Bypass => KernelNames::Unknown,
+                    DirPages::Fill | DirPages::Keep => KernelNames::Of(dir.listing.id()),
+                },
+            );
+        }
         Ok(())
     }
 
@@ -203,7 +275,11 @@ impl Filesystem {
 
     /// Closes a directory.
     pub fn releasedir(&self, handle: u64) {
-        self.handles.remove_dir(handle);
+        if let Some(dir) = self.handles.remove_dir(handle)
+            && dir.pages != DirPages::Bypass
+        {
+            self.handles.leave_pages(dir.ino);
+        }
     }
 
     /// The names in a directory that programs can see, the server asked now.
@@ -230,6 +306,18 @@ impl Filesystem {
 }
 
 impl DirHandle {
+    /// Takes note that everything from `offset` to `reached` was given with attributes; whether all was, now.
+    fn has_given(&self, offset: u64, reached: u64) -> bool {
+        let extend = |to| (offset <= to && to < reached).then_some(reached);
+        let has_grown = self.given_to.fetch_update(Relaxed, Relaxed, extend).is_ok();
+        has_grown && reached >= self.end()
+    }
+
+    /// The offset behind the last listed entry.
+    fn end(&self) -> u64 {
+        (DOTS.len() + self.listing.entries().len()) as u64
+    }
+
     /// Calls `add` with (offset behind it, name, entry unless unborn) until it returns false.
     fn visit(
         &self,

@@ -7,12 +7,12 @@ use std::{
 };
 
 use fuser::{
-    Errno, FileAttr, FileType, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
+    Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
 };
 
 use crate::{
-    fs::{Attr, DirItem, DirSink, Found, SpaceInfo},
+    fs::{Attr, DirItem, DirPages, DirSink, Found, SpaceInfo},
     remote::EntryKind,
 };
 
@@ -116,6 +116,15 @@ pub(super) fn space(space: &SpaceInfo, reply: ReplyStatfs) {
     let name_max = 255;
     // FTP tells nothing of inodes; 0 of 0 is what filesystems without them say.
     reply.statfs(total, free, free, 0, 0, BLOCK_SIZE, name_max, BLOCK_SIZE);
+}
+
+/// The flags that tell the kernel what to do with its pages of a directory.
+pub(super) fn dir_flags(pages: DirPages) -> FopenFlags {
+    match pages {
+        DirPages::Bypass => FopenFlags::empty(),
+        DirPages::Fill => FopenFlags::FOPEN_CACHE_DIR,
+        DirPages::Keep => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+    }
 }
 
 /// Fills a readdir reply.

@@ -26,6 +26,7 @@ for_each_server!(&[];
     removed_while_read,
     current_directory,
     temporary_files,
+    names_kept_by_the_kernel,
 );
 
 // SEMANTICS: S-mkdir
@@ -337,4 +338,31 @@ fn the_embedded_server() {
     ] {
         on(Kind::Embedded, &[], body);
     }
+}
+
+// SEMANTICS: S-kernel-names
+fn names_kept_by_the_kernel(t: &Target) {
+    t.sh("mkdir d; touch d/a d/b");
+    let shows = |expected: &[&str]| {
+        for _ in 0..3 {
+            t.sh("ls -l d");
+            let expected: Vec<_> = expected.iter().map(|name| name.as_bytes()).collect();
+            assert_eq!(names_in(&t.path("d")), expected);
+        }
+    };
+    shows(&["a", "b"]);
+    t.sh("echo c > d/c");
+    shows(&["a", "b", "c"]);
+    t.sh("rm d/a; mv d/b d/e");
+    shows(&["c", "e"]);
+    // A directory that stays open shows its own moment, and leaves nothing of it to those opened later.
+    let before = fs::read_dir(t.path("d")).unwrap();
+    t.sh("rm d/c");
+    let during = fs::read_dir(t.path("d")).unwrap();
+    assert!(before.count() >= 1);
+    let during: Vec<_> = during.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(during, ["e"]);
+    shows(&["e"]);
+    t.sh("rm d/e");
+    shows(&[]);
 }

@@ -1,7 +1,9 @@
 //! opendir, readdir, readdirplus, mkdir.
 
+use std::time::Duration;
+
 use ftpfs::{
-    fs::DirItem,
+    fs::{DirItem, DirPages},
     remote::{EntryKind, RemoteErrorKind, memory::Operation},
 };
 
@@ -242,4 +244,106 @@ fn a_truncated_directory_shows_what_we_added_ourselves() {
     world.save("/z", b"1").unwrap();
     assert_eq!(world.names("/").unwrap(), ["a", "b", "z"]);
     assert!(world.exists("/c"));
+}
+
+/// Opens the root, reads it whole with attributes or without, and closes it: what the kernel might do with its pages.
+fn pages_of_walk(world: &World, has_attributes: bool) -> DirPages {
+    let handle = world.fs.opendir(ROOT).unwrap();
+    let pages = world.fs.dir_pages(handle);
+    let mut list = List::default();
+    if has_attributes {
+        world.fs.readdirplus(ROOT, handle, 0, &mut list).unwrap();
+    } else {
+        world.fs.readdir(ROOT, handle, 0, &mut list).unwrap();
+    }
+    world.fs.releasedir(handle);
+    pages
+}
+
+// SEMANTICS: S-kernel-names
+#[test]
+fn the_kernel_keeps_the_names_that_it_was_given_with_attributes() {
+    let world = World::new();
+    world.put("/a", b"1");
+    world.put("/b", b"1");
+    world.ino("/a");
+    assert_eq!(pages_of_walk(&world, false), DirPages::Fill);
+    for has_attributes in [false, true] {
+        assert_eq!(
+            pages_of_walk(&world, has_attributes),
+            DirPages::Bypass,
+            "names alone would make each stat a look-up"
+        );
+    }
+    assert_eq!(pages_of_walk(&world, true), DirPages::Fill);
+    assert_eq!(pages_of_walk(&world, true), DirPages::Keep);
+    assert_eq!(pages_of_walk(&world, false), DirPages::Keep);
+    let ino = world.ino("/a");
+    world.fs.forget(ino, u64::MAX);
+    assert_eq!(
+        pages_of_walk(&world, true),
+        DirPages::Fill,
+        "a forgotten name costs a look-up"
+    );
+    assert_eq!(pages_of_walk(&world, true), DirPages::Keep);
+}
+
+// SEMANTICS: S-kernel-names
+#[test]
+fn the_kernel_drops_the_names_of_another_listing() {
+    let world = World::new();
+    world.put("/a", b"1");
+    let changes: [(&str, &dyn Fn()); 6] = [
+        ("create", &|| world.save("/b", b"1").unwrap()),
+        ("rename", &|| world.rename("/b", "/c").unwrap()),
+        ("unlink", &|| world.unlink("/c").unwrap()),
+        ("mkdir", &|| world.mkdir("/d").unwrap()),
+        ("rmdir", &|| world.rmdir("/d").unwrap()),
+        ("expiry", &|| world.expire()),
+    ];
+    for (what, change) in changes {
+        pages_of_walk(&world, true);
+        assert_eq!(pages_of_walk(&world, true), DirPages::Keep, "before {what}");
+        change();
+        assert_eq!(pages_of_walk(&world, true), DirPages::Fill, "after {what}");
+    }
+}
+
+// SEMANTICS: S-kernel-names
+#[test]
+fn handles_that_show_different_listings_share_no_pages() {
+    let world = World::new();
+    world.put("/a", b"1");
+    pages_of_walk(&world, true);
+    let old = world.fs.opendir(ROOT).unwrap();
+    assert_eq!(world.fs.dir_pages(old), DirPages::Keep);
+    world.save("/b", b"1").unwrap();
+    for _ in 0..2 {
+        assert_eq!(pages_of_walk(&world, true), DirPages::Bypass);
+    }
+    // It may fill the pages again, with names of before.
+    let mut list = List::default();
+    world.fs.readdirplus(ROOT, old, 0, &mut list).unwrap();
+    world.fs.releasedir(old);
+    assert_eq!(pages_of_walk(&world, true), DirPages::Fill);
+    assert_eq!(pages_of_walk(&world, true), DirPages::Keep);
+}
+
+// SEMANTICS: S-kernel-names
+#[test]
+fn names_that_may_change_under_one_listing_go_past_the_pages() {
+    let world = World::new();
+    world.put("/a", b"1");
+    let unborn = world.create("/unborn", WRITE).unwrap();
+    world.write(unborn, 0, b"1");
+    pages_of_walk(&world, true);
+    assert_eq!(pages_of_walk(&world, true), DirPages::Bypass);
+    world.close(unborn).unwrap();
+    assert_eq!(pages_of_walk(&world, true), DirPages::Fill);
+
+    let world = World::with(|setup| setup.cache.dir_ttl = Duration::ZERO);
+    world.put("/a", b"1");
+    for _ in 0..2 {
+        assert_eq!(pages_of_walk(&world, true), DirPages::Bypass);
+    }
 }
