@@ -238,7 +238,7 @@ pub(super) fn read_small(
 }
 
 /// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after
-/// the other: a NOOP behind the first listing shows whether it does, as pyftpdlib answers that before the listing is over.
+/// the other: a TYPE behind the first listing, which changes nothing, shows whether it does. pyftpdlib answers before the listing is over.
 pub(super) fn read_listing(
     remote: &FtpRemote,
     dir: &RemotePath,
@@ -249,7 +249,7 @@ pub(super) fn read_listing(
         let learnt = capabilities.learnt();
         let is_trial = learnt.followers == Shortcut::Untried && learnt.has_pipelining;
         let wanted = DataCommand {
-            followers: is_trial.then(|| b"NOOP".to_vec()).into_iter().collect(),
+            followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
             asks_next: capabilities.may_ask_with_transfer(),
             ..wanted.clone()
         };

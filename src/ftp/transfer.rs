@@ -161,7 +161,7 @@ impl Transfer {
         self.has_ended |= self.parts.as_ref().is_some_and(is_at_end);
         let ended = self.finish().and_then(|(_, mut guard)| {
             let read = guard.session().read_followers();
-            read.map_err(|fault| Failure::Broken("NOOP", fault))?;
+            read.map_err(|fault| Failure::Broken("TYPE", fault))?;
             Ok(guard)
         });
         ended

@@ -81,11 +81,11 @@ fn what_is_known_costs_none() {
 fn a_listing_costs_one() {
     with_warm_mount(Kind::Proftpd, ONE, |dir, proxy| {
         let sent = proxy.during(|| assert_eq!(fs::read_dir(dir.join("dir")).unwrap().count(), 1));
-        assert_eq!(sent, ["CWD /dir | MLSD"]);
+        assert_eq!(sent, ["CWD /dir | MLSD | EPSV"]);
     });
     with_warm_mount(Kind::Vsftpd, ONE, |dir, proxy| {
         let sent = proxy.during(|| assert_eq!(fs::read_dir(dir.join("dir")).unwrap().count(), 1));
-        assert_eq!(sent, ["CWD /dir | LIST -a"]);
+        assert_eq!(sent, ["CWD /dir | LIST -a | EPSV"]);
     });
 }
 

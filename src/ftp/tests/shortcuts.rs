@@ -381,7 +381,7 @@ fn a_small_file_brings_the_next_data_connection_along() {
         server.take_batches();
         assert!(remote.read_small(&path("f"), len + 1).unwrap() == content());
         assert_eq!(server.take_batches()[0], expected);
-        // A NOOP behind it shows that the server works on one command after the other.
+        // A TYPE behind it shows that the server works on one command after the other.
         remote.list(&path("d")).unwrap();
     }
     assert!(remote.read_small(&path("f"), len - 1).is_err());
