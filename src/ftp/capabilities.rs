@@ -176,6 +176,8 @@ pub(super) struct Learnt {
     pub(super) early_passive: Shortcut,
     /// Commands in one write with a transfer's own: the server works on them when the transfer is over.
     pub(super) followers: Shortcut,
+    /// Our end of a download, before its data has come.
+    pub(super) early_end: Shortcut,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
     /// Whether EPRT works; else PORT.
@@ -222,6 +224,7 @@ impl Default for Learnt {
             early_passive: Shortcut::Untried,
             early_command: Shortcut::Untried,
             followers: Shortcut::Untried,
+            early_end: Shortcut::Untried,
             has_eprt: true,
             early_port: Shortcut::Untried,
             doubles_iac: true,

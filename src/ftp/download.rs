@@ -225,10 +225,12 @@ pub(super) fn read_small(
     bytes_max: usize,
 ) -> Result<Vec<u8>> {
     let pool = &remote.pool;
+    let learnt = pool.host.capabilities.learnt();
     let wanted = DataCommand {
         verb: "RETR",
         argument: remote.full_path(path)?,
         asks_next: pool.host.capabilities.may_ask_with_transfer(),
+        ends_early: learnt.early_end == Shortcut::Works && learnt.has_pipelining,
         ..DataCommand::default()
     };
     let read = pool.with_session(Use::Transfer, path, |guard| {
@@ -245,17 +247,37 @@ pub(super) fn read_listing(
     wanted: &DataCommand<'_>,
 ) -> Result<Whole> {
     let capabilities = &remote.pool.host.capabilities;
-    remote.pool.with_session(Use::Listing, dir, |guard| {
-        let learnt = capabilities.learnt();
-        let is_trial = learnt.followers == Shortcut::Untried && learnt.has_pipelining;
-        let wanted = DataCommand {
-            followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
-            asks_next: capabilities.may_ask_with_transfer(),
-            ..wanted.clone()
-        };
-        let transfer = Transfer::open(guard, &wanted)?;
-        read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
-    })
+    let fetch = || {
+        remote.pool.with_session(Use::Listing, dir, |guard| {
+            let learnt = capabilities.learnt();
+            let is_trial = learnt.followers == Shortcut::Untried && learnt.has_pipelining;
+            let wanted = DataCommand {
+                followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
+                asks_next: capabilities.may_ask_with_transfer(),
+                ends_early: learnt.has_pipelining && learnt.early_end != Shortcut::Fails,
+                ..wanted.clone()
+            };
+            let transfer = Transfer::open(guard, &wanted)?;
+            read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
+        })
+    };
+    let before = capabilities.learnt();
+    let is_trial = before.early_end == Shortcut::Untried && before.has_pipelining;
+    let outcome = fetch();
+    let ended = match &outcome {
+        Ok(_) => Shortcut::Works,
+        // The data connection broke, or was refused: perhaps because the server took our end for the end of all.
+        Err(error) if error.kind() == RemoteErrorKind::Disconnected => Shortcut::Fails,
+        Err(_) => return outcome,
+    };
+    if !is_trial {
+        return outcome;
+    }
+    capabilities.learn(|learnt| learnt.early_end = ended);
+    match ended {
+        Shortcut::Fails => fetch(),
+        _ => outcome,
+    }
 }
 
 /// Reads all the data, up to `bytes_max`, and the server's confirmation.

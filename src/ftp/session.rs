@@ -47,6 +47,8 @@ pub(super) struct DataCommand<'a> {
     pub(super) followers: Vec<Vec<u8>>,
     /// Whether the next data connection is asked for behind those.
     pub(super) asks_next: bool,
+    /// Whether our half of the data connection is closed as soon as it is there: nothing goes that way in a download.
+    pub(super) ends_early: bool,
 }
 
 /// An idle session.
@@ -323,6 +325,7 @@ impl Session {
                 .collect(),
             followers: wanted.followers.clone(),
             asks_next: wanted.asks_next,
+            ends_early: wanted.ends_early,
             content: wanted.content.map(<[u8]>::to_vec),
             ..Batch::default()
         });
@@ -387,14 +390,17 @@ impl Session {
         stream: TransferStream<Wire>,
         has_arrived: bool,
     ) -> Result<Reply, Failure> {
-        {
+        let asks = {
             let mut transport = transport::lock(&self.transport);
-            if has_arrived {
+            // The replies to commands behind the transfer come before that to an EPSV.
+            let asks = has_arrived && !transport.has_followers();
+            if asks {
                 transport.ask_at_end();
-            } else {
+            } else if !has_arrived {
                 transport.expect_silence();
             }
-        }
+            asks
+        };
         // Any complete reply will do for suppaftp's part; what it means is for the caller to say.
         let _ = stream.finish();
         let mut transport = transport::lock(&self.transport);
@@ -404,7 +410,7 @@ impl Session {
                 .control()
                 .last_word(reply)
                 .and_then(|reply| {
-                    if has_arrived {
+                    if asks {
                         transport.put_in_order(reply)
                     } else {
                         Ok(reply)

@@ -57,6 +57,8 @@ pub(super) struct Batch {
     pub(super) substitute: Option<Zeroizing<Vec<u8>>>,
     /// Whether an EPSV leaves behind those.
     pub(super) asks_next: bool,
+    /// Whether our half of the data connection is closed as soon as it is there.
+    pub(super) ends_early: bool,
     /// The whole content of the upload that follows.
     pub(super) content: Option<Vec<u8>>,
 }

@@ -1,7 +1,7 @@
 //! What saves round trips from one transfer to the next, and the servers that do not take it.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -386,4 +386,42 @@ fn a_small_file_brings_the_next_data_connection_along() {
     }
     assert!(remote.read_small(&path("f"), len - 1).is_err());
     assert!(remote.read_small(&path("f"), len).unwrap() == content());
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn our_end_of_a_listing_is_there_before_its_data() {
+    for takes_it in [true, false] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line != "MLSD" {
+                return Handled::No;
+            }
+            client.say("150 here it comes");
+            let mut data = client.accept();
+            let patience = Some(Duration::from_millis(500));
+            data.set_read_timeout(patience).unwrap();
+            let has_ended = data.read(&mut [0]).is_ok_and(|count| count == 0);
+            if has_ended && !takes_it {
+                client.say("426 you closed it");
+                return Handled::Yes;
+            }
+            data.write_all(b"type=file;size=5; a\r\n").unwrap();
+            drop(data);
+            client.say(if has_ended { "226 at once" } else { "226 done" });
+            Handled::Yes
+        });
+        let remote = connect_single(&server);
+        for _ in 0..2 {
+            let entries = remote.list(&path("d")).unwrap().entries;
+            let sent = server.take_batches();
+            assert_eq!(entries.len(), 1, "{takes_it}: {sent:?}");
+        }
+        let expected = if takes_it {
+            Shortcut::Works
+        } else {
+            Shortcut::Fails
+        };
+        let learnt = remote.pool.host.capabilities.learnt();
+        assert_eq!(learnt.early_end, expected);
+    }
 }

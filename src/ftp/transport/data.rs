@@ -8,7 +8,11 @@
 //! ([`Transport::ask_at_end`]), connecting begins as soon as the port is known, and a transfer's command leaves right
 //! behind the SYN ([`Transport::await_data`]); a server can send data one round trip after TCP's handshake at the earliest. Whether a server takes that is tried once; see [`Shortcut`].
 
-use std::{io, net::TcpStream, time::Duration};
+use std::{
+    io,
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
 
 use super::Transport;
 use crate::{
@@ -348,6 +352,7 @@ impl Transport {
         let data = self.data.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let socket = data.socket().try_clone()?;
         self.was_early = !data.is_open();
+        self.end_early();
         if self.is_protected() {
             self.begin_tls();
         } else if self.batch.content.is_none() && data.is_open() {
@@ -369,9 +374,23 @@ impl Transport {
         }
         let outcome = data.finish_unless(self.control.socket(), deadline);
         self.judge_connecting(outcome)?;
+        self.end_early();
         self.begin_tls();
         self.shake_hands();
         Ok(())
+    }
+
+    /// Closes our half of a download's data connection once that is there: ProFTPD sends its last reply only when it has seen the
+    /// end from us, which then is there already. Under TLS that half is still needed.
+    fn end_early(&self) {
+        if let Some(data) = &self.data
+            && self.batch.ends_early
+            && data.is_open()
+            && !self.is_protected()
+            && let Err(error) = data.socket().shutdown(Shutdown::Write)
+        {
+            log::debug!("{}: ending early: {error}", self.control.number());
+        }
     }
 
     /// Waits until the data connection is there.
@@ -422,6 +441,11 @@ impl Transport {
         })
     }
 
+    /// Whether commands left behind the transfer's own whose replies are not read yet.
+    pub(in crate::ftp) fn has_followers(&self) -> bool {
+        self.followers_sent > 0
+    }
+
     /// The replies have come in an order that makes no sense: the session is given up.
     pub(in crate::ftp) fn fail_followers(&mut self) {
         self.capabilities.fail_followers();
@@ -466,7 +490,7 @@ impl Transport {
         };
         let socket = data.socket();
         let sent = passive::write_all(socket, &content, self.timeout, || ())
-            .and_then(|()| socket.shutdown(std::net::Shutdown::Write));
+            .and_then(|()| socket.shutdown(Shutdown::Write));
         if let Err(error) = sent {
             let number = self.control.number();
             log::debug!("{number}: writing ahead of the reply: {error}");
