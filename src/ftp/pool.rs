@@ -37,6 +37,7 @@ use super::{
     login::Host,
     reply::Failure,
     session::Session,
+    transport::Readiness,
 };
 use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
 
@@ -162,7 +163,12 @@ impl Pool {
         loop {
             let (picked, deadline) = self.pick(wanted, deadline)?;
             match picked {
-                Picked::Idle(session) => return Ok(self.guard(session, wanted, deadline, false)),
+                Picked::Idle(session) => {
+                    if wanted != Use::Command && session.readiness() < Readiness::Warm {
+                        self.open_one_more();
+                    }
+                    return Ok(self.guard(session, wanted, deadline, false));
+                }
                 Picked::Slot => {
                     if let Some(guard) = self.open(wanted, deadline)? {
                         return Ok(guard);

@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 
 use self::{data::Ahead, inward::Inward};
 use super::{
-    capabilities::{Capabilities, Learnt},
+    capabilities::{Capabilities, Learnt, Shortcut},
     control::Control,
     dialer::Dialer,
     passive::{DataConnection, Passive},
@@ -250,6 +250,27 @@ impl Transport {
     /// Reads the replies of so many commands that left behind another one.
     pub(super) fn read_all_behind(&mut self, count: usize) -> Result<Vec<Reply>, Fault> {
         (0..count).map(|_| self.read_behind(1)).collect()
+    }
+
+    /// Reads the replies to the commands that left behind a transfer's own.
+    pub(in crate::ftp) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
+        let count = std::mem::take(&mut self.followers_sent);
+        let state = self.learnt().followers;
+        let fail = |learnt: &mut Learnt| learnt.followers = Shortcut::Fails;
+        self.on_trial(state, fail, |control| {
+            (0..count).map(|_| control.read_reply()).collect()
+        })
+    }
+
+    /// Whether commands left behind the transfer's own whose replies are not read yet.
+    pub(in crate::ftp) fn has_followers(&self) -> bool {
+        self.followers_sent > 0
+    }
+
+    /// The replies have come in an order that makes no sense: the session is given up.
+    pub(in crate::ftp) fn fail_followers(&mut self) {
+        self.capabilities.fail_followers();
+        self.control.give_up();
     }
 
     /// Handles one command line of suppaftp's.

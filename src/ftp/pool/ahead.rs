@@ -60,6 +60,18 @@ impl Pool {
         }
     }
 
+    /// The sessions there are do not become warm as fast as they are used: one more is opened in the background, one at a time.
+    pub(super) fn open_one_more(self: &Arc<Self>) {
+        if !self.is_warming() {
+            return;
+        }
+        let count = {
+            let state = self.lock();
+            state.open + usize::from(state.opening == 0)
+        };
+        self.open_ahead(count);
+    }
+
     fn reserve(self: &Arc<Self>) -> Option<Guard> {
         let deadline = self.host.deadline();
         // Closed when the lock is gone.

@@ -298,7 +298,7 @@ impl Transport {
 
     /// What `work` reads, within a time that leaves enough for the plain exchange while a shortcut is untried. Silence and a
     /// closed connection teach that it fails, and count as a broken session, on which nobody insists.
-    fn on_trial<T>(
+    pub(super) fn on_trial<T>(
         &mut self,
         state: Shortcut,
         fail: fn(&mut Learnt),
@@ -429,27 +429,6 @@ impl Transport {
             |learnt| learnt.early_command = Shortcut::Fails,
             Control::read_reply,
         )
-    }
-
-    /// Reads the replies to the commands that left behind a transfer's own.
-    pub(in crate::ftp) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
-        let count = std::mem::take(&mut self.followers_sent);
-        let state = self.learnt().followers;
-        let fail = |learnt: &mut Learnt| learnt.followers = Shortcut::Fails;
-        self.on_trial(state, fail, |control| {
-            (0..count).map(|_| control.read_reply()).collect()
-        })
-    }
-
-    /// Whether commands left behind the transfer's own whose replies are not read yet.
-    pub(in crate::ftp) fn has_followers(&self) -> bool {
-        self.followers_sent > 0
-    }
-
-    /// The replies have come in an order that makes no sense: the session is given up.
-    pub(in crate::ftp) fn fail_followers(&mut self) {
-        self.capabilities.fail_followers();
-        self.control.give_up();
     }
 
     /// The transfer is on: what remains of making its data connection is waited for.
