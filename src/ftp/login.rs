@@ -20,7 +20,7 @@ use super::{
     secure::{Protection, Reached},
     session::Session,
     tls::TlsError,
-    transport::{self, Batch},
+    transport::{self, Batch, Readiness},
 };
 use crate::{
     config::{BaseDir, Charset, FtpConfig, TlsMode},
@@ -266,7 +266,15 @@ impl Host {
         if followers.last().is_some_and(|line| line == b"EPSV")
             && let Some(reply) = replies.last()
         {
-            transport::lock(session.transport()).announce(reply);
+            let mut transport = transport::lock(session.transport());
+            transport.announce(reply);
+            // Connecting goes on beside the rest of the log-in; through a proxy it would have to be waited for.
+            if self.config.network.proxy.is_none()
+                && transport.readiness() == Readiness::Announced
+                && let Err(fault) = transport.prepare_data()
+            {
+                log::debug!("{}: connecting ahead: {}", session.number(), fault.detail);
+            }
         }
         Ok(replies)
     }
