@@ -24,6 +24,9 @@ const TRANSFER_BYTES: usize = 4 << 20;
 /// How long each direction is measured at most. 5 s: a user waits for the answer.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long active mode is waited for. 5 s: behind most routers nothing will ever come.
+const ACTIVE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Examines a server, below the directory that a mount would show. Nothing is written if the mount would write nothing.
 pub fn examine(config: &FtpConfig, is_read_only: bool) -> Report {
     let mut report = Report::new(format!("{}:{}", config.host, config.port));
@@ -59,6 +62,7 @@ pub fn examine(config: &FtpConfig, is_read_only: bool) -> Report {
     }
     report.facts = remote.facts();
     remote.shutdown();
+    try_active(config, &mut report);
     report.works = report.login.is_some() && listing.is_some();
     report
 }
@@ -67,12 +71,35 @@ fn try_ways(remote: &FtpRemote, report: &mut Report) {
     for way in Way::ALL {
         report.ways.push((way.verb(), remote.try_way(way)));
     }
-    if report.ways.iter().all(|(_, outcome)| outcome.is_err()) {
+}
+
+/// Tries active mode with a log-in of its own, once the other sessions are closed: the server may take one only.
+fn try_active(config: &FtpConfig, report: &mut Report) {
+    if config.network.proxy.is_some() {
+        // The server cannot connect to us through it.
+        return;
+    }
+    let mut active = config.clone();
+    active.network.active.get_or_insert_default();
+    active.timeout = active.timeout.min(ACTIVE_TIME_MAX);
+    active.profile_dir = None;
+    let listed = FtpRemote::connect(&active)
+        .map_err(|error| error.to_string())
+        .and_then(|remote| {
+            let listed = remote.list(&RemotePath::root());
+            remote.shutdown();
+            listed.map(drop).map_err(|error| error.to_string())
+        });
+    let is_passive_dead = report.ways.iter().all(|(_, outcome)| outcome.is_err());
+    if is_passive_dead && listed.is_ok() && config.network.active.is_none() {
+        report.problem("only the server can make data connections", "--active");
+    } else if is_passive_dead && listed.is_err() {
         report.problem(
             "no data connection can be had: a firewall may be in the way, or the server listens on an address of its own",
-            "",
+            "--trust-pasv-address",
         );
     }
+    report.ways.push(("active", listed));
 }
 
 fn try_listing(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) -> Option<Listing> {

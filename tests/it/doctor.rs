@@ -176,6 +176,8 @@ fn it_speaks_to_people_and_to_real_servers() {
         "vsFTPd",
         "round trip",
         "EPSV         works",
+        "PASV         works",
+        "active       works",
         "MDTM with a time",
     ] {
         assert!(text.contains(part), "{part}: {text}");
