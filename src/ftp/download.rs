@@ -67,6 +67,10 @@ impl FileDownload {
             rest: (self.position > 0 && has_rest).then_some(self.position),
             verb: "RETR",
             argument: self.full_path.clone(),
+            // A server may bear that in a listing and not in a long download: not again where one broke.
+            ends_early: capabilities.may_end_early()
+                && self.left.is_none()
+                && self.broke_at.is_none(),
             ..DataCommand::default()
         };
         let opened = self.pool.with_session(Use::Transfer, &self.path, |guard| {
@@ -225,12 +229,11 @@ pub(super) fn read_small(
     bytes_max: usize,
 ) -> Result<Vec<u8>> {
     let pool = &remote.pool;
-    let learnt = pool.host.capabilities.learnt();
     let wanted = DataCommand {
         verb: "RETR",
         argument: remote.full_path(path)?,
         asks_next: pool.host.capabilities.may_ask_with_transfer(),
-        ends_early: learnt.early_end == Shortcut::Works && learnt.has_pipelining,
+        ends_early: pool.host.capabilities.may_end_early(),
         ..DataCommand::default()
     };
     let read = pool.with_session(Use::Transfer, path, |guard| {
