@@ -207,6 +207,8 @@ fn data_comes_from_another_machine_only_where_that_is_trusted() {
             trusts_pasv_address: true,
             ..NetworkConfig::default()
         },
+        // That server has one listener for all.
+        connections_max: 1,
         ..config(server.port())
     };
     let remote = FtpRemote::connect(&trusting).unwrap();
