@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
+    io::ErrorKind,
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, PermissionsExt},
@@ -392,14 +393,21 @@ fn tree(root: &Path) -> BTreeMap<OsString, Node> {
     while let Some(dir) = waiting.pop() {
         for entry in fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
             let path = entry.unwrap().path();
-            let metadata = fs::symlink_metadata(&path).unwrap();
+            let metadata = match fs::symlink_metadata(&path) {
+                // A temporary file that is being removed in the background.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                known => known.unwrap(),
+            };
             let node = if metadata.is_dir() {
                 waiting.push(path.clone());
                 Node::Dir
             } else if metadata.is_symlink() {
                 Node::Link(fs::read_link(&path).unwrap())
             } else {
-                let content = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                let content = match fs::read(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    known => known.unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+                };
                 Node::File {
                     mode: metadata.permissions().mode() & 0o7777,
                     content,
