@@ -334,12 +334,6 @@ impl Capabilities {
         learnt.followers == Shortcut::Works && learnt.has_pipelining && learnt.has_warming
     }
 
-    /// Whether our half of a download's data connection may be closed at its beginning.
-    pub(super) fn may_end_early(&self) -> bool {
-        let learnt = self.learnt();
-        learnt.early_end == Shortcut::Works && learnt.has_pipelining
-    }
-
     /// Learns something.
     pub(super) fn learn(&self, change: impl FnOnce(&mut Learnt)) {
         change(&mut self.learnt.lock().unwrap_or_else(PoisonError::into_inner));

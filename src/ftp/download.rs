@@ -68,7 +68,7 @@ impl FileDownload {
             verb: "RETR",
             argument: self.full_path.clone(),
             // A server may bear that in a listing and not in a long download: not again where one broke.
-            ends_early: capabilities.may_end_early()
+            ends_early: self.pool.host.early_end() == Shortcut::Works
                 && self.left.is_none()
                 && self.broke_at.is_none(),
             ..DataCommand::default()
@@ -233,7 +233,7 @@ pub(super) fn read_small(
         verb: "RETR",
         argument: remote.full_path(path)?,
         asks_next: pool.host.capabilities.may_ask_with_transfer(),
-        ends_early: pool.host.capabilities.may_end_early(),
+        ends_early: pool.host.early_end() == Shortcut::Works,
         ..DataCommand::default()
     };
     let read = pool.with_session(Use::Transfer, path, |guard| {
@@ -257,15 +257,14 @@ pub(super) fn read_listing(
             let wanted = DataCommand {
                 followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
                 asks_next: capabilities.may_ask_with_transfer(),
-                ends_early: learnt.has_pipelining && learnt.early_end != Shortcut::Fails,
+                ends_early: remote.pool.host.early_end() != Shortcut::Fails,
                 ..wanted.clone()
             };
             let transfer = Transfer::open(guard, &wanted)?;
             read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
         })
     };
-    let before = capabilities.learnt();
-    let is_trial = before.early_end == Shortcut::Untried && before.has_pipelining;
+    let is_trial = remote.pool.host.early_end() == Shortcut::Untried;
     let outcome = fetch();
     let ended = match &outcome {
         Ok(_) => Shortcut::Works,

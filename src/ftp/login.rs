@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    capabilities::{Capabilities, Features, Learnt, Server},
+    capabilities::{Capabilities, Features, Learnt, Server, Shortcut},
     connect::{ConnectError, Target},
     control::Control,
     deadline::Deadline,
@@ -125,6 +125,16 @@ impl Host {
             BaseDir::Login(dir) => BaseDir::Login(encode(dir)?),
             BaseDir::Absolute(dir) => BaseDir::Absolute(encode(dir)?),
         })
+    }
+
+    /// Whether our half of a download's data connection may be closed at its beginning, as far as is known. Never through a proxy:
+    /// microsocks and tinyproxy take the end of one half for the end of both.
+    pub(super) fn early_end(&self) -> Shortcut {
+        let learnt = self.capabilities.learnt();
+        if self.config.network.proxy.is_some() || !learnt.has_pipelining {
+            return Shortcut::Fails;
+        }
+        learnt.early_end
     }
 
     /// Opens a session.
