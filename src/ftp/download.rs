@@ -315,12 +315,13 @@ fn read_to_end(
     }
     let (reply, mut guard) = transfer.finish()?;
     let reply = match guard.session().read_followers() {
-        Ok(followers) => judge_order(guard.pool(), reply, followers),
+        Ok(followers) => judge_order(guard.pool(), reply, &followers),
         // The data is complete and confirmed; what is wrong with the session ends with it.
-        Err(fault) => {
+        Err(fault) if ends_transfer(&reply) => {
             log::debug!("behind {verb}: {}", fault.detail);
             reply
         }
+        Err(fault) => return Err(Failure::Broken(verb, fault)),
     };
     guard.check_in_warm();
     if reply.is_done() {
@@ -335,16 +336,21 @@ fn read_to_end(
 }
 
 /// The transfer's own last reply, out of it and those to the commands behind it.
-fn judge_order(pool: &Pool, last: Reply, followers: Vec<Reply>) -> Reply {
+fn judge_order(pool: &Pool, last: Reply, followers: &[Reply]) -> Reply {
     if followers.is_empty() {
         return last;
     }
     let capabilities = &pool.host.capabilities;
-    let ends_transfer = |reply: &Reply| matches!(reply.code(), 226 | 250);
-    if let Some(own) = followers.into_iter().find(ends_transfer) {
+    let is_own = |reply: &Reply| ends_transfer(reply) || reply.is_refusal();
+    let own = match followers.iter().find(|reply| ends_transfer(reply)) {
+        // The last one answers the command behind; a refusal among these is the transfer's.
+        None if !is_own(&last) => followers.iter().find(|reply| reply.is_refusal()),
+        found => found,
+    };
+    if let Some(own) = own {
         log::info!("the server answers commands while a transfer runs; it gets them one by one");
         capabilities.fail_followers();
-        return own;
+        return own.clone();
     }
     if ends_transfer(&last) {
         capabilities.learn(|learnt| {
@@ -354,6 +360,11 @@ fn judge_order(pool: &Pool, last: Reply, followers: Vec<Reply>) -> Reply {
         });
     }
     last
+}
+
+/// Whether a reply says that all data was sent, as that to a command behind the transfer never does.
+fn ends_transfer(reply: &Reply) -> bool {
+    matches!(reply.code(), 226 | 250)
 }
 
 /// What [`read_listing`] read.

@@ -370,6 +370,24 @@ fn a_server_that_answers_while_it_lists_is_asked_for_one_thing_at_a_time() {
     }
 }
 
+// SEMANTICS: S-tenet-confirmed
+#[test]
+fn a_listing_that_broke_behind_an_early_answer_is_not_taken_for_whole() {
+    let server = ScriptedServer::start(|client, line| {
+        if line == "MLSD" && client.has_more_behind("MLSD") {
+            client.say("150 here it comes\r\n200 alive");
+            let sent = client.accept().write_all(b"type=file;size=5; a\r\n");
+            sent.unwrap();
+            client.say("426 it broke");
+            client.pass_over(1);
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
+}
+
 // SEMANTICS: S-tenet-round-trip
 #[test]
 fn a_small_file_brings_the_next_data_connection_along() {
