@@ -1,134 +1,98 @@
 //! `ftpfs doctor URL`: connects, tries everything that a mount would do on scratch files of its own, and says what works, how
 //! fast, what is wrong, and which option mends it. It leaves nothing behind.
+//!
+//! Three times it logs in: to see who is there; once for each way to a data connection; and for the work on files.
 
+mod problem;
+mod protection;
 mod report;
 mod scratch;
+mod text;
+mod ways;
 
-pub use report::{Problem, Report};
+pub use problem::Problem;
+pub use report::{Offer, Report};
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
-use self::scratch::Scratch;
+use self::{scratch::Scratch, ways::Ways};
 use crate::{
     config::FtpConfig,
-    ftp::{FtpRemote, Way},
+    ftp::{ConnectError, FtpRemote},
     remote::{EntryKind, Listing, Remote, RemoteErrorKind, RemotePath},
 };
 
 /// How many round trips are measured. 5: one that is slow by chance does not count.
 const ROUND_TRIPS: usize = 5;
 
-/// How much is sent and fetched to measure the bandwidth. 4 MiB: beyond what buffers hold, and a few seconds on a slow line.
-const TRANSFER_BYTES: usize = 4 << 20;
+/// The smallest file that tells a bandwidth. 1 MiB: what is smaller is over before the line is full.
+const MEASURED_BYTES_MIN: u64 = 1 << 20;
 
-/// How long each direction is measured at most. 5 s: a user waits for the answer.
-const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How long active mode is waited for. 5 s: behind most routers nothing will ever come.
-const ACTIVE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often, and after which pause, a further log-in is tried again. 2 s in all: a server that takes few sessions may not have noticed
+/// yet that the one before is over.
+const RETRIES: (u32, Duration) = (10, Duration::from_millis(200));
 
 /// Examines a server, below the directory that a mount would show. Nothing is written if the mount would write nothing.
 pub fn examine(config: &FtpConfig, is_read_only: bool) -> Report {
     let mut report = Report::new(format!("{}:{}", config.host, config.port));
     let start = Instant::now();
-    let remote = match FtpRemote::connect(config) {
-        Ok(remote) => remote,
+    match FtpRemote::connect(config) {
+        Ok(remote) => {
+            report.login = Some(start.elapsed());
+            identify(&remote, &mut report);
+            remote.shutdown();
+        }
         Err(error) => {
-            report.problem(error.to_string(), "");
+            protection::diagnose(&error, config, &mut report);
             return report;
         }
-    };
-    report.login = Some(start.elapsed());
-    match remote.identity() {
-        Ok(identity) => {
-            if !identity.is_protected {
-                report.problem(
-                    "password and files go over the network in the clear",
-                    "--tls",
-                );
-            }
-            report.identity = identity;
+    }
+    protection::judge(config, &mut report);
+    if !Ways::examine(config).judge(config, &mut report) {
+        return report;
+    }
+    match connect(config) {
+        Ok(remote) => {
+            examine_files(&remote, config, is_read_only, &mut report);
+            remote.shutdown();
         }
-        Err(error) => report.problem(format!("the server does not say who it is: {error}"), ""),
+        Err(error) => report.problems.push(Problem::of_connect(&error, config)),
     }
-    try_ways(&remote, &mut report);
-    let listing = try_listing(&remote, config, &mut report);
-    measure_round_trip(&remote, &mut report);
-    if !is_read_only {
-        try_writing(&remote, &mut report);
-    }
-    if let Some(listing) = listing.as_ref().filter(|_| report.download.is_none()) {
-        measure_largest(&remote, listing, &mut report);
-    }
-    report.facts = remote.facts();
-    remote.shutdown();
-    try_active(config, &mut report);
-    report.works = report.login.is_some() && listing.is_some();
     report
 }
 
-fn try_ways(remote: &FtpRemote, report: &mut Report) {
-    for way in Way::ALL {
-        report.ways.push((way.verb(), remote.try_way(way)));
-    }
+/// Logs in once more.
+fn connect(config: &FtpConfig) -> Result<Arc<FtpRemote>, ConnectError> {
+    patiently(|| FtpRemote::connect(config))
 }
 
-/// Tries active mode with a log-in of its own, once the other sessions are closed: the server may take one only.
-fn try_active(config: &FtpConfig, report: &mut Report) {
-    if config.network.proxy.is_some() {
-        // The server cannot connect to us through it.
-        return;
-    }
-    let mut active = config.clone();
-    active.network.active.get_or_insert_default();
-    active.timeout = active.timeout.min(ACTIVE_TIME_MAX);
-    active.profile_dir = None;
-    let listed = FtpRemote::connect(&active)
-        .map_err(|error| error.to_string())
-        .and_then(|remote| {
-            let listed = remote.list(&RemotePath::root());
-            remote.shutdown();
-            listed.map(drop).map_err(|error| error.to_string())
-        });
-    let is_passive_dead = report.ways.iter().all(|(_, outcome)| outcome.is_err());
-    if is_passive_dead && listed.is_ok() && config.network.active.is_none() {
-        report.problem("only the server can make data connections", "--active");
-    } else if is_passive_dead && listed.is_err() {
-        report.problem(
-            "no data connection can be had: a firewall may be in the way, or the server listens on an address of its own",
-            "--trust-pasv-address",
-        );
-    }
-    report.ways.push(("active", listed));
-}
-
-fn try_listing(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) -> Option<Listing> {
-    let listing = match remote.list(&RemotePath::root()) {
-        Ok(listing) => listing,
-        Err(error) => {
-            report.problem(format!("the directory cannot be listed: {error}"), "");
-            return None;
+/// Does what opens a session until there is room for it.
+fn patiently<T>(open: impl Fn() -> Result<T, ConnectError>) -> Result<T, ConnectError> {
+    let (mut left, pause) = RETRIES;
+    loop {
+        match open() {
+            Err(error) if error.is_limit() && left > 0 => {
+                left -= 1;
+                thread::sleep(pause);
+            }
+            outcome => return outcome,
         }
-    };
-    report.entries = Some(listing.entries.len());
-    if listing.rejected > 0 {
-        let lines = listing.rejected;
-        report.problem(
-            format!("{lines} lines of the listing are not understood"),
-            "-vv shows them; please report them",
-        );
     }
-    if listing.is_truncated {
-        report.problem(
-            "the server cuts this listing short",
-            "mount a directory below it",
-        );
+}
+
+fn identify(remote: &FtpRemote, report: &mut Report) {
+    match remote.identity() {
+        Ok(identity) => report.identity = identity,
+        Err(error) => {
+            let what = format!("the server does not say who it is: {error}");
+            report.problem("identity", what, "");
+        }
     }
-    let is_text = |name: &[u8]| std::str::from_utf8(name).is_ok();
-    if config.charset.is_none() && listing.entries.iter().any(|entry| !is_text(&entry.name)) {
-        report.problem("some names are not UTF-8", "--charset");
-    }
-    Some(listing)
+    measure_round_trip(remote, report);
 }
 
 fn measure_round_trip(remote: &FtpRemote, report: &mut Report) {
@@ -144,33 +108,117 @@ fn measure_round_trip(remote: &FtpRemote, report: &mut Report) {
     report.round_trip = times.get(ROUND_TRIPS / 2).copied();
 }
 
+fn examine_files(remote: &FtpRemote, config: &FtpConfig, is_read_only: bool, report: &mut Report) {
+    let Some(listing) = try_listing(remote, config, report) else {
+        return;
+    };
+    if !is_read_only {
+        try_writing(remote, report);
+    }
+    report.works = !report.is_interrupted;
+    if report.download.is_none() && !report.is_interrupted {
+        try_largest(remote, &listing, report);
+    }
+    report.merge(remote.facts());
+    report.resumptions = remote.resumptions();
+    if !report.is_interrupted {
+        count_sessions(remote, config, report);
+    }
+}
+
+fn try_listing(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) -> Option<Listing> {
+    let listing = match remote.list(&RemotePath::root()) {
+        Ok(listing) => listing,
+        Err(error) => {
+            let what = format!("the directory cannot be listed: {error}");
+            report.problem("listing", what, "");
+            return None;
+        }
+    };
+    report.entries = Some(listing.entries.len());
+    if listing.rejected > 0 {
+        let what = format!(
+            "{} lines of the listing are not understood; please report one",
+            listing.rejected
+        );
+        report.problem("lines", what, "-v, which shows one");
+    }
+    if listing.is_truncated {
+        let what =
+            "the server cuts this listing short; a directory below it may be listed as a whole";
+        report.problem("truncated", what, "");
+    }
+    let is_text = |name: &[u8]| std::str::from_utf8(name).is_ok();
+    let names = listing.entries.iter().map(|entry| &entry.name);
+    if config.charset.is_none() && names.clone().any(|name| !is_text(name)) {
+        let what = "some names are not UTF-8";
+        report.problem("names", what, "--charset NAME, such as latin1");
+    }
+    let mut left = names.filter(|name| name.starts_with(scratch::PREFIX.as_bytes()));
+    if let Some(name) = left.next() {
+        let what = format!(
+            "{} and {} others are left of an examination that was killed; remove them",
+            name.escape_ascii(),
+            left.count()
+        );
+        report.problem("left-over", what, "");
+    }
+    Some(listing)
+}
+
 /// Tries what a mount does to files, on scratch files, and measures.
 fn try_writing(remote: &FtpRemote, report: &mut Report) {
     let mut scratch = Scratch::new(remote);
-    let outcome = scratch.try_all(report, TRANSFER_BYTES, TRANSFER_TIME_MAX);
+    let outcome = scratch.try_all(report);
+    report.is_interrupted = scratch.is_interrupted();
     for name in scratch.clean_up() {
         let what = format!("{name} is left on the server and could not be removed");
-        report.problem(what, "");
+        report.problem("left", what, "");
     }
     let Err(error) = outcome else { return };
+    if report.is_interrupted {
+        return;
+    }
     let is_refusal = matches!(
         error.kind(),
         RemoteErrorKind::Refused | RemoteErrorKind::NameRefused | RemoteErrorKind::Unsupported
     );
-    if is_refusal {
-        report.problem(format!("the server takes no files here: {error}"), "-o ro");
+    if is_refusal && error.command() == "DELE" {
+        let what = format!("files can be written here and not removed: {error}");
+        report.problem("no-removal", what, "-o ro");
+    } else if is_refusal {
+        let what = format!("the server takes no files here: {error}");
+        report.problem("read-only", what, "-o ro");
     } else {
-        report.problem(format!("writing fails: {error}"), "");
+        report.problem("writing", format!("writing fails: {error}"), "");
     }
 }
 
-/// Where nothing can be written, the largest file that is there tells how fast downloads are.
-fn measure_largest(remote: &FtpRemote, listing: &Listing, report: &mut Report) {
+/// Where nothing can be written, the largest file that is there tells how fast downloads are, if it is large enough.
+fn try_largest(remote: &FtpRemote, listing: &Listing, report: &mut Report) {
     let entries = listing.entries.iter();
     let files = entries.filter(|entry| entry.kind == EntryKind::File);
     if let Some(largest) = files.max_by_key(|entry| entry.size)
         && let Ok(path) = RemotePath::root().join(&largest.name)
     {
-        report.download = scratch::measure_download(remote, &path, TRANSFER_TIME_MAX).ok();
+        if largest.size >= Some(MEASURED_BYTES_MIN) {
+            report.download = scratch::measure_download(remote, &path, || false).ok();
+        }
+        if let Err(error) = scratch::try_tells(remote, &path, "largest file", report) {
+            log::debug!("{error}");
+        }
+    }
+}
+
+/// Opens as many sessions as a mount may, last of all: nothing has to log in after that.
+fn count_sessions(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) {
+    let wanted = config.connections_max;
+    let (taken, refusal) = remote.count_sessions();
+    report.sessions = Some((taken, wanted));
+    if let Some(error) = refusal {
+        let what = format!(
+            "of the {wanted} sessions that a mount may open, the server takes {taken} at once: {error}"
+        );
+        report.problem("sessions", what, format!("--connections {taken}"));
     }
 }

@@ -43,8 +43,8 @@ mod upload;
 pub mod zone;
 
 pub use connect::ConnectError;
-pub use examine::{Fact, Identity, Way};
-pub use tls::TlsError;
+pub use examine::{Fact, Identity, Tried, Way, probe_tls};
+pub use tls::{Certificate, Protocol, TlsError};
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -3,22 +3,45 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::report::{Rate, Report};
 use crate::{
     ftp::FtpRemote,
     remote::{
-        Attributes, Habits, Remote, RemoteError, RemoteErrorKind, RemotePath, Result, UploadMode,
+        Attributes, Habits, Modified, Precision, Remote, RemoteError, RemoteErrorKind, RemotePath,
+        Result, UploadMode,
     },
 };
 
+/// How the names begin; without the dot where the server takes none.
+pub(super) const PREFIX: &str = ".ftpfs-doctor-";
+
+/// How much is sent to measure the bandwidth, more each time as long as it does not take too long. 4 MiB are beyond what buffers
+/// hold; 32 KiB take a few seconds on the slowest line.
+const TRANSFER_BYTES: [usize; 3] = [32 << 10, 512 << 10, 4 << 20];
+
+/// How long each direction may be expected to take. 5 s: a user waits for the answer.
+const TRANSFER_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// What is sent at once.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 32 << 10;
 
 /// A time that no file has by chance: 2020-09-13 12:26:40.
 const SET_TIME: u64 = 1_600_000_000;
+
+/// From when on two clocks are said to differ. 1 min: programs that compare times rarely mind less.
+const CLOCK_SECONDS_MAX: i64 = 60;
+
+/// The status of a program that a second Ctrl-C ends, as shells have it.
+const INTERRUPTED_STATUS: i32 = 130;
 
 /// Names of ours on the server.
 #[derive(Debug)]
@@ -27,18 +50,50 @@ pub(super) struct Scratch<'a> {
     prefix: String,
     files: Vec<RemotePath>,
     dirs: Vec<RemotePath>,
+    habits: Habits,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 impl<'a> Scratch<'a> {
+    /// From here on, Ctrl-C and the signals that end a program are waited for until everything is removed; the second one ends it at
+    /// once.
     pub(super) fn new(remote: &'a FtpRemote) -> Self {
         // No secret, only unlikely to be taken.
         let random = RandomState::new().build_hasher().finish();
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let flag = || Arc::clone(&is_interrupted);
+            let registered = signal_hook::flag::register_conditional_shutdown(
+                signal,
+                INTERRUPTED_STATUS,
+                flag(),
+            )
+            .and_then(|_| signal_hook::flag::register(signal, flag()));
+            if let Err(error) = registered {
+                log::warn!("signal {signal} leaves scratch files behind: {error}");
+            }
+        }
         Self {
             remote,
-            prefix: format!(".ftpfs-doctor-{random:016x}"),
+            prefix: format!("{PREFIX}{random:016x}"),
             files: Vec::new(),
             dirs: Vec::new(),
+            habits: Habits::default(),
+            is_interrupted,
         }
+    }
+
+    /// An error, if a signal has come.
+    fn go_on(&self) -> Result<()> {
+        if self.is_interrupted() {
+            return Err(RemoteError::new(RemoteErrorKind::Disconnected, "signal"));
+        }
+        Ok(())
+    }
+
+    /// Whether a signal has come.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
     }
 
     /// A name that will be removed.
@@ -55,40 +110,123 @@ impl<'a> Scratch<'a> {
             .map_err(|_| RemoteError::new(RemoteErrorKind::InvalidPath, "doctor"))
     }
 
+    /// An error without the long names.
+    fn in_words(&self, error: &RemoteError) -> String {
+        error.to_string().replace(&format!("/{}-", self.prefix), "")
+    }
+
     /// Tries everything. What is refused is a finding; an error is what keeps anything from being written.
-    pub(super) fn try_all(
-        &mut self,
-        report: &mut Report,
-        bytes: usize,
-        time_max: Duration,
-    ) -> Result<()> {
-        let file = self.file("a")?;
-        self.remote
-            .put(&file, b"0123456789", &Attributes::default())?;
-        report.finding("new files", "work", "tried");
-        let mut piece = [0; 2];
-        let read = self.remote.open_download(&file, 4, Some(2));
-        let read = read.and_then(|mut download| download.read(&mut piece));
-        let finding = match read {
-            Ok(_) if piece == *b"45" => "works".to_owned(),
-            Ok(_) => "brings other bytes".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        report.finding("reading at an offset", &finding, "tried");
-        let mut habits = Habits::default();
-        self.try_append(&file, report, &mut habits);
-        self.try_attributes(&file, report, &mut habits);
-        self.try_renames(&file, report, &mut habits)?;
-        self.remote.can_patch(&RemotePath::root());
+    pub(super) fn try_all(&mut self, report: &mut Report) -> Result<()> {
+        let file = self.try_file(report)?;
+        self.go_on()?;
+        self.try_offset(&file, report);
+        self.try_told(&file, report)?;
+        self.go_on()?;
+        self.try_append(&file, report);
+        self.try_attributes(&file, report)?;
+        self.go_on()?;
+        self.try_renames(&file, report)?;
+        self.go_on()?;
         self.try_dirs(report)?;
-        self.remote.keep_habits(habits);
-        let large = self.file("large")?;
-        report.upload = self.measure_upload(&large, bytes, time_max).ok();
-        report.download = measure_download(self.remote, &large, time_max).ok();
+        self.go_on()?;
+        self.remote.can_patch(&RemotePath::root());
+        self.go_on()?;
+        self.measure(report)?;
+        self.remote.keep_habits(self.habits);
         Ok(())
     }
 
-    fn try_append(&self, file: &RemotePath, report: &mut Report, habits: &mut Habits) {
+    /// A file that can be made and removed; if it cannot be removed, nothing else is made.
+    fn try_file(&mut self, report: &mut Report) -> Result<RemotePath> {
+        const CONTENT: &[u8] = b"0123456789";
+        let mut file = self.file("a")?;
+        let put = |file: &RemotePath| self.remote.put(file, CONTENT, &Attributes::default());
+        if let Err(error) = put(&file) {
+            let is_name = matches!(
+                error.kind(),
+                RemoteErrorKind::Refused | RemoteErrorKind::NameRefused
+            );
+            if !is_name {
+                return Err(error);
+            }
+            self.prefix.remove(0);
+            file = self.file("a")?;
+            if self
+                .remote
+                .put(&file, CONTENT, &Attributes::default())
+                .is_err()
+            {
+                return Err(error);
+            }
+            self.habits.no_dot_names = true;
+            let refused = Err(self.in_words(&error));
+            let cost = "temporary files of a mount are not hidden";
+            report.tried("dot-names", "names with a dot in front", refused, cost);
+        }
+        self.remote.remove_file(&file)?;
+        self.remote.put(&file, CONTENT, &Attributes::default())?;
+        report.tried("new-files", "STOR, DELE", Ok(()), "");
+        Ok(file)
+    }
+
+    fn try_offset(&self, file: &RemotePath, report: &mut Report) {
+        let mut piece = [0; 2];
+        let read = self.remote.open_download(file, 4, Some(2));
+        let read = read.and_then(|mut download| download.read(&mut piece));
+        let outcome = match read {
+            Ok(_) if piece == *b"45" => Ok(()),
+            Ok(_) => Err("brings other bytes".to_owned()),
+            Err(error) => Err(self.in_words(&error)),
+        };
+        let is_rest = self
+            .remote
+            .facts()
+            .iter()
+            .any(|fact| fact.name == "read-offset" && fact.cost.is_empty());
+        // Without REST it works as well, which the facts tell.
+        if is_rest || outcome.is_err() {
+            report.tried("read-offset", "REST", outcome, "no file can be read");
+        }
+    }
+
+    /// What the server tells of a file: its size, its time, and by which clock.
+    fn try_told(&self, file: &RemotePath, report: &mut Report) -> Result<()> {
+        try_tells(self.remote, file, "scratch file", report)?;
+        let now = Modified::from(SystemTime::now()).seconds;
+        let entry = self.remote.stat(file).ok().flatten();
+        let exact = entry.and_then(|entry| entry.modified);
+        let exact = exact.filter(|time| time.precision == Precision::Second);
+        report.clock_seconds = exact.map(|time| time.seconds - now);
+        let listing = self.remote.list(&RemotePath::root())?;
+        let mut entries = listing.entries.iter();
+        let entry = entries.find(|entry| file.name() == Some(&*entry.name));
+        let Some(listed) = entry.and_then(|entry| entry.modified) else {
+            return Ok(());
+        };
+        let slack = match listed.precision {
+            Precision::Day => return Ok(()),
+            Precision::Minute => 2 * CLOCK_SECONDS_MAX,
+            Precision::Second | Precision::Remembered => CLOCK_SECONDS_MAX,
+        };
+        let ahead = listed.seconds - now;
+        if ahead.abs() > slack {
+            let late = if ahead > 0 { "late" } else { "early" };
+            let why = match exact {
+                Some(_) => "the server's clock, or its time zone, is wrong",
+                None => {
+                    "LIST tells the server's local time, and without MDTM its zone is not known"
+                }
+            };
+            let what = format!(
+                "files are shown {} minutes too {late}: {why}; make and rsync -u are misled",
+                ahead.abs() / 60
+            );
+            report.problem("clock", what, "");
+        }
+        Ok(())
+    }
+
+    fn try_append(&mut self, file: &RemotePath, report: &mut Report) {
         let appended = self
             .remote
             .open_upload(file, UploadMode::Append)
@@ -98,108 +236,120 @@ impl<'a> Scratch<'a> {
             });
         let size = self.remote.settle(file, &Attributes::default());
         let size = size.and_then(|settled| settled.size).ok().flatten();
-        habits.no_append = appended.is_err();
-        let finding = match (appended, size) {
-            (Ok(()), Some(12) | None) => "APPE of what is new".to_owned(),
-            (Ok(()), Some(other)) => format!("APPE made {other} bytes of 10 and 2"),
-            (Err(error), _) => format!("whole files are sent instead ({error})"),
+        self.habits.no_append = appended.is_err();
+        let outcome = match (appended, size) {
+            (Ok(()), Some(12) | None) => Ok(()),
+            (Ok(()), Some(other)) => Err(format!("APPE made {other} bytes of 10 and 2")),
+            (Err(error), _) => Err(self.in_words(&error)),
         };
-        report.finding("appending", &finding, "tried");
+        let cost = "a line that is appended sends the whole file";
+        report.tried("append", "APPE", outcome, cost);
     }
 
-    fn try_attributes(&self, file: &RemotePath, report: &mut Report, habits: &mut Habits) {
+    fn try_attributes(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
         let wanted = Attributes {
             mode: Some(0o640),
             modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(SET_TIME)),
         };
-        let settled = match self.remote.settle(file, &wanted) {
-            Ok(settled) => settled,
-            Err(error) => return report.finding("attributes", &error.to_string(), "tried"),
-        };
-        habits.no_mode = settled
+        let settled = self.remote.settle(file, &wanted)?;
+        self.habits.no_mode = settled
             .mode
             .as_ref()
             .is_err_and(|error| error.kind() == RemoteErrorKind::Unsupported);
-        for (name, outcome) in [("modes", settled.mode), ("times", settled.modified)] {
-            let finding = outcome
-                .err()
-                .map_or("are set".to_owned(), |error| error.to_string());
-            report.finding(name, &finding, "tried");
-        }
+        let in_words = |outcome: Result<()>| outcome.map_err(|error| self.in_words(&error));
+        report.tried("mode", "", in_words(settled.mode), "chmod fails");
+        let cost = "touch fails, and copies have the time of their upload";
+        report.tried("time", "", in_words(settled.modified), cost);
+        Ok(())
     }
 
-    fn try_renames(
-        &mut self,
-        file: &RemotePath,
-        report: &mut Report,
-        habits: &mut Habits,
-    ) -> Result<()> {
+    fn try_renames(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
         let (other, third) = (self.file("b")?, self.file("c")?);
         if let Err(error) = self.remote.rename(file, &other) {
-            habits.no_rename = error.kind() == RemoteErrorKind::Unsupported;
-            report.finding("renaming", &error.to_string(), "tried");
-            report.problem(
-                "files cannot be renamed: a broken upload damages the file that it replaces",
-                "",
-            );
+            self.habits.no_rename = error.kind() == RemoteErrorKind::Unsupported;
+            let cost = "an upload that breaks off damages the file that it replaces";
+            report.tried("rename", "RNFR", Err(self.in_words(&error)), cost);
             return Ok(());
         }
+        report.tried("rename", "RNFR", Ok(()), "");
         self.remote.put(&third, b"third", &Attributes::default())?;
-        let over = self.remote.rename(&third, &other);
-        let finding = match &over {
-            Err(_) => "not over a file; the old one is moved aside",
+        let over = match self.remote.rename(&third, &other) {
+            Err(error) => Err(self.in_words(&error)),
             Ok(()) if self.remote.stat(&third)?.is_some() => {
-                "not over a file, though the server says so; the old one is moved aside"
+                Err("the server says yes and does nothing".to_owned())
             }
-            Ok(()) => "works, also over a file",
+            Ok(()) => Ok(()),
         };
-        habits.no_rename_over = finding != "works, also over a file";
-        report.finding("renaming", finding, "tried");
+        self.habits.no_rename_over = over.is_err();
+        let cost = "a file that is replaced is away for a moment";
+        report.tried("rename-over", "RNFR, RNTO over a file", over, cost);
         Ok(())
     }
 
     fn try_dirs(&mut self, report: &mut Report) -> Result<()> {
         let dir = self.name("d")?;
         let made = self.remote.make_dir(&dir);
-        let finding = made
-            .as_ref()
-            .err()
-            .map_or("can be made".to_owned(), ToString::to_string);
         if made.is_ok() {
             self.dirs.push(dir);
         }
-        report.finding("directories", &finding, "tried");
+        let made = made.map_err(|error| self.in_words(&error));
+        report.tried("directories", "MKD, RMD", made, "mkdir fails");
         Ok(())
     }
 
-    fn measure_upload(&self, path: &RemotePath, bytes: usize, time_max: Duration) -> Result<Rate> {
+    fn measure(&mut self, report: &mut Report) -> Result<()> {
+        let large = self.file("large")?;
+        for bytes in TRANSFER_BYTES {
+            let is_too_slow = |rate: Rate| rate.time_for(bytes) > TRANSFER_TIME_MAX;
+            if self.is_interrupted() || report.upload.is_some_and(is_too_slow) {
+                break;
+            }
+            report.upload = self.measure_upload(&large, bytes)?;
+        }
+        report.download = measure_download(self.remote, &large, || self.is_interrupted()).ok();
+        Ok(())
+    }
+
+    /// `None` when it is interrupted: then it breaks off.
+    fn measure_upload(&self, path: &RemotePath, bytes: usize) -> Result<Option<Rate>> {
         // What does not compress.
         let mut chunk = vec![0_u8; CHUNK_BYTES];
         fastrand::fill(&mut chunk);
         let start = Instant::now();
         let mut upload = self.remote.open_upload(path, UploadMode::Replace)?;
-        let mut sent = 0;
-        while sent < bytes && start.elapsed() < time_max {
+        for _ in 0..bytes / CHUNK_BYTES {
+            if self.is_interrupted() {
+                return Ok(None);
+            }
             upload.write_all(&chunk)?;
-            sent += chunk.len();
         }
         upload.finish()?;
-        Ok(Rate::new(sent, start.elapsed()))
+        Ok(Some(Rate::new(bytes, start.elapsed())))
     }
 
-    /// Removes everything; what could not be removed.
+    /// Removes everything; what could not be removed. Once the server does not answer any more, nothing else is asked of it.
     pub(super) fn clean_up(self) -> Vec<String> {
         let remote = self.remote;
         let mut left = Vec::new();
-        let remove_file = |path: &RemotePath| remote.remove_file(path);
-        let remove_dir = |path: &RemotePath| remote.remove_dir(path);
-        for path in &self.files {
-            if remove_file(path).is_err() && !matches!(remote.stat(path), Ok(None)) {
+        let mut is_lost = false;
+        let files = self.files.iter().map(|path| (path, true));
+        let dirs = self.dirs.iter().map(|path| (path, false));
+        for (path, is_file) in files.chain(dirs) {
+            if is_lost {
                 left.push(path.to_string());
+                continue;
             }
-        }
-        for path in &self.dirs {
-            if remove_dir(path).is_err() {
+            let removed = if is_file {
+                remote.remove_file(path)
+            } else {
+                remote.remove_dir(path)
+            };
+            let Err(error) = removed else { continue };
+            is_lost = matches!(
+                error.kind(),
+                RemoteErrorKind::TimedOut(_) | RemoteErrorKind::Disconnected
+            );
+            if is_lost || !matches!(remote.stat(path), Ok(None)) {
                 left.push(path.to_string());
             }
         }
@@ -207,17 +357,33 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// Reads a file from its beginning until the time is over.
+/// Whether the server tells a file's size and time.
+pub(super) fn try_tells(
+    remote: &FtpRemote,
+    file: &RemotePath,
+    source: &'static str,
+    report: &mut Report,
+) -> Result<()> {
+    let (has_size, has_time) = remote.tells(file)?;
+    let either = |is_told: bool| is_told.then_some(()).ok_or("refused".to_owned());
+    let cost = "whether all of an upload has arrived is not checked";
+    report.tried_on(source, "size", "SIZE", either(has_size), cost);
+    let cost = "times are as the listing tells them";
+    report.tried_on(source, "exact-time", "MDTM", either(has_time), cost);
+    Ok(())
+}
+
+/// Reads a file from its beginning until the time is over, or `is_over`.
 pub(super) fn measure_download(
     remote: &FtpRemote,
     path: &RemotePath,
-    time_max: Duration,
+    is_over: impl Fn() -> bool,
 ) -> Result<Rate> {
     let start = Instant::now();
     let mut download = remote.open_download(path, 0, None)?;
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut count = 0;
-    while start.elapsed() < time_max {
+    while start.elapsed() < TRANSFER_TIME_MAX && !is_over() {
         match download.read(&mut buffer)? {
             0 => break,
             more => count += more,

@@ -163,8 +163,18 @@ impl ConnectError {
         }
     }
 
+    /// Whether the server refuses for want of TLS.
+    pub fn is_for_tls(&self) -> bool {
+        match self {
+            Self::LoginRefused { reply, .. } | Self::Busy { reply, .. } => {
+                secure::is_for_tls(reply)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the reason may be that the server has enough sessions already. Some say 530 for it, some nothing at all.
-    pub(super) fn is_limit(&self) -> bool {
+    pub fn is_limit(&self) -> bool {
         matches!(
             self,
             Self::Busy { .. }

@@ -14,7 +14,7 @@ use super::{
     capabilities::Capabilities,
     deadline::Deadline,
     reply::{Fault, Parsed, Reply},
-    tls::{Broken, Channel},
+    tls::{Broken, Channel, Protocol},
 };
 use crate::remote::{Phase, RemoteErrorKind};
 
@@ -122,6 +122,11 @@ impl Control {
         log::debug!("{}: {}", self.number, channel.description());
         self.tls = Some(Box::new(channel));
         Ok(())
+    }
+
+    /// What its protection is, if it has one.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        self.tls.as_ref().map(|tls| tls.protocol())
     }
 
     fn shake_hands(&self, channel: &mut Channel) -> Result<(), Broken> {

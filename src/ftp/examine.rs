@@ -1,57 +1,84 @@
-//! What `ftpfs doctor` asks of a server beyond what a mount needs: who it is, what was learnt, which ways to transfer work.
+//! What `ftpfs doctor` asks of a server beyond what a mount needs: who it is, what was learnt, which ways to transfer work, how it
+//! is protected, how many sessions it takes.
+
+mod ways;
+
+pub use ways::{Tried, Way};
+
+use std::time::Duration;
 
 use super::{
-    FtpRemote,
-    capabilities::{Dialect, SetMode, SetTime},
+    ConnectError, FtpRemote,
+    capabilities::{Dialect, Learnt, SetMode, SetTime},
+    deadline::Deadline,
+    login::Host,
     pool::Use,
     reply::Reply,
+    session::Session,
+    tls::Protocol,
 };
-use crate::remote::{Remote, RemotePath};
+use crate::{
+    config::{FtpConfig, TlsConfig, TlsMode},
+    remote::{Attributes, Remote, RemotePath},
+};
+
+/// How long the good-bye of a probe is waited for. 500 ms: it is only polite.
+const QUIT_WAIT: Duration = Duration::from_millis(500);
 
 /// What a server says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
     /// Its greeting, one line after the other.
     pub greeting: Vec<String>,
-    /// Whether the session is protected by TLS.
-    pub is_protected: bool,
+    /// How the session is protected, if it is.
+    pub protocol: Option<Protocol>,
     /// Its reply to SYST.
     pub system: String,
     /// What its FEAT lists, as it is written there; empty when it knows none.
     pub features: Vec<String>,
 }
 
-/// A way to get a data connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// EPSV (RFC 2428).
-    ExtendedPassive,
-    /// PASV (RFC 959).
-    Passive,
-}
-
-impl Way {
-    /// All of them, in the order in which a mount tries them.
-    pub const ALL: [Self; 2] = [Self::ExtendedPassive, Self::Passive];
-
-    /// The command.
-    pub fn verb(self) -> &'static str {
-        match self {
-            Self::ExtendedPassive => "EPSV",
-            Self::Passive => "PASV",
-        }
-    }
-}
-
-/// One thing that was learnt by trying, in words.
-#[derive(Debug, Clone)]
+/// One thing that a server can do or cannot, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// What it is about.
+    /// What it is about: a word that stays the same.
     pub name: &'static str,
     /// What was found.
     pub finding: String,
     /// How it is known.
     pub source: &'static str,
+    /// What that costs a mount; empty for nothing.
+    pub cost: &'static str,
+}
+
+/// What becomes of a wish for TLS, up to the log-in: no password is sent, and nothing is remembered of it.
+///
+/// # Errors
+///
+/// What keeps such a session from being opened: no TLS, or a certificate that the settings do not trust.
+pub fn probe_tls(
+    config: &FtpConfig,
+    mode: TlsMode,
+    port: u16,
+    wait: Duration,
+) -> Result<Option<Protocol>, ConnectError> {
+    let host = Host::new(FtpConfig {
+        port,
+        tls: TlsConfig {
+            mode,
+            known_hosts: None,
+            ..config.tls.clone()
+        },
+        timeout: config.timeout.min(wait),
+        profile_dir: None,
+        ..config.clone()
+    });
+    let mut control = host.reach(host.deadline())?.control;
+    let protocol = control.protocol();
+    control.set_deadline(Deadline::after(QUIT_WAIT));
+    // The server may be gone already.
+    let _ = control.send(&["QUIT"]).and_then(|()| control.read_reply());
+    Ok(protocol)
 }
 
 impl FtpRemote {
@@ -74,13 +101,13 @@ impl FtpRemote {
                 .to_string()
         };
         let guard = self.pool.check_out(Use::Command, self.pool.host.deadline());
-        let is_protected = guard.map(|mut guard| {
-            let is_protected = guard.session().is_protected();
+        let protocol = guard.map(|mut guard| {
+            let protocol = guard.session().protocol();
             guard.check_in();
-            is_protected
+            protocol
         })?;
         Ok(Identity {
-            is_protected,
+            protocol,
             greeting: self.pool.host.greeting().to_vec(),
             system: system.unwrap_or_default(),
             features: features
@@ -89,113 +116,159 @@ impl FtpRemote {
         })
     }
 
-    /// Whether a listing comes through a data connection of this kind, and no other.
+    /// How many data connections have resumed the TLS session of their control connection, and how many have not.
+    pub fn resumptions(&self) -> (usize, usize) {
+        self.pool.host.resumptions()
+    }
+
+    /// How many sessions the server takes at once, of those that a mount may open, and what it says to one more if these are
+    /// fewer.
+    pub fn count_sessions(&self) -> (usize, Option<ConnectError>) {
+        let host = &self.pool.host;
+        let before = self.pool.count();
+        let mut more = Vec::new();
+        let mut refusal = None;
+        while before + more.len() < host.config.connections_max && refusal.is_none() {
+            match host.open(host.deadline()) {
+                Ok(session) => more.push(session),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        let count = before + more.len();
+        more.into_iter().for_each(Session::quit);
+        (count, refusal)
+    }
+
+    /// Whether the server tells a file's size (SIZE) and time (MDTM).
     ///
     /// # Errors
     ///
-    /// What the server or the network said.
-    pub fn try_way(&self, way: Way) -> Result<(), String> {
-        let capabilities = &self.pool.host.capabilities;
-        let before = capabilities.learnt().has_epsv;
-        let is_extended = way == Way::ExtendedPassive;
-        capabilities.learn(|learnt| learnt.has_epsv = is_extended);
-        // Those that are idle have a data connection of either kind already.
-        let fresh = self
-            .pool
-            .check_out_fresh(Use::Listing, self.pool.host.deadline());
-        let outcome = match fresh {
-            Ok(guard) => {
-                guard.check_in();
-                self.list(&RemotePath::root()).map(drop)
-            }
-            Err(error) => Err(error),
-        };
-        let is_used = capabilities.learnt().has_epsv == is_extended;
-        capabilities.learn(|learnt| {
-            learnt.has_epsv = if is_extended {
-                is_used && outcome.is_ok()
-            } else {
-                before
-            };
-        });
-        match outcome {
-            Ok(()) if is_used => Ok(()),
-            Ok(()) => Err("refused by the server".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
+    /// No answer.
+    pub fn tells(&self, path: &RemotePath) -> crate::remote::Result<(bool, bool)> {
+        let settled = self.settle(path, &Attributes::default())?;
+        let has_size = matches!(settled.size, Ok(Some(_)));
+        Ok((has_size, settled.seen_modified.is_some()))
     }
 
-    /// What was learnt of the server by trying, before and now.
+    /// What was learnt of the server, before and now.
     pub fn facts(&self) -> Vec<Fact> {
         let learnt = self.pool.host.capabilities.learnt();
-        let fact = |name, finding: &str, source| Fact {
-            name,
-            finding: finding.to_owned(),
-            source,
-        };
-        let either =
-            |is_so: bool, yes: &'static str, no: &'static str| if is_so { yes } else { no };
-        let listing = match learnt.dialect {
-            Dialect::Mlsd => ("MLSD", "FEAT"),
-            Dialect::MlsdDot => ("MLSD with an argument; it is refused without", "refusal"),
-            Dialect::List(Some(true)) => ("LIST -a", "both listings were compared"),
-            Dialect::List(_) => ("LIST", "no MLST in FEAT"),
-        };
-        let mode = match learnt.set_mode {
-            SetMode::SiteChmod => "SITE CHMOD",
-            SetMode::Mff => "MFF UNIX.mode",
-            SetMode::Never => "not at all",
-        };
-        let time = match learnt.set_time {
-            SetTime::Mfmt => "MFMT",
-            SetTime::SiteUtime => "SITE UTIME, one time",
-            SetTime::SiteUtimeFive => "SITE UTIME, three times",
-            SetTime::Mdtm => "MDTM with a time",
-            SetTime::Never => "not at all",
-        };
         let mut facts = vec![
-            fact("directories are listed by", listing.0, listing.1),
-            fact("modes are set by", mode, "FEAT and refusals"),
-            fact("times are set by", time, "FEAT and refusals"),
-            fact(
-                "commands leave",
-                either(
-                    learnt.has_pipelining,
-                    "together, one round trip for all",
-                    "one by one",
-                ),
-                "the log-in",
+            listing(&learnt),
+            set_mode(&learnt),
+            set_time(&learnt),
+            either(
+                "batches",
+                learnt.has_pipelining,
+                "commands that belong together leave in one write",
+                ("one command at a time", "a round trip for each"),
+                "log-in",
             ),
-            fact(
-                "data connections are asked for by",
-                either(learnt.has_epsv, "EPSV", "PASV"),
-                "the log-in",
+            either(
+                "data-connection",
+                learnt.has_epsv,
+                "EPSV",
+                ("PASV", ""),
+                "log-in",
             ),
-            fact(
-                "downloads at an offset",
-                either(
-                    learnt.has_rest,
-                    "REST",
-                    "from the beginning, the rest thrown away",
+            either(
+                "read-offset",
+                learnt.has_rest,
+                "REST",
+                (
+                    "no REST",
+                    "a read anywhere fetches the file from its beginning",
                 ),
-                "refusals",
+                "assumed",
             ),
         ];
         if let Some(has_patch) = learnt.has_patch {
-            let finding = either(has_patch, "change only these", "send the whole file");
-            facts.push(fact(
-                "writes inside a file",
-                finding,
-                "tried on a scratch file",
-            ));
+            let no = "REST and STOR do not keep the rest";
+            let cost = "a change inside a file sends the whole file";
+            facts.push(Fact {
+                source: "scratch file, or make",
+                ..either(
+                    "write-inside",
+                    has_patch,
+                    "REST and STOR keep the rest",
+                    (no, cost),
+                    "",
+                )
+            });
         }
         if let Some(offset) = learnt.zone_offset {
             facts.push(Fact {
-                name: "the clock of LIST is ahead of UTC by",
-                finding: format!("{} minutes", offset.seconds() / 60),
-                source: "one file's MDTM",
+                name: "list-clock",
+                finding: format!("{} minutes ahead of UTC", offset.seconds() / 60),
+                source: "LIST and MDTM of one file",
+                cost: "",
             });
         }
         facts
+    }
+}
+
+fn either(
+    name: &'static str,
+    is_so: bool,
+    yes: &str,
+    (no, cost): (&str, &'static str),
+    source: &'static str,
+) -> Fact {
+    Fact {
+        name,
+        finding: if is_so { yes } else { no }.to_owned(),
+        source: if is_so { source } else { "refusal" },
+        cost: if is_so { "" } else { cost },
+    }
+}
+
+fn listing(learnt: &Learnt) -> Fact {
+    const LIST_COST: &str = "times to the minute or the day";
+    let (finding, source, cost) = match learnt.dialect {
+        Dialect::Mlsd => ("MLSD", "FEAT", ""),
+        Dialect::MlsdDot => ("MLSD with an argument", "refusal", ""),
+        Dialect::List(Some(true)) => ("LIST -a", "comparison", LIST_COST),
+        Dialect::List(_) => ("LIST", "no MLST in FEAT", LIST_COST),
+    };
+    Fact {
+        name: "listing",
+        finding: finding.to_owned(),
+        source,
+        cost,
+    }
+}
+
+fn set_mode(learnt: &Learnt) -> Fact {
+    let (finding, source, cost) = match learnt.set_mode {
+        SetMode::SiteChmod => ("SITE CHMOD", "assumed", ""),
+        SetMode::Mff => ("MFF UNIX.mode", "FEAT", ""),
+        SetMode::Never => ("no way", "refusal", "chmod fails"),
+    };
+    Fact {
+        name: "mode",
+        finding: finding.to_owned(),
+        source,
+        cost,
+    }
+}
+
+fn set_time(learnt: &Learnt) -> Fact {
+    let (finding, source, cost) = match learnt.set_time {
+        SetTime::Mfmt => ("MFMT", "FEAT, or assumed", ""),
+        SetTime::SiteUtime => ("SITE UTIME, one time", "FEAT", ""),
+        SetTime::SiteUtimeFive => ("SITE UTIME, three times", "refusal", ""),
+        SetTime::Mdtm => ("MDTM with a time", "make, or refusal", ""),
+        SetTime::Never => (
+            "no way",
+            "refusal",
+            "touch fails, and copies have the time of their upload",
+        ),
+    };
+    Fact {
+        name: "time",
+        finding: finding.to_owned(),
+        source,
+        cost,
     }
 }

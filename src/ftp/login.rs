@@ -137,8 +137,8 @@ impl Host {
         learnt.early_end
     }
 
-    /// Opens a session.
-    pub(super) fn open(&self, deadline: Deadline) -> Result<Session, ConnectError> {
+    /// Makes a control connection and protects it; nobody logs in.
+    pub(super) fn reach(&self, deadline: Deadline) -> Result<Reached, ConnectError> {
         let connect = || {
             let capabilities = Arc::clone(&self.capabilities);
             let socket = self.dialer.connect(deadline)?;
@@ -149,11 +149,21 @@ impl Host {
                 deadline,
             ))
         };
+        self.protection.reach(connect)
+    }
+
+    /// How many data connections have resumed a TLS session, and how many have not.
+    pub(super) fn resumptions(&self) -> (usize, usize) {
+        self.protection.resumptions()
+    }
+
+    /// Opens a session.
+    pub(super) fn open(&self, deadline: Deadline) -> Result<Session, ConnectError> {
         let Reached {
             control,
             greeting,
             tls,
-        } = self.protection.reach(connect)?;
+        } = self.reach(deadline)?;
         let mut session = Session::new(
             control,
             &self.capabilities,

@@ -323,6 +323,11 @@ impl Pool {
         self.background.submit(job);
     }
 
+    /// How many sessions there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().open
+    }
+
     /// Whether somebody waits for a session.
     pub(super) fn is_wanted(&self) -> bool {
         self.lock().waiting > 0

@@ -2,7 +2,7 @@
 //! byte on, by `AUTH TLS` (RFC 4217), or not.
 
 use std::sync::{
-    Mutex, OnceLock, PoisonError,
+    Mutex, Once, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -209,16 +209,25 @@ impl Protection {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// How many data connections have resumed a session, and how many have not.
+    pub(super) fn resumptions(&self) -> (usize, usize) {
+        let client = self.client.get();
+        client.map_or((0, 0), tls::Client::resumptions)
+    }
+
     fn remember(&self) {
         if self.is_seen.swap(true, Ordering::Relaxed) {
             return;
         }
         let Target { host, port } = &self.target;
         if self.config.is_insecure {
-            log::warn!(
-                "--tls-insecure: {host} need not show who it is; whoever stands in between can read and change \
-                 everything, the password too"
-            );
+            static WARNED: Once = Once::new();
+            WARNED.call_once(|| {
+                log::warn!(
+                    "--tls-insecure: {host} need not show who it is; whoever stands in between can read and change \
+                     everything, the password too"
+                );
+            });
         }
         if let Err(error) = self.known_hosts.remember(host, *port) {
             log::warn!("cannot remember that {host} speaks TLS: {error}");
@@ -264,7 +273,7 @@ pub(super) fn advice_if_plain(reply: &str) -> &'static str {
 }
 
 /// Whether a refusal is for want of TLS, in the words of the servers that were measured.
-fn is_for_tls(reply: &str) -> bool {
+pub(super) fn is_for_tls(reply: &str) -> bool {
     let reply = reply.to_ascii_lowercase();
     ["tls", "ssl", "encrypt", "cleartext"]
         .iter()

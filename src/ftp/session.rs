@@ -23,7 +23,7 @@ use super::{
     deadline::Deadline,
     dialer::Dialer,
     encoding::{Transparent, to_text},
-    passive::WARM_AGE_MAX,
+    passive::{Passive, WARM_AGE_MAX},
     reply::{Failure, Fault, Reply},
     tls,
     transport::{self, Batch, Connector, Readiness, Shared, Transport, Wire},
@@ -178,6 +178,11 @@ impl Session {
         age.is_none_or(|age| age > WARM_AGE_MAX / 2)
     }
 
+    /// What its protection is, if it has one.
+    pub(super) fn protocol(&self) -> Option<tls::Protocol> {
+        transport::lock(&self.transport).control().protocol()
+    }
+
     /// Whether its connections are protected.
     pub(super) fn is_protected(&self) -> bool {
         transport::lock(&self.transport).is_protected()
@@ -203,6 +208,13 @@ impl Session {
     /// Whether the server has refused a data connection for good (5yz to EPSV and PASV) when it was asked last.
     pub(super) fn is_data_refused(&self) -> bool {
         transport::lock(&self.transport).is_data_refused()
+    }
+
+    /// The server's own answer when it is asked to listen in this way; its port is not used.
+    pub(super) fn ask_passive(&mut self, passive: Passive) -> Result<Reply, Fault> {
+        let mut transport = transport::lock(&self.transport);
+        transport.set_batch(Batch::default());
+        transport.ask_only(passive)
     }
 
     /// Has the next transfer make its data connection anew, and wait for it before its command leaves.

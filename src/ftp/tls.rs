@@ -8,6 +8,7 @@
 //! 3. *Whom to trust* is decided in [`verify`], and each way that can go wrong has its own sentence in [`error`].
 //! 4. *No way back.* A host that has spoken TLS once is never spoken to without, unless the user says so ([`known`]).
 
+mod certificate;
 mod channel;
 mod error;
 mod known;
@@ -15,11 +16,20 @@ mod known;
 mod tests;
 mod verify;
 
+pub use certificate::Certificate;
+pub use channel::Protocol;
 pub(super) use channel::{Broken, Channel};
 pub use error::TlsError;
 pub(super) use known::KnownHosts;
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{
+    net::IpAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rustls::{
     ClientConfig,
@@ -50,6 +60,25 @@ pub(super) struct Client {
     v12: ClientConfig,
     v13: ClientConfig,
     name: Option<ServerName<'static>>,
+    data: Arc<Handshakes>,
+}
+
+/// What the handshakes of data connections came to.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    resumed: AtomicUsize,
+    full: AtomicUsize,
+}
+
+impl Handshakes {
+    fn note(&self, is_resumed: bool) {
+        let counter = if is_resumed {
+            &self.resumed
+        } else {
+            &self.full
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Client {
@@ -72,7 +101,14 @@ impl Client {
             v12: build(&TLS12)?,
             v13: build(&TLS13)?,
             name,
+            data: Arc::default(),
         })
+    }
+
+    /// How many data connections have resumed a session, and how many have not.
+    pub(super) fn resumptions(&self) -> (usize, usize) {
+        let of = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        (of(&self.data.resumed), of(&self.data.full))
     }
 
     /// What the connections of one session share. Without a name that a certificate could hold, which only matters where
@@ -86,6 +122,7 @@ impl Client {
         let name = self.name.clone();
         Session {
             config: Arc::new(config),
+            data: Arc::clone(&self.data),
             name: name.unwrap_or_else(|| ServerName::IpAddress(address.into())),
         }
     }
@@ -96,12 +133,19 @@ impl Client {
 pub(super) struct Session {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    data: Arc<Handshakes>,
 }
 
 impl Session {
-    /// TLS for one connection. Nothing has been sent yet.
+    /// TLS for the control connection. Nothing has been sent yet.
     pub(super) fn channel(&self) -> Result<Channel, Broken> {
-        Channel::new(Arc::clone(&self.config), self.name.clone())
+        Channel::new(Arc::clone(&self.config), self.name.clone(), None)
+    }
+
+    /// TLS for a data connection, whose handshake is counted.
+    pub(super) fn data_channel(&self) -> Result<Channel, Broken> {
+        let data = Some(Arc::clone(&self.data));
+        Channel::new(Arc::clone(&self.config), self.name.clone(), data)
     }
 }
 

@@ -20,7 +20,7 @@ use rustls::{
     pki_types::ServerName,
 };
 
-use super::{TlsError, error::Rejected};
+use super::{Certificate, Handshakes, TlsError, error::Rejected};
 
 /// The most plaintext that is encrypted ahead of the socket: two records. More is no faster, and what waits here
 /// is not seen to make progress.
@@ -95,10 +95,23 @@ impl From<Broken> for io::Error {
     }
 }
 
+/// What both sides have agreed to.
+#[derive(Debug, Clone)]
+pub struct Protocol {
+    /// Such as `TLSv1.2`.
+    pub version: String,
+    /// The cipher suite, by its name in the registry of IANA.
+    pub cipher: String,
+    /// What the server showed.
+    pub certificate: Option<Certificate>,
+}
+
 /// TLS on one connection.
 #[derive(Debug)]
 pub(in crate::ftp) struct Channel {
     connection: ClientConnection,
+    /// Where its handshake counts.
+    counter: Option<Arc<Handshakes>>,
     is_closed: bool,
     /// Whether the server has sent all that it had to send.
     is_at_end: bool,
@@ -108,11 +121,13 @@ impl Channel {
     pub(super) fn new(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
+        counter: Option<Arc<Handshakes>>,
     ) -> Result<Self, Broken> {
         let mut connection = ClientConnection::new(config, name)?;
         connection.set_buffer_limit(Some(UNSENT_BYTES_MAX));
         Ok(Self {
             connection,
+            counter,
             is_closed: false,
             is_at_end: false,
         })
@@ -172,6 +187,22 @@ impl Channel {
             .and_then(|version| version.as_str())
             .unwrap_or("TLS");
         format!("{version}, {kind}")
+    }
+
+    /// What the handshake came to, for people.
+    pub(in crate::ftp) fn protocol(&self) -> Protocol {
+        let version = self.connection.protocol_version();
+        let version = version.and_then(|version| version.as_str());
+        let cipher = self.connection.negotiated_cipher_suite();
+        let cipher = cipher.and_then(|suite| suite.suite().as_str());
+        let shown = self.connection.peer_certificates().and_then(<[_]>::first);
+        Protocol {
+            // TLSv1_2 in rustls.
+            version: version.unwrap_or_default().replace('_', "."),
+            // TLS13_ in rustls.
+            cipher: cipher.unwrap_or_default().replace("TLS13_", "TLS_"),
+            certificate: shown.map(Certificate::read),
+        }
     }
 
     /// Reads what has arrived; 0 when the server has said that it was all.
@@ -333,6 +364,14 @@ impl Channel {
         if self.connection.wants_write() {
             // It may be gone.
             let _ = self.connection.write_tls(&mut socket);
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        if let (Some(counter), Some(kind)) = (&self.counter, self.connection.handshake_kind()) {
+            counter.note(kind == HandshakeKind::Resumed);
         }
     }
 }

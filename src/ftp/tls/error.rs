@@ -4,39 +4,41 @@ use std::{fmt, path::PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use super::Certificate;
+
 /// Why a protected session could not be had. In each case the password has not been sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// No authority that is trusted here has signed the certificate.
     #[error(
-        "the certificate of {host} is signed by nobody that is trusted here; if it is the right one ({fingerprint}), \
+        "the certificate of {host} is signed by nobody that is trusted here; if it is the right one ({certificate}), \
          --ca-file trusts who signed it, and --pin this one alone{}", without(*.is_preferred)
     )]
     UnknownIssuer {
         /// The host as configured.
         host: String,
         /// What the server showed.
-        fingerprint: Fingerprint,
+        certificate: Box<Certificate>,
         /// Whether TLS was not asked for expressly.
         is_preferred: bool,
     },
     /// A self-signed certificate that says of itself that it is an authority, which no authority's file makes good.
     #[error(
         "{host} shows an authority's own certificate, as many NAS do, which only a pin can trust; if it is the right \
-         one, use --pin {fingerprint}{}", without(*.is_preferred)
+         one, use --pin {certificate}{}", without(*.is_preferred)
     )]
     IsAuthority {
         /// The host as configured.
         host: String,
         /// What the server showed.
-        fingerprint: Fingerprint,
+        certificate: Box<Certificate>,
         /// Whether TLS was not asked for expressly.
         is_preferred: bool,
     },
     /// The certificate is another host's.
     #[error(
         "the certificate of {host} is for {names}; use that name in the URL, or, if this is the right server, \
-         --pin {fingerprint}"
+         --pin {certificate}"
     )]
     WrongName {
         /// The host as configured.
@@ -44,12 +46,12 @@ pub enum TlsError {
         /// Whose certificate it is.
         names: String,
         /// What the server showed.
-        fingerprint: Fingerprint,
+        certificate: Box<Certificate>,
     },
     /// The certificate was good once, or will be.
     #[error(
         "the certificate of {host} {when}; it has to be renewed on the server (or this machine's clock set); until \
-         then --pin {fingerprint} accepts it"
+         then --pin {certificate} accepts it"
     )]
     OutOfDate {
         /// The host as configured.
@@ -57,22 +59,22 @@ pub enum TlsError {
         /// `has expired on DATE` or `is not valid before DATE`.
         when: String,
         /// What the server showed.
-        fingerprint: Fingerprint,
+        certificate: Box<Certificate>,
     },
     /// Another certificate than those that `--pin` names.
     #[error(
         "{host} shows another certificate than --pin says; if it was exchanged on the server, give the new one: \
-         --pin {fingerprint}"
+         --pin {certificate}"
     )]
     PinMismatch {
         /// The host as configured.
         host: String,
         /// What the server showed.
-        fingerprint: Fingerprint,
+        certificate: Box<Certificate>,
     },
     /// The certificate is no good for another reason.
     #[error(
-        "the certificate of {host} is not accepted: {detail}; if it is the right one, use --pin {fingerprint}"
+        "the certificate of {host} is not accepted: {detail}; if it is the right one, use --pin {certificate}"
     )]
     Unacceptable {
         /// The host as configured.
@@ -80,7 +82,7 @@ pub enum TlsError {
         /// In the words of the verifier.
         detail: String,
         /// What the server showed.
-        fingerprint: Fingerprint,
+        certificate: Box<Certificate>,
     },
     /// TLS is demanded, and the server does not have it.
     #[error(
@@ -130,6 +132,25 @@ pub enum TlsError {
         /// The option, the file, and what is wrong.
         detail: String,
     },
+}
+
+impl TlsError {
+    /// The certificate that is not accepted, if that is what is wrong.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::UnknownIssuer { certificate, .. }
+            | Self::IsAuthority { certificate, .. }
+            | Self::WrongName { certificate, .. }
+            | Self::OutOfDate { certificate, .. }
+            | Self::PinMismatch { certificate, .. }
+            | Self::Unacceptable { certificate, .. } => Some(certificate),
+            Self::Refused { .. }
+            | Self::Downgraded { .. }
+            | Self::DataInClear { .. }
+            | Self::Failed { .. }
+            | Self::Setup { .. } => None,
+        }
+    }
 }
 
 fn without(is_preferred: bool) -> &'static str {
@@ -183,7 +204,7 @@ pub(super) enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rejected {
     pub(super) reason: Reason,
-    pub(super) fingerprint: Fingerprint,
+    pub(super) certificate: Box<Certificate>,
 }
 
 impl fmt::Display for Rejected {
@@ -191,7 +212,7 @@ impl fmt::Display for Rejected {
         write!(
             f,
             "certificate {} rejected: {:?}",
-            self.fingerprint, self.reason
+            self.certificate, self.reason
         )
     }
 }
@@ -201,38 +222,38 @@ impl std::error::Error for Rejected {}
 impl Rejected {
     /// The error for the user.
     pub(super) fn into_error(self, host: String, is_preferred: bool) -> TlsError {
-        let fingerprint = self.fingerprint;
+        let certificate = self.certificate;
         match self.reason {
-            Reason::NotPinned => TlsError::PinMismatch { host, fingerprint },
+            Reason::NotPinned => TlsError::PinMismatch { host, certificate },
             Reason::UnknownIssuer => TlsError::UnknownIssuer {
                 host,
-                fingerprint,
+                certificate,
                 is_preferred,
             },
             Reason::IsAuthority => TlsError::IsAuthority {
                 host,
-                fingerprint,
+                certificate,
                 is_preferred,
             },
             Reason::WrongName(names) => TlsError::WrongName {
                 host,
                 names: listed(&names),
-                fingerprint,
+                certificate,
             },
             Reason::Expired(at) => TlsError::OutOfDate {
                 host,
                 when: format!("has expired{}", day("on", at)),
-                fingerprint,
+                certificate,
             },
             Reason::NotYet(at) => TlsError::OutOfDate {
                 host,
                 when: format!("is not valid yet{}", day("before", at)),
-                fingerprint,
+                certificate,
             },
             Reason::Other(detail) => TlsError::Unacceptable {
                 host,
                 detail,
-                fingerprint,
+                certificate,
             },
         }
     }

@@ -16,8 +16,8 @@ use rustls::{
 };
 
 use super::{
-    TlsError,
-    error::{Fingerprint, Reason, Rejected},
+    Certificate, TlsError,
+    error::{Reason, Rejected},
     read_certificates,
 };
 use crate::config::{Pin, TlsConfig};
@@ -123,7 +123,7 @@ impl ServerCertVerifier for Verifier {
         };
         let rejected = Rejected {
             reason,
-            fingerprint: Fingerprint(sha256(certificate)),
+            certificate: Box::new(Certificate::read(certificate)),
         };
         Err(CertificateError::Other(OtherError(Arc::new(rejected))).into())
     }
@@ -161,7 +161,7 @@ fn is_pinned(certificate: &CertificateDer<'_>, pins: &[Pin]) -> bool {
     pins.iter().any(|pin| pin.0 == whole || Some(pin.0) == key)
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     // The algorithm's own length.
     digest.as_ref().try_into().unwrap_or_default()

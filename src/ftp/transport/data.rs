@@ -178,6 +178,13 @@ impl Transport {
         ))
     }
 
+    /// The server's own answer when it is asked in this way, for who wants to see it. The next transfer asks anew.
+    pub(in crate::ftp) fn ask_only(&mut self, passive: Passive) -> Result<Reply, Fault> {
+        self.read_answer()?;
+        self.cool();
+        self.send_early_and(passive.command())
+    }
+
     /// How this server is asked, if it can be.
     pub(super) fn passive(&self) -> Option<Passive> {
         if self.dialer.active().is_some() {

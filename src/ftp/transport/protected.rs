@@ -31,7 +31,7 @@ impl Transport {
             return;
         };
         if data.is_open()
-            && let Ok(mut channel) = session.channel()
+            && let Ok(mut channel) = session.data_channel()
         {
             if let Err(error) = channel.start(data.socket()) {
                 log::debug!("{}: the ClientHello: {error}", self.control.number());
@@ -87,7 +87,11 @@ impl Transport {
         self.data = None;
         let channel = match self.channel.take() {
             Some(begun) => Some(begun),
-            None => self.tls.as_ref().map(tls::Session::channel).transpose()?,
+            None => self
+                .tls
+                .as_ref()
+                .map(tls::Session::data_channel)
+                .transpose()?,
         };
         DataSocket::new(socket, channel)
     }

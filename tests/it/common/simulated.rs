@@ -2,6 +2,7 @@
 //! connections. It shows what a server does that cannot be installed here.
 
 pub(crate) mod dialect;
+mod protection;
 mod session;
 mod tree;
 
@@ -16,7 +17,7 @@ use std::{
 };
 
 pub(crate) use self::{dialect::Dialect, tree::Tree};
-use self::{dialect::Excess, session::Session};
+use self::{dialect::Excess, protection::Protection, session::Session};
 
 /// A server that listens until it is dropped.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Simulated {
 #[derive(Debug)]
 struct World {
     dialect: Dialect,
+    protection: Option<Protection>,
     tree: Mutex<Tree>,
     open: AtomicUsize,
     /// Every session there ever was.
@@ -47,6 +49,7 @@ impl Simulated {
         let address = listener.local_addr().unwrap();
         let world = Arc::new(World {
             tree: Mutex::new(Tree::new(dialect.files.ignores_case)),
+            protection: dialect.tls.map(Protection::new),
             dialect,
             open: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
@@ -62,6 +65,11 @@ impl Simulated {
     /// Its address with user and password.
     pub(crate) fn url(&self) -> String {
         format!("ftp://user:secret@{}/", self.address)
+    }
+
+    /// Its certificate, which has signed itself, in PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.world.protection.as_ref().unwrap().pem
     }
 
     /// Its files.

@@ -3,11 +3,14 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    net::Ipv4Addr,
     time::{Duration, SystemTime},
 };
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+
+use super::protection::Shown;
 
 /// One server's way to speak FTP.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +36,10 @@ pub(crate) struct Dialect {
     pub(crate) files: Files,
     /// How many it serves, and for how long.
     pub(crate) sessions: Sessions,
+    /// The address that it listens on for data, where that is another one.
+    pub(crate) data_address: Option<Ipv4Addr>,
+    /// The certificate behind `AUTH TLS`, where it has that; no more than the handshake is played.
+    pub(crate) tls: Option<Shown>,
     /// What cannot be done through it: `rename`, `mode`, `time`.
     pub(crate) cannot: Vec<String>,
     /// A word of the message with which it is refused at mount time.
@@ -181,6 +188,8 @@ impl Default for Dialect {
             listing: Style::default(),
             files: Files::default(),
             sessions: Sessions::default(),
+            data_address: None,
+            tls: None,
             cannot: Vec::new(),
             unsupported: None,
         }

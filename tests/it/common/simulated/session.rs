@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::MutexGuard,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -28,6 +28,8 @@ pub(super) struct Session<'a> {
     number: usize,
     dir: String,
     data: Option<TcpListener>,
+    /// Where the client listens, in active mode.
+    client: Option<SocketAddr>,
     rest: usize,
     rename_from: Option<String>,
     is_binary: bool,
@@ -49,6 +51,7 @@ impl<'a> Session<'a> {
             number,
             dir: String::new(),
             data: None,
+            client: None,
             rest: 0,
             rename_from: None,
             is_binary: false,
@@ -138,6 +141,7 @@ impl<'a> Session<'a> {
             .to_ascii_uppercase();
         let is_known = match verb {
             "SITE" => dialect.files.site_is_noop || dialect.knows(&format!("SITE {word}")),
+            "AUTH" => dialect.tls.is_some(),
             _ => dialect.knows(verb),
         };
         if !is_known {
@@ -150,6 +154,12 @@ impl<'a> Session<'a> {
             return Next::Go;
         }
         match verb {
+            "AUTH" => {
+                self.say(&[], "234 Go on.", "");
+                let protection = self.world.protection.as_ref();
+                protection.unwrap().serve(&self.control);
+                return Next::End;
+            }
             "USER" => self.reply(verb, "", "331 Password, please.", ""),
             "PASS" if is_excess => {
                 self.reply(verb, "refused", "530 Too many users logged in.", "");
@@ -184,6 +194,12 @@ impl<'a> Session<'a> {
                 self.reply(verb, "", "257 \"{path}\" is the current directory.", &dir);
             }
             "EPSV" | "PASV" => self.listen(verb),
+            "EPRT" => {
+                let mut fields = argument.split('|').skip(2);
+                let mut field = || fields.next().unwrap();
+                self.client = Some(format!("{}:{}", field(), field()).parse().unwrap());
+                self.reply(verb, "", "200 Okay.", "");
+            }
             "REST" => {
                 self.rest = argument.parse().unwrap_or(0);
                 self.reply(verb, "", "350 Go on.", "");
@@ -216,23 +232,31 @@ impl<'a> Session<'a> {
     }
 
     fn listen(&mut self, verb: &str) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = self.world.dialect.data_address;
+        let address = address.unwrap_or(Ipv4Addr::LOCALHOST);
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
         self.data = Some(listener);
+        let [a, b, c, d] = address.octets();
+        let ports = format!("{},{}", port >> 8, port & 0xFF);
+        let numbers = format!("{a},{b},{c},{d},{ports}");
         let usual = match verb {
             "EPSV" => format!("229 Listening (|||{port}|)"),
-            _ => format!("227 Listening (127,0,0,1,{},{})", port >> 8, port & 0xFF),
+            _ => format!("227 Listening ({numbers})"),
         };
         let text = self.world.dialect.says(&[verb], &usual);
-        let numbers = format!("127,0,0,1,{},{}", port >> 8, port & 0xFF);
         let text = text
             .replace("{port}", &port.to_string())
+            .replace("{ports}", &ports)
             .replace("{numbers}", &numbers);
         let _ = self.control.write_all(format!("{text}\r\n").as_bytes());
     }
 
     fn accept(&mut self) -> Option<TcpStream> {
+        if let Some(client) = self.client.take() {
+            return TcpStream::connect(client).ok();
+        }
         let listener = self.data.take()?;
         let started = Instant::now();
         while started.elapsed() < ACCEPT_TIMEOUT {
@@ -490,7 +514,12 @@ impl<'a> Session<'a> {
         if is_patch && verb == "STOR" {
             content.extend_from_slice(rest.get(arrived.len()..).unwrap_or_default());
         }
-        self.tree().put(path, &content);
+        let mut tree = self.tree();
+        // It may have been removed meanwhile, with its name only.
+        if tree.get(path).is_some() {
+            tree.put(path, &content);
+        }
+        drop(tree);
         is_done
     }
 }

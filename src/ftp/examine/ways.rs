@@ -1,0 +1,103 @@
+//! The ways to a data connection, each tried by a listing.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::{FtpRemote, passive::Passive, pool::Use, reply::Reply};
+use crate::remote::{Remote, RemotePath};
+
+/// A way to get a data connection from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// EPSV (RFC 2428).
+    ExtendedPassive,
+    /// PASV (RFC 959).
+    Passive,
+}
+
+/// What came of a way.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    /// Whether a listing came through, or what the server or the network said.
+    pub outcome: Result<(), String>,
+    /// Whether the server refused to listen at all.
+    pub is_refused: bool,
+    /// Where the server says that it listens, if that is not where the commands go.
+    pub elsewhere: Option<Ipv4Addr>,
+}
+
+impl Way {
+    /// All of them, in the order in which a mount tries them.
+    pub const ALL: [Self; 2] = [Self::ExtendedPassive, Self::Passive];
+
+    /// The command.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::ExtendedPassive => "EPSV",
+            Self::Passive => "PASV",
+        }
+    }
+
+    fn command(self) -> Passive {
+        match self {
+            Self::ExtendedPassive => Passive::Epsv,
+            Self::Passive => Passive::Pasv,
+        }
+    }
+}
+
+impl Tried {
+    /// A way that was tried as a whole.
+    pub fn new(outcome: Result<(), String>) -> Self {
+        Self {
+            outcome,
+            is_refused: false,
+            elsewhere: None,
+        }
+    }
+}
+
+impl FtpRemote {
+    /// Whether a listing comes through a data connection of this kind, and no other. For a remote with one session, that nobody else uses.
+    pub fn try_way(&self, way: Way) -> Tried {
+        let (reply, peer) = match self.ask_way(way) {
+            Ok(answer) => answer,
+            Err(error) => return Tried::new(Err(error)),
+        };
+        let passive = way.command();
+        if passive.port(&reply).is_none() {
+            return Tried {
+                is_refused: true,
+                ..Tried::new(Err(reply.to_string()))
+            };
+        }
+        // Behind a proxy the peer is the proxy.
+        let is_straight = self.pool.host.config.network.proxy.is_none();
+        let elsewhere = passive
+            .address(&reply)
+            .filter(|told| is_straight && peer != Some(IpAddr::V4(*told)));
+        let capabilities = &self.pool.host.capabilities;
+        let before = capabilities.learnt().has_epsv;
+        capabilities.learn(|learnt| learnt.has_epsv = way == Way::ExtendedPassive);
+        let listed = self.list(&RemotePath::root());
+        capabilities.learn(|learnt| learnt.has_epsv = before);
+        Tried {
+            elsewhere,
+            ..Tried::new(listed.map(drop).map_err(|error| error.to_string()))
+        }
+    }
+
+    /// The server's answer to the command alone, and whom the commands go to. The port is not used.
+    fn ask_way(&self, way: Way) -> Result<(Reply, Option<IpAddr>), String> {
+        let deadline = self.pool.host.deadline();
+        let guard = self.pool.check_out(Use::Listing, deadline);
+        let mut guard = guard.map_err(|error| error.to_string())?;
+        let peer = guard.control_socket().peer_addr().ok();
+        let peer = peer.map(|address| address.ip().to_canonical());
+        if way == Way::Passive && peer.is_some_and(|peer| peer.is_ipv6()) {
+            return Err("knows IPv4 only".to_owned());
+        }
+        let reply = guard.session().ask_passive(way.command());
+        guard.check_in();
+        Ok((reply.map_err(|fault| fault.detail)?, peer))
+    }
+}
