@@ -415,6 +415,12 @@ impl Transport {
     fn judge_connecting(&mut self, outcome: io::Result<()>) -> Result<(), Fault> {
         if let Err(error) = outcome {
             self.data = None;
+            let was_there = error.kind() == io::ErrorKind::ConnectionReset;
+            if self.was_early && was_there && self.control.wait_readable(LAST_WORD_WAIT)? {
+                // Closed by a server that has refused the command: its reply says why. If not, this is told at the end.
+                self.content_error = Some(error);
+                return Ok(());
+            }
             if self.was_early {
                 // The command is out, and waits at the server for a connection that does not come.
                 self.control.give_up();
