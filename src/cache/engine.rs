@@ -35,6 +35,10 @@ const AHEAD_SHARE: u64 = 4;
 /// faster than to fetch what each read asks; more would each get too little of it.
 pub(super) const STREAMS_WAITING_MAX: usize = 4;
 
+/// How many streams go on with new connections when another ends. 2: one alone needs a round trip more to take the free share, and
+/// several at once overrun the link.
+const RENEWED_MAX: usize = 2;
+
 /// A stream that was read so lately is not ended for another's sake. 1 s: a program that reads on comes back sooner,
 /// and two that compete do not end each other's streams by turns.
 const BUSY_MAX: Duration = Duration::from_secs(1);
@@ -268,7 +272,8 @@ impl ReadEngine {
             .spawn({
                 let (engine, stream) = (Arc::clone(self), Arc::clone(&stream));
                 move || {
-                    stream.run(engine.remote(), &tend);
+                    let ending = || engine.pass_on(&stream);
+                    stream.run(engine.remote(), &tend, &ending);
                     engine
                         .lock()
                         .running
@@ -289,6 +294,24 @@ impl ReadEngine {
                 None
             }
         }
+    }
+
+    /// A stream is about to end: the slowest of the others take over its share of the link, with new connections.
+    fn pass_on(&self, stream: &Stream) {
+        let Some(ending) = stream.pace() else {
+            return;
+        };
+        let registry = self.lock();
+        let running = registry.running.iter().filter(|other| !other.is_over());
+        let mut slow: Vec<_> = running
+            .filter_map(|other| Some((other.pace()?, other)))
+            .filter(|(pace, _)| pace.is_worth_renewing(&ending))
+            .collect();
+        slow.sort_by_key(|(pace, _)| pace.rate());
+        let count = self.remote.spare_transfers().min(RENEWED_MAX);
+        slow.iter()
+            .take(count)
+            .for_each(|(_, stream)| stream.renew());
     }
 
     /// Whether another stream may start, after one was ended for it if need be.

@@ -215,6 +215,8 @@ struct FileState {
     is_contended: bool,
     /// What each download, and what all together, may bring in a tick; and how many ticks have passed.
     pace: Option<(u64, u64)>,
+    /// The download, counted from 0, that brings but a tenth of that.
+    slow: Option<usize>,
     ticks: u64,
     /// What all together may still bring in this tick.
     left: u64,
@@ -237,6 +239,7 @@ impl FileServer {
             delivered_to: 0,
             is_contended: false,
             pace: None,
+            slow: None,
             ticks: 0,
             left: 0,
             refusals: 0,
@@ -261,6 +264,7 @@ impl FileServer {
             let end = len.map_or(u64::MAX, |len| offset + len);
             Ok(Box::new(FileDownload {
                 server: Arc::clone(&server),
+                is_slow: state.slow == Some(state.opened.len() - 1),
                 position: offset,
                 end,
                 tick: u64::MAX,
@@ -286,6 +290,11 @@ impl FileServer {
         state.pace = Some((each, all));
         state.left = all;
         self.changed.notify_all();
+    }
+
+    /// The download that is opened as this one, counted from 0, brings but a tenth of what the others do.
+    pub(super) fn slow_down(&self, download: usize) {
+        self.state.lock().unwrap().slow = Some(download);
     }
 
     /// A tick passes.
@@ -355,6 +364,7 @@ impl FileServer {
 #[derive(Debug)]
 struct FileDownload {
     server: Arc<FileServer>,
+    is_slow: bool,
     position: u64,
     end: u64,
     /// The last tick in which it brought something, and what.
@@ -374,6 +384,7 @@ impl FileDownload {
             self.used = 0;
             self.is_spent = false;
         }
+        let each = if self.is_slow { each / 10 } else { each };
         let allowance = each.saturating_sub(self.used).min(state.left);
         if allowance == 0 && !self.is_spent {
             self.is_spent = true;

@@ -13,6 +13,7 @@
 
 mod confirmed;
 mod hold;
+mod pace;
 mod part;
 mod window;
 
@@ -69,6 +70,8 @@ enum Room {
     Free(usize),
     /// To be asked again.
     NoneYet,
+    /// A new connection is to go on.
+    Elsewhere,
     /// No more is to be read.
     Limit,
     /// Nobody wants more.
@@ -178,48 +181,6 @@ impl Stream {
         }
     }
 
-    /// Makes it stop `more` bytes ahead, where others are to go on; returns where. `None` if it has a limit already, or the
-    /// file ends before.
-    pub(super) fn set_limit_ahead(&self, more: u64) -> Option<u64> {
-        let mut window = self.lock();
-        let ahead = window.end.saturating_add(BLOCK_BYTES as u64 + more);
-        let limit = ahead.div_ceil(BLOCK_BYTES as u64) * BLOCK_BYTES as u64;
-        if window.limit < u64::MAX || limit >= self.source.version.size {
-            return None;
-        }
-        window.limit = limit;
-        Some(limit)
-    }
-
-    /// Lets it go on to the end of the file, on its own from now on, if it was to stop at `limit` and still can.
-    pub(super) fn unlimit(&self, limit: u64) -> bool {
-        let mut window = self.lock();
-        if window.limit != limit || window.is_over() || self.is_bounded {
-            return false;
-        }
-        window.limit = u64::MAX;
-        window.is_helper = false;
-        true
-    }
-
-    /// What is left for the stream that goes on with this one, for a read at `position`.
-    pub(super) fn resumes(&self, position: u64) -> Option<Part> {
-        let window = self.lock();
-        match window.ended {
-            Some(End::Yielded(end))
-                if end <= position
-                    && position - end <= SKIP_BYTES_MAX
-                    && !self.is_idle(&window, IDLE_MAX) =>
-            {
-                Some(Part {
-                    limit: window.limit,
-                    ..Part::from(end)
-                })
-            }
-            _ => None,
-        }
-    }
-
     /// How far a read at `position` lies ahead of what has arrived, if this stream is the one to wait for it.
     pub(super) fn distance(&self, position: u64) -> Option<u64> {
         let window = self.lock();
@@ -300,11 +261,12 @@ impl Stream {
     }
 
     /// The life of the thread: downloads until the end of the file, an error, or a cancel, then leaves what has arrived
-    /// to the block cache.
-    pub(super) fn run(&self, remote: &dyn Remote, tend: &dyn Fn()) {
+    /// to the block cache. Calls `tend` now and then, and `ending` when the file's end is near.
+    pub(super) fn run(&self, remote: &dyn Remote, tend: &dyn Fn(), ending: &dyn Fn()) {
         // A panic in the remote ends this stream with an error; its readers must not wait for nothing.
         let mut filling = self.filling(self.start);
-        let download = std::panic::AssertUnwindSafe(|| self.download(remote, tend, &mut filling));
+        let download =
+            std::panic::AssertUnwindSafe(|| self.download(remote, tend, ending, &mut filling));
         let end = std::panic::catch_unwind(download).unwrap_or_else(|_| {
             let error = self.error(RemoteErrorKind::Failed);
             Err(error.with_source("the thread of the download panicked"))
@@ -326,12 +288,20 @@ impl Stream {
         self.arrived.notify_all();
     }
 
-    fn download(&self, remote: &dyn Remote, tend: &dyn Fn(), filling: &mut Filling) -> Result<End> {
+    fn download(
+        &self,
+        remote: &dyn Remote,
+        tend: &dyn Fn(),
+        ending: &dyn Fn(),
+        filling: &mut Filling,
+    ) -> Result<End> {
         let Source { path, version, .. } = &self.source;
         let len = self.is_bounded.then(|| self.lock().limit - self.start);
         let mut download = Confirmed::open(remote, path, self.start, len, version.size)?;
         let now = self.clock.now();
+        self.lock().opened = Some(now);
         let mut hold = Hold::new(now);
+        let mut is_ending = false;
         loop {
             if self.must_yield(remote, tend, &mut hold, filling.end()) {
                 return Ok(End::Yielded(filling.end()));
@@ -339,11 +309,16 @@ impl Stream {
             let room = match self.await_room(filling) {
                 Room::Free(room) => room,
                 Room::NoneYet => continue,
+                Room::Elsewhere => return Ok(End::Yielded(filling.end())),
                 Room::Limit => return Ok(End::Limit),
                 Room::Unwanted => return Ok(End::Cancelled),
             };
             if filling.is_full() {
                 *filling = self.filling(filling.end());
+                if !is_ending && self.is_ending() {
+                    is_ending = true;
+                    ending();
+                }
             }
             let free = filling.buffer.get_mut(filling.filled..).unwrap_or_default();
             let len = free.len().min(room);
@@ -382,6 +357,9 @@ impl Stream {
         }
         if filling.end() >= window.limit {
             return Room::Limit;
+        }
+        if window.is_to_yield {
+            return Room::Elsewhere;
         }
         let room = window.room(filling.end());
         if room > 0 && !window.is_full {

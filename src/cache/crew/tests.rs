@@ -214,6 +214,41 @@ fn several_streams_stay_within_the_budget() {
     }
 }
 
+// SEMANTICS: S-streams
+#[test]
+fn what_lags_goes_on_with_a_new_connection_when_a_faster_one_is_done() {
+    let len = 8 * MIB;
+    let scene = Scene::paced(len, Some(1), 200 * KIB, u64::MAX);
+    scene.server.slow_down(0);
+    let slow = thread::scope(|scope| {
+        let read = |file| {
+            let (reader, cursor) = (scene.reader(file), Cursor::new(&scene.engine));
+            for offset in (0..len).step_by(READ) {
+                scene.check(&reader, &cursor, offset);
+            }
+        };
+        let slow = scope.spawn(move || read(1));
+        eventually("it runs", || scene.server.running() == 1);
+        let (ticks, _) = scene.read_all(2, |_| ());
+        let mut more = 0;
+        while !slow.is_finished() {
+            scene.clock.advance(TICK);
+            scene.server.tick();
+            thread::sleep(Duration::from_millis(1));
+            more += 1;
+        }
+        (ticks, more)
+    });
+    let opened = scene.server.opened();
+    // The second file went on to its end by its one connection, the first by another from where it was.
+    assert!(
+        matches!(opened[..], [(0, _), (0, _), (1.., _)]),
+        "{opened:?}"
+    );
+    let (ticks, more) = slow;
+    assert!(more < 3 * ticks, "{more} after {ticks}");
+}
+
 #[test]
 fn a_reader_that_stops_or_goes_elsewhere_is_not_read_for() {
     let scene = Scene::paced(32 * MIB, Some(7), 50 * KIB, u64::MAX);

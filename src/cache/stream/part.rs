@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64},
 };
 
-use super::WINDOW_BYTES_MIN;
+use super::{IDLE_MAX, SKIP_BYTES_MAX, Stream, WINDOW_BYTES_MIN};
 use crate::{
-    cache::block::{FileId, Version},
+    cache::block::{BLOCK_BYTES, FileId, Version},
     remote::{RemoteError, RemotePath},
 };
 
@@ -68,4 +68,48 @@ pub(in crate::cache) enum End {
     Cancelled,
     /// It gave its session to somebody who waited for one; reading goes on at this offset.
     Yielded(u64),
+}
+
+impl Stream {
+    /// Makes it stop `more` bytes ahead, where others are to go on; returns where. `None` if it has a limit already, or the
+    /// file ends before.
+    pub(in crate::cache) fn set_limit_ahead(&self, more: u64) -> Option<u64> {
+        let mut window = self.lock();
+        let ahead = window.end.saturating_add(BLOCK_BYTES as u64 + more);
+        let limit = ahead.div_ceil(BLOCK_BYTES as u64) * BLOCK_BYTES as u64;
+        if window.limit < u64::MAX || limit >= self.source.version.size {
+            return None;
+        }
+        window.limit = limit;
+        Some(limit)
+    }
+
+    /// Lets it go on to the end of the file, on its own from now on, if it was to stop at `limit` and still can.
+    pub(in crate::cache) fn unlimit(&self, limit: u64) -> bool {
+        let mut window = self.lock();
+        if window.limit != limit || window.is_over() || self.is_bounded {
+            return false;
+        }
+        window.limit = u64::MAX;
+        window.is_helper = false;
+        true
+    }
+
+    /// What is left for the stream that goes on with this one, for a read at `position`.
+    pub(in crate::cache) fn resumes(&self, position: u64) -> Option<Part> {
+        let window = self.lock();
+        match window.ended {
+            Some(End::Yielded(end))
+                if end <= position
+                    && position - end <= SKIP_BYTES_MAX
+                    && !self.is_idle(&window, IDLE_MAX) =>
+            {
+                Some(Part {
+                    limit: window.limit,
+                    ..Part::from(end)
+                })
+            }
+            _ => None,
+        }
+    }
 }

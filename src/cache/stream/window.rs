@@ -29,6 +29,10 @@ pub(super) struct Window {
     /// Whether the thread has found no room, and waits for a good piece of it.
     pub(super) is_full: bool,
     pub(super) is_cancelled: bool,
+    /// Whether it is to give its connection up, so that its reader goes on with a new one.
+    pub(super) is_to_yield: bool,
+    /// When its download was opened.
+    pub(super) opened: Option<Instant>,
     pub(super) ended: Option<End>,
     /// Whether it was noticed that it gave way.
     pub(super) is_reported: bool,
@@ -91,6 +95,8 @@ impl Window {
             targets: Vec::new(),
             is_full: false,
             is_cancelled: false,
+            is_to_yield: false,
+            opened: None,
             ended: None,
             is_reported: false,
             last_used: now,
