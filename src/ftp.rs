@@ -239,6 +239,7 @@ fn unencodable(path: &RemotePath) -> RemoteError {
 
 impl Remote for FtpRemote {
     fn list(&self, dir: &RemotePath) -> Result<Listing> {
+        self.pool.note_listing();
         directory::list(self, dir)
     }
 

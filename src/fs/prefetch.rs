@@ -1,8 +1,8 @@
 //! What a program will ask for next, fetched while it is busy with what it asked for last.
 //!
-//! Two patterns are recognised, each by its second step: a walk over directories (`ls -R`, `find`, `du`, `git status`), for which the next
-//! siblings are listed, and a walk over the small files of a directory (`cat *`, `cp -r`, `tar c`), for which the next ones are
-//! fetched whole. A wrong guess costs nobody anything: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
+//! Two patterns are recognised: a walk over directories (`ls -R`, `find`, `du`, `git status`) by its second step, for which the next
+//! siblings are listed, and a walk over the small files of a directory (`cat *`, `cp -r`, `tar c`) by its second file, or by its
+//! first as soon as the directory was listed, for which the next ones are fetched whole. A wrong guess costs nobody anything: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
 //! still queued, and what is fetched only fills the caches.
 //!
 //! [`Remote::ahead`]: crate::remote::Remote::ahead
@@ -15,13 +15,16 @@ use std::{
 
 use super::{Filesystem, Result};
 use crate::{
-    cache::{FileId, Version},
+    cache::{CachedListing, FileId, Version},
     config::CacheConfig,
     remote::{EntryKind, Precision, RemoteEntry, RemotePath},
 };
 
 /// How long after a step of a walk the next one still belongs to it. 10 s: programs that look at what they find take their time.
 const STEP_MAX: Duration = Duration::from_secs(10);
+
+/// How soon after its directory the first file of it is opened by a walk. 1 s: a program's next step, and not a choice of the user's.
+const FIRST_STEP_MAX: Duration = Duration::from_secs(1);
 
 /// How many steps ahead of the walk are guessed, for each thread that guesses.
 const AHEAD_PER_THREAD: usize = 3;
@@ -209,17 +212,7 @@ impl Filesystem {
         else {
             return;
         };
-        let now = self.clock.now();
-        let last = self
-            .prefetcher
-            .lock()
-            .last_file
-            .replace((dir.clone(), place, now));
-        let is_walk = last.is_some_and(|(last_dir, last_place, step)| {
-            last_dir == dir
-                && (last_place + 1..=last_place + STRIDE_MAX).contains(&place)
-                && now.saturating_duration_since(step) < STEP_MAX
-        });
+        let is_walk = self.is_file_walk(&dir, place, &listing);
         let Some(parent) = self.inodes.parent(ino).filter(|_| is_walk) else {
             return;
         };
@@ -236,6 +229,25 @@ impl Filesystem {
             })
         });
         self.start_guessing(guesses.collect());
+    }
+
+    /// Whether the file at `place` of a listing is a step of a walk; takes note of it.
+    fn is_file_walk(&self, dir: &RemotePath, place: usize, listing: &CachedListing) -> bool {
+        let now = self.clock.now();
+        let is_soon = |step: Instant, longest| now.saturating_duration_since(step) < longest;
+        let mut state = self.prefetcher.lock();
+        let opened = state.walked.get(dir).copied();
+        let last = state.last_file.replace((dir.clone(), place, now));
+        drop(state);
+        let goes_on = last.is_some_and(|(last_dir, last_place, step)| {
+            last_dir == *dir
+                && (last_place + 1..=last_place + STRIDE_MAX).contains(&place)
+                && is_soon(step, STEP_MAX)
+        });
+        let mut before = listing.entries().iter().take(place);
+        let begins = opened.is_some_and(|step| is_soon(step, FIRST_STEP_MAX))
+            && before.all(|entry| entry.kind != EntryKind::File);
+        goes_on || begins
     }
 
     fn start_guessing(&self, guesses: Vec<Guess>) {

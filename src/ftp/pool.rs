@@ -85,6 +85,8 @@ struct State {
     /// How many the server takes, as far as known; never 0.
     limit: usize,
     warming: Warming,
+    /// When a listing was asked for last.
+    listed: Option<Instant>,
     /// When a refusal taught that limit.
     limited: Option<Instant>,
     is_closed: bool,
@@ -106,6 +108,7 @@ impl Pool {
                 waiting: 0,
                 limit,
                 warming: Warming::default(),
+                listed: None,
                 limited: None,
                 is_closed: false,
             }),

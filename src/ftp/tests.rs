@@ -4,6 +4,7 @@ mod charset;
 mod network;
 mod scripted;
 mod server;
+mod sessions;
 mod shortcuts;
 
 use std::time::Duration;

@@ -78,6 +78,38 @@ fn a_walk_over_small_files_downloads_the_next_ones_once() {
     assert!((0..30).all(|index| downloads(index) == 1), "each file once");
 }
 
+// SEMANTICS: S-ahead
+#[test]
+fn the_first_file_is_a_step_right_after_its_directory_was_opened_and_not_later() {
+    let world = World::new();
+    for index in 0..6 {
+        world.put(&format!("/walked/f{index}"), b"content");
+        world.put(&format!("/looked/f{index}"), b"content");
+    }
+    let downloads = |world: &World, dir: &str| {
+        let calls = |index| {
+            world
+                .server
+                .calls_on(Operation::OpenDownload, &path(&format!("/{dir}/f{index}")))
+        };
+        (1..6).map(calls).sum::<u64>()
+    };
+    for dir in ["walked", "looked"] {
+        assert_eq!(world.names(&format!("/{dir}")).unwrap().len(), 6);
+        for index in 0..6 {
+            world.ino(&format!("/{dir}/f{index}"));
+        }
+        if dir == "looked" {
+            world.advance(std::time::Duration::from_secs(2));
+        }
+        assert_eq!(world.cat(&format!("/{dir}/f0")).unwrap(), b"content");
+    }
+    world.eventually("the walked ones are fetched", |world| {
+        downloads(world, "walked") == 5
+    });
+    assert_eq!(downloads(&world, "looked"), 0);
+}
+
 // SEMANTICS: S-large-directory
 #[test]
 fn a_large_directory_is_not_listed_again_for_one_of_its_names() {

@@ -153,9 +153,14 @@ impl World {
         self.fs = (self.make)();
     }
 
+    /// So much time passes.
+    pub(crate) fn advance(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
     /// Lets all that is cached of directories become too old.
     pub(crate) fn expire(&self) {
-        self.clock.advance(self.dir_ttl + Duration::from_secs(1));
+        self.advance(self.dir_ttl + Duration::from_secs(1));
     }
 
     /// Directory inode and name of a path.

@@ -7,12 +7,16 @@
 use std::{
     cell::{Cell, RefCell},
     sync::{Arc, PoisonError},
+    time::{Duration, Instant},
 };
 
 use super::{Guard, Pool, Session, State, Use};
 
 /// How many sessions guesses leave to those who come with requests of their own.
 const LEFT_MIN: usize = 1;
+
+/// How soon after a listing another one belongs to the same walk. 1 s: slower are people who look around.
+const STEP_MAX: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Whether this thread guesses.
@@ -47,16 +51,17 @@ impl Pool {
 
     /// Sees to it that so many sessions are open, in the background and all at once, as far as guesses may go.
     pub(in crate::ftp) fn open_ahead(self: &Arc<Self>, count: usize) {
-        let missing = {
-            let mut state = self.lock();
-            let most = count.min(state.limit.saturating_sub(LEFT_MIN));
-            let missing = most.saturating_sub(state.open);
-            state.open += missing;
-            state.opening += missing;
-            missing
-        };
-        for _ in 0..missing {
-            self.hand_over(super::Job::Open(super::Slot::new(Arc::clone(self))));
+        self.open_missing(|limit| count.min(limit.saturating_sub(LEFT_MIN)));
+    }
+
+    /// A listing is asked for. Two in a row are the first steps of a walk, as a rule, or a program on its way to where it will
+    /// work: the sessions that it will want are opened meanwhile.
+    pub(in crate::ftp) fn note_listing(self: &Arc<Self>) {
+        let now = Instant::now();
+        let before = self.lock().listed.replace(now);
+        if before.is_some_and(|before| now.duration_since(before) < STEP_MAX) {
+            // With fewer nothing is guessed.
+            self.open_missing(|limit| if limit > LEFT_MIN + 1 { limit } else { 0 });
         }
     }
 
@@ -70,6 +75,20 @@ impl Pool {
             state.open + usize::from(state.opening == 0)
         };
         self.open_ahead(count);
+    }
+
+    /// Opens what is missing of the number that `wanted` makes of the limit.
+    fn open_missing(self: &Arc<Self>, wanted: impl FnOnce(usize) -> usize) {
+        let missing = {
+            let mut state = self.lock();
+            let missing = wanted(state.limit).saturating_sub(state.open);
+            state.open += missing;
+            state.opening += missing;
+            missing
+        };
+        for _ in 0..missing {
+            self.hand_over(super::Job::Open(super::Slot::new(Arc::clone(self))));
+        }
     }
 
     fn reserve(self: &Arc<Self>) -> Option<Guard> {
