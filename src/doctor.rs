@@ -112,10 +112,11 @@ fn examine_files(remote: &FtpRemote, config: &FtpConfig, is_read_only: bool, rep
     let Some(listing) = try_listing(remote, config, report) else {
         return;
     };
+    report.works = true;
     if !is_read_only {
-        try_writing(remote, report);
+        try_writing(remote, config, report);
     }
-    report.works = !report.is_interrupted;
+    report.works &= !report.is_interrupted;
     if report.download.is_none() && !report.is_interrupted {
         try_largest(remote, &listing, report);
     }
@@ -167,7 +168,7 @@ fn try_listing(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) -> O
 }
 
 /// Tries what a mount does to files, on scratch files, and measures.
-fn try_writing(remote: &FtpRemote, report: &mut Report) {
+fn try_writing(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) {
     let mut scratch = Scratch::new(remote);
     let outcome = scratch.try_all(report);
     report.is_interrupted = scratch.is_interrupted();
@@ -183,15 +184,40 @@ fn try_writing(remote: &FtpRemote, report: &mut Report) {
         error.kind(),
         RemoteErrorKind::Refused | RemoteErrorKind::NameRefused | RemoteErrorKind::Unsupported
     );
+    let is_first = report.facts.iter().all(|fact| fact.name != "new-files");
+    let is_refusal = is_refusal && is_first;
     if is_refusal && error.command() == "DELE" {
         let what = format!("files can be written here and not removed: {error}");
         report.problem("no-removal", what, "-o ro");
     } else if is_refusal {
         let what = format!("the server takes no files here: {error}");
         report.problem("read-only", what, "-o ro");
+    } else if is_elsewhere(config) {
+        // DrFTPD lists on the machine that the commands go to, and keeps the files on others.
+        let what = format!("files are on another machine, whose address PASV tells: {error}");
+        report.problem("data-connection", what, "--trust-pasv-address");
+        report.works = false;
     } else {
         report.problem("writing", format!("writing fails: {error}"), "");
     }
+}
+
+/// Whether a file can be written at the address that PASV tells, where that was not tried yet.
+fn is_elsewhere(config: &FtpConfig) -> bool {
+    let network = &config.network;
+    if network.trusts_pasv_address || network.active.is_some() {
+        return false;
+    }
+    let mut trusting = config.clone();
+    trusting.network.trusts_pasv_address = true;
+    trusting.profile_dir = None;
+    connect(&trusting).is_ok_and(|remote| {
+        let mut scratch = Scratch::new(&remote);
+        let tried = scratch.try_file(&mut Report::default());
+        let is_left = !scratch.clean_up().is_empty();
+        remote.shutdown();
+        tried.is_ok() && !is_left
+    })
 }
 
 /// Where nothing can be written, the largest file that is there tells how fast downloads are, if it is large enough.

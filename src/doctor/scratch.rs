@@ -137,7 +137,7 @@ impl<'a> Scratch<'a> {
     }
 
     /// A file that can be made and removed; if it cannot be removed, nothing else is made.
-    fn try_file(&mut self, report: &mut Report) -> Result<RemotePath> {
+    pub(super) fn try_file(&mut self, report: &mut Report) -> Result<RemotePath> {
         const CONTENT: &[u8] = b"0123456789";
         let mut file = self.file("a")?;
         let put = |file: &RemotePath| self.remote.put(file, CONTENT, &Attributes::default());
@@ -298,15 +298,17 @@ impl<'a> Scratch<'a> {
     }
 
     fn measure(&mut self, report: &mut Report) -> Result<()> {
-        let large = self.file("large")?;
+        let mut largest = RemotePath::root();
         for bytes in TRANSFER_BYTES {
             let is_too_slow = |rate: Rate| rate.time_for(bytes) > TRANSFER_TIME_MAX;
             if self.is_interrupted() || report.upload.is_some_and(is_too_slow) {
                 break;
             }
-            report.upload = self.measure_upload(&large, bytes)?;
+            // Not every server replaces a file.
+            largest = self.file(&bytes.to_string())?;
+            report.upload = self.measure_upload(&largest, bytes)?;
         }
-        report.download = measure_download(self.remote, &large, || self.is_interrupted()).ok();
+        report.download = measure_download(self.remote, &largest, || self.is_interrupted()).ok();
         Ok(())
     }
 

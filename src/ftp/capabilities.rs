@@ -172,6 +172,8 @@ pub(super) struct Learnt {
     pub(super) has_epsv: bool,
     /// Whether data connections may be opened ahead.
     pub(super) has_warming: bool,
+    /// Whether a transfer is announced (PRET) before its data connection is asked for.
+    pub(super) needs_pret: bool,
     /// EPSV (or PASV) at the end of the data, before the transfer's last reply was read.
     pub(super) early_passive: Shortcut,
     /// Commands in one write with a transfer's own: the server works on them when the transfer is over.
@@ -221,6 +223,7 @@ impl Default for Learnt {
             has_pipelining: true,
             has_epsv: true,
             has_warming: true,
+            needs_pret: false,
             early_passive: Shortcut::Untried,
             early_command: Shortcut::Untried,
             followers: Shortcut::Untried,
@@ -312,6 +315,18 @@ impl Capabilities {
     /// What was learnt so far.
     pub(super) fn learnt(&self) -> Learnt {
         *self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server refuses a data connection outside a transfer. Where it offers PRET, it wants to hear of each before: a master that
+    /// first picks one of its slaves (`DrFTPD`).
+    pub(super) fn refuse_data_ahead(&self) {
+        let offers_pret = self
+            .features()
+            .is_some_and(|features| features.offers("PRET"));
+        self.learn(|learnt| {
+            learnt.has_warming = false;
+            learnt.needs_pret |= offers_pret;
+        });
     }
 
     /// A transfer's command that left before its data connection was there got no data connection.

@@ -18,7 +18,7 @@ use super::{
     tls::Protocol,
 };
 use crate::{
-    config::{FtpConfig, TlsConfig, TlsMode},
+    config::{FtpConfig, NetworkConfig, TlsConfig, TlsMode},
     remote::{Attributes, Remote, RemotePath},
 };
 
@@ -164,13 +164,7 @@ impl FtpRemote {
                 ("one command at a time", "a round trip for each"),
                 "log-in",
             ),
-            either(
-                "data-connection",
-                learnt.has_epsv,
-                "EPSV",
-                ("PASV", ""),
-                "log-in",
-            ),
+            data_connection(&learnt, &self.pool.host.config.network),
             either(
                 "read-offset",
                 learnt.has_rest,
@@ -220,6 +214,28 @@ fn either(
         finding: if is_so { yes } else { no }.to_owned(),
         source: if is_so { source } else { "refusal" },
         cost: if is_so { "" } else { cost },
+    }
+}
+
+fn data_connection(learnt: &Learnt, network: &NetworkConfig) -> Fact {
+    const PRET_COST: &str = "none is made ahead, so that each transfer waits for its own";
+    let (verb, source) = match (&network.active, network.trusts_pasv_address) {
+        (Some(_), _) if learnt.has_eprt => ("EPRT", "option"),
+        (Some(_), _) => ("PORT", "refusal"),
+        (None, true) => ("PASV", "option"),
+        (None, false) if learnt.has_epsv => ("EPSV", "log-in"),
+        (None, false) => ("PASV", "refusal"),
+    };
+    let is_announced = learnt.needs_pret && network.active.is_none();
+    Fact {
+        name: "data-connection",
+        finding: if is_announced {
+            format!("PRET, {verb}")
+        } else {
+            verb.to_owned()
+        },
+        source: if is_announced { "refusal" } else { source },
+        cost: if is_announced { PRET_COST } else { "" },
     }
 }
 

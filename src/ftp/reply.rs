@@ -117,16 +117,18 @@ impl Reply {
     /// Whether the server does not know the command (500, 502, 504), or passes it over as superfluous (202). Some say so in
     /// words only: bftpd "550 Unknown command: 'SITE UTIME'.", swiftp "250 SITE is a NOP".
     pub(super) fn is_unknown_command(&self) -> bool {
-        let says = |words: &[u8]| {
-            let text = self.first_line().to_ascii_lowercase();
-            text.windows(words.len()).any(|window| window == words)
-        };
         match self.code {
             202 | 500 | 502 | 504 => true,
-            501 | 550 => says(b"unknown command") || says(b"not understood"),
-            200 | 250 => says(b"site is a nop"),
+            501 | 550 => self.says(b"unknown command") || self.says(b"not understood"),
+            200 | 250 => self.says(b"site is a nop"),
             _ => false,
         }
+    }
+
+    /// Whether these words are in its first line, in whatever case.
+    fn says(&self, words: &[u8]) -> bool {
+        let text = self.first_line().to_ascii_lowercase();
+        text.windows(words.len()).any(|window| window == words)
     }
 
     /// Whether the server is closing the control connection (421).
@@ -170,6 +172,8 @@ impl Reply {
             450 => RemoteErrorKind::Busy,
             452 => RemoteErrorKind::NoSpace,
             552 => RemoteErrorKind::QuotaExceeded,
+            // DrFTPD's for a file that is replaced; nothing is wrong with the name.
+            553 if self.says(b"file exists") => RemoteErrorKind::Refused,
             553 => RemoteErrorKind::NameRefused,
             332 | 530 | 532 => RemoteErrorKind::LoginRefused,
             400..=499 => RemoteErrorKind::Failed,
@@ -431,6 +435,14 @@ mod tests {
             let is_unsupported = reply.kind() == RemoteErrorKind::Unsupported;
             assert_eq!(is_unsupported, is_unknown, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_no_name_that_is_refused() {
+        let kind = |text: &str| whole(format!("553 {text}\r\n").as_bytes()).kind();
+        let taken = "Requested action not taken. File exists.";
+        assert_eq!(kind(taken), RemoteErrorKind::Refused);
+        assert_eq!(kind("File name not allowed"), RemoteErrorKind::NameRefused);
     }
 
     #[test]

@@ -212,9 +212,7 @@ impl Session {
 
     /// The server's own answer when it is asked to listen in this way; its port is not used.
     pub(super) fn ask_passive(&mut self, passive: Passive) -> Result<Reply, Fault> {
-        let mut transport = transport::lock(&self.transport);
-        transport.set_batch(Batch::default());
-        transport.ask_only(passive)
+        transport::lock(&self.transport).ask_only(passive)
     }
 
     /// Has the next transfer make its data connection anew, and wait for it before its command leaves.
@@ -324,12 +322,12 @@ impl Session {
             line.push(b' ');
             line.extend_from_slice(&wanted.argument);
         }
+        let announcement = transport::lock(&self.transport).announcement(&line);
+        let is_announced = announcement.is_some();
+        let cwd = wanted.cwd.iter();
+        let cwd = cwd.map(|dir| [b"CWD ", dir.as_slice()].concat());
         transport::lock(&self.transport).set_batch(Batch {
-            early: wanted
-                .cwd
-                .iter()
-                .map(|dir| [b"CWD ", dir.as_slice()].concat())
-                .collect(),
+            early: cwd.chain(announcement).collect(),
             held: wanted
                 .rest
                 .iter()
@@ -353,8 +351,9 @@ impl Session {
         if outcome.is_err() && fault.is_none() && !wanted.followers.is_empty() {
             self.read_refused_followers(wanted.verb)?;
         }
-        let before = usize::from(wanted.cwd.is_some()) + usize::from(wanted.rest.is_some());
-        let refused = refusal(wanted, &replies);
+        let ahead = [wanted.cwd.is_some(), is_announced, wanted.rest.is_some()];
+        let before = ahead.into_iter().filter(|is_there| *is_there).count();
+        let refused = refusal(wanted, is_announced, &replies);
         if matches!(refused, Some(Failure::Refused("REST", _))) {
             self.has_offset = false;
         }
@@ -458,13 +457,12 @@ pub(super) struct OpenStream {
     pub(super) refused: Option<Failure>,
 }
 
-fn refusal(wanted: &DataCommand<'_>, replies: &[Reply]) -> Option<Failure> {
-    let verbs = wanted
-        .cwd
-        .iter()
-        .map(|_| "CWD")
-        .chain(wanted.rest.iter().map(|_| "REST"));
-    let mut answered = verbs.zip(replies);
+/// What was refused of all that goes ahead of a command; PRET is refused for what is wrong with the command itself.
+fn refusal(wanted: &DataCommand<'_>, is_announced: bool, replies: &[Reply]) -> Option<Failure> {
+    let cwd = wanted.cwd.iter().map(|_| "CWD");
+    let announced = is_announced.then_some(wanted.verb);
+    let rest = wanted.rest.iter().map(|_| "REST");
+    let mut answered = cwd.chain(announced).chain(rest).zip(replies);
     answered.find_map(|(verb, reply)| {
         let is_good = if verb == "REST" {
             reply.is_intermediate()

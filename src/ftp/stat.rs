@@ -43,9 +43,14 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
         return by_size(remote, path);
     };
     if reply.is_done() {
+        let Some(entry) = reply.inner_lines().find_map(listing::parse_facts) else {
+            // DrFTPD knows names of the current directory only, and says 250 to all others.
+            log::info!("MLST tells nothing, it is not sent again");
+            capabilities.learn(|learnt| learnt.has_mlst = false);
+            return by_size(remote, path);
+        };
         capabilities.learn(|learnt| learnt.is_mlst_proven = true);
-        let entry = reply.inner_lines().find_map(listing::parse_facts);
-        return Ok(entry.map(|entry| RemoteEntry {
+        return Ok(Some(RemoteEntry {
             name: name_of(path),
             target: entry.target.and_then(|target| remote.shown_target(&target)),
             ..entry

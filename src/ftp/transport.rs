@@ -242,6 +242,26 @@ impl Transport {
         reply
     }
 
+    /// What has to be said of a transfer before its data connection is asked for, if anything. In active mode nothing is asked for.
+    pub(super) fn announcement(&self, command: &[u8]) -> Option<Vec<u8>> {
+        let is_needed = self.learnt().needs_pret && self.dialer.active().is_none();
+        is_needed.then(|| [b"PRET ", command].concat())
+    }
+
+    /// The server's own answer when it is asked to listen in this way, for who wants to see it. The next transfer asks anew.
+    pub(super) fn ask_only(&mut self, passive: Passive) -> Result<Reply, Fault> {
+        let early = self.announcement(b"LIST").into_iter().collect();
+        self.set_batch(Batch {
+            early,
+            ..Batch::default()
+        });
+        self.read_answer()?;
+        self.cool();
+        let reply = self.send_early_and(passive.command());
+        self.replies.clear();
+        reply
+    }
+
     /// Whether commands leave together.
     pub(super) fn is_batched(&self) -> bool {
         self.capabilities.learnt().has_pipelining

@@ -28,6 +28,7 @@ macro_rules! dialects {
 
 dialects! {
     bftpd: "bftpd",
+    drftpd: "drftpd",
     filezilla: "filezilla",
     filezilla_0_9: "filezilla-0.9",
     fritzbox: "fritzbox",
@@ -124,7 +125,9 @@ impl Ground {
             tree.put_old("/dir/.hidden", b"hidden\n", 2 * DAY);
         }
         // What is not answered costs this once.
-        let mount = Mount::of_url(&server.url(), &["timeout=3"]);
+        let options = dialect.options.iter().map(String::as_str);
+        let options: Vec<_> = options.chain(["timeout=3"]).collect();
+        let mount = Mount::of_url(&server.url(), &options);
         Self {
             mount,
             server,

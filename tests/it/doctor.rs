@@ -281,6 +281,24 @@ fn a_server_that_listens_at_its_own_address_gets_the_option_that_goes_there() {
     );
 }
 
+// SEMANTICS: S-doctor-remedies, S-pret
+#[test]
+fn a_server_with_files_on_other_machines_gets_the_option_that_goes_there() {
+    let server = Simulated::start(dialect("drftpd"));
+    server.tree().put("/file", b"content");
+    let found = visit(&server.url(), &[]);
+    found.assert_works(false);
+    assert!(found.way("PASV"));
+    assert_eq!(found.remedy("data-connection"), "--trust-pasv-address");
+    assert_clean(&server);
+    let found = visit(&server.url(), &["--trust-pasv-address"]);
+    found.assert_works(true);
+    assert_eq!(found.problems(), ["clear"]);
+    assert_eq!(found.finding("data-connection"), "PRET, PASV");
+    assert_ne!(found.cost("append"), "");
+    assert_clean(&server);
+}
+
 // SEMANTICS: S-doctor-remedies
 #[test]
 fn an_epsv_that_leads_nowhere_gets_the_option_that_asks_pasv_first() {

@@ -358,3 +358,51 @@ fn what_a_mount_has_learnt_is_not_asked_again() {
         "and is replaced"
     );
 }
+
+/// A server that offers PRET; `text` says whether it wants it.
+fn offering_pret(text: &str) -> Simulated {
+    let knows = "knows = [\"USER\", \"PASS\", \"FEAT\", \"TYPE\", \"PWD\", \"CWD\", \"PRET\", \"PASV\", \"LIST\", \"RETR\", \"STOR\", \
+                 \"APPE\", \"REST\", \"SIZE\", \"MDTM\", \"DELE\", \"MKD\", \"RMD\", \"RNFR\", \"RNTO\"]";
+    server(&format!(
+        "{knows}\n{text}\n[says]\nFEAT = \"\"\"\n211-Features\n PRET\n211 End\n\"\"\"\n"
+    ))
+}
+
+// SEMANTICS: S-pret
+#[test]
+fn a_server_that_wants_to_hear_of_transfers_first_does() {
+    let server = offering_pret("wants_pret = true");
+    let state = tempfile::tempdir().unwrap();
+    let remote = connect_with(&server, Some(state.path()));
+    work(&remote);
+    let missing = remote.open_download(&path("/none"), 0, None).unwrap_err();
+    assert_eq!(
+        (missing.kind(), missing.command()),
+        (RemoteErrorKind::Refused, "RETR")
+    );
+    let append = remote.open_upload(&path("/file"), UploadMode::Append);
+    assert_eq!(append.unwrap_err().kind(), RemoteErrorKind::Unsupported);
+    let sessions = server.sessions();
+    work(&remote);
+    assert_eq!(server.sessions(), sessions, "a session was thrown away");
+    drop(remote);
+    // The next mount knows.
+    server.take_heard();
+    work(&connect_with(&server, Some(state.path())));
+    let heard = server.take_heard();
+    let asked = |verb: &str| heard.iter().filter(|line| line.starts_with(verb)).count();
+    assert_eq!(asked("PASV"), asked("PRET"), "{heard:?}");
+    assert_eq!(asked("EPSV"), 0);
+}
+
+// SEMANTICS: S-pret
+#[test]
+fn one_that_only_offers_it_keeps_its_data_connections_ahead() {
+    let server = offering_pret("");
+    work(&connect(&server));
+    let heard = server.take_heard();
+    assert!(
+        !heard.iter().any(|line| line.starts_with("PRET")),
+        "{heard:?}"
+    );
+}

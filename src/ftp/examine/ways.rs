@@ -96,7 +96,15 @@ impl FtpRemote {
         if way == Way::Passive && peer.is_some_and(|peer| peer.is_ipv6()) {
             return Err("knows IPv4 only".to_owned());
         }
-        let reply = guard.session().ask_passive(way.command());
+        let capabilities = &self.pool.host.capabilities;
+        let knew_pret = capabilities.learnt().needs_pret;
+        let mut reply = guard.session().ask_passive(way.command());
+        if way == Way::Passive && reply.as_ref().is_ok_and(|reply| reply.code() / 100 == 5) {
+            capabilities.refuse_data_ahead();
+            if !knew_pret && capabilities.learnt().needs_pret {
+                reply = guard.session().ask_passive(way.command());
+            }
+        }
         guard.check_in();
         Ok((reply.map_err(|fault| fault.detail)?, peer))
     }

@@ -141,9 +141,10 @@ impl Transport {
                 self.ask_passive()?
             }
             // What was held back waits for the command itself.
-            Ahead::Announced(announced) if announced.is_usable() => announced,
+            Ahead::Announced(announced) if announced.is_usable() => Some(announced),
             _ => self.ask_passive()?,
         };
+        let Some(place) = place else { return Ok(()) };
         let (control, deadline) = (self.control.socket(), self.control.deadline());
         let begun = self
             .dialer
@@ -154,13 +155,17 @@ impl Transport {
         Ok(())
     }
 
-    /// Asks where the server listens, by EPSV, or by PASV where that is refused.
-    fn ask_passive(&mut self) -> Result<Announced, Fault> {
+    /// Asks where the server listens, by EPSV, or by PASV where that is refused. `None` when what went ahead was refused, and with it
+    /// the transfer.
+    fn ask_passive(&mut self) -> Result<Option<Announced>, Fault> {
         let mut refusal = None;
         while let Some(passive) = self.passive() {
             let reply = self.send_early_and(passive.command())?;
             if let Some(announced) = self.announced_in(passive, &reply) {
-                return Ok(announced);
+                return Ok(Some(announced));
+            }
+            if self.replies.iter().any(Reply::is_refusal) {
+                return Ok(None);
             }
             let is_over = passive == Passive::Pasv || self.learnt().has_epsv;
             refusal = Some(reply);
@@ -171,18 +176,14 @@ impl Transport {
         self.is_data_refused = refusal
             .as_ref()
             .is_some_and(|reply| reply.code() / 100 == 5);
+        if self.is_data_refused {
+            self.capabilities.refuse_data_ahead();
+        }
         let reply = refusal.map(|reply| reply.to_string()).unwrap_or_default();
         Err(Fault::new(
             RemoteErrorKind::Disconnected,
             format!("no data connection: {reply}; --active has the server make them"),
         ))
-    }
-
-    /// The server's own answer when it is asked in this way, for who wants to see it. The next transfer asks anew.
-    pub(in crate::ftp) fn ask_only(&mut self, passive: Passive) -> Result<Reply, Fault> {
-        self.read_answer()?;
-        self.cool();
-        self.send_early_and(passive.command())
     }
 
     /// How this server is asked, if it can be.

@@ -36,7 +36,11 @@ pub(crate) struct Dialect {
     pub(crate) files: Files,
     /// How many it serves, and for how long.
     pub(crate) sessions: Sessions,
-    /// The address that it listens on for data, where that is another one.
+    /// Whether it wants to hear of a transfer (PRET) before it listens for one.
+    pub(crate) wants_pret: bool,
+    /// Options that a mount of it needs.
+    pub(crate) options: Vec<String>,
+    /// The address that it listens on for data, where that is another one; with PRET for files only.
     pub(crate) data_address: Option<Ipv4Addr>,
     /// The certificate behind `AUTH TLS`, where it has that; no more than the handshake is played.
     pub(crate) tls: Option<Shown>,
@@ -188,6 +192,8 @@ impl Default for Dialect {
             listing: Style::default(),
             files: Files::default(),
             sessions: Sessions::default(),
+            wants_pret: false,
+            options: Vec::new(),
             data_address: None,
             tls: None,
             cannot: Vec::new(),

@@ -28,6 +28,8 @@ pub(super) struct Session<'a> {
     number: usize,
     dir: String,
     data: Option<TcpListener>,
+    /// The command that was announced.
+    announced: Option<String>,
     /// Where the client listens, in active mode.
     client: Option<SocketAddr>,
     rest: usize,
@@ -51,6 +53,7 @@ impl<'a> Session<'a> {
             number,
             dir: String::new(),
             data: None,
+            announced: None,
             client: None,
             rest: 0,
             rename_from: None,
@@ -193,6 +196,10 @@ impl<'a> Session<'a> {
                 };
                 self.reply(verb, "", "257 \"{path}\" is the current directory.", &dir);
             }
+            "PRET" => self.announce(argument),
+            "EPSV" | "PASV" if dialect.wants_pret && self.announced.is_none() => {
+                self.reply(verb, "refused", "500 PRET first.", "");
+            }
             "EPSV" | "PASV" => self.listen(verb),
             "EPRT" => {
                 let mut fields = argument.split('|').skip(2);
@@ -231,8 +238,30 @@ impl<'a> Session<'a> {
         parts.iter().flat_map(|part| ["/", part]).collect()
     }
 
+    /// Takes down what is to be transferred, as `DrFTPD` does: it forgets an offset, and refuses what the transfer would be refused.
+    fn announce(&mut self, command: &str) {
+        (self.rest, self.data, self.announced) = (0, None, None);
+        let (verb, name) = command.split_once(' ').unwrap_or((command, ""));
+        let path = self.path(name);
+        let node = self.tree().get(&path).cloned();
+        match (verb, node) {
+            ("LIST" | "NLST" | "MLSD", _) => {}
+            ("RETR", Some(node)) if !node.is_dir() => {}
+            ("RETR", _) => return self.reply("PRET", "missing", "550 No such file.", &path),
+            ("STOR", _) if !self.may_store(verb, &path) => return,
+            ("STOR", _) => {}
+            _ => return self.reply("PRET", "unknown", "504 Not for that.", &path),
+        }
+        self.announced = Some(command.to_owned());
+        self.reply("PRET", "", "200 OK, planning for it.", &path);
+    }
+
     fn listen(&mut self, verb: &str) {
-        let address = self.world.dialect.data_address;
+        let is_of_master = self
+            .announced
+            .as_ref()
+            .is_some_and(|command| !command.contains(' '));
+        let address = self.world.dialect.data_address.filter(|_| !is_of_master);
         let address = address.unwrap_or(Ipv4Addr::LOCALHOST);
         let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -398,6 +427,11 @@ impl<'a> Session<'a> {
 
     fn transfer(&mut self, verb: &str, argument: &str) {
         let offset = std::mem::take(&mut self.rest);
+        let announced = self.announced.take();
+        if self.world.dialect.wants_pret {
+            let command = format!("{verb} {argument}");
+            assert_eq!(announced.as_deref(), Some(command.trim_end()));
+        }
         let path = match verb {
             "LIST" | "NLST" if argument.starts_with('-') => self.dir.clone(),
             "LIST" if self.world.dialect.listing.path_is_root && !argument.is_empty() => {
