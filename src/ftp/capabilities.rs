@@ -318,15 +318,15 @@ impl Capabilities {
     }
 
     /// The server refuses a data connection outside a transfer. Where it offers PRET, it wants to hear of each before: a master that
-    /// first picks one of its slaves (`DrFTPD`).
-    pub(super) fn refuse_data_ahead(&self) {
+    /// first picks one of its slaves (`DrFTPD`). Whether that is so; then nothing is opened ahead.
+    pub(super) fn learn_pret(&self) -> bool {
         let offers_pret = self
             .features()
             .is_some_and(|features| features.offers("PRET"));
-        self.learn(|learnt| {
-            learnt.has_warming = false;
-            learnt.needs_pret |= offers_pret;
-        });
+        if offers_pret {
+            self.learn(|learnt| (learnt.needs_pret, learnt.has_warming) = (true, false));
+        }
+        offers_pret
     }
 
     /// A transfer's command that left before its data connection was there got no data connection.

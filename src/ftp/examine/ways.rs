@@ -99,11 +99,9 @@ impl FtpRemote {
         let capabilities = &self.pool.host.capabilities;
         let knew_pret = capabilities.learnt().needs_pret;
         let mut reply = guard.session().ask_passive(way.command());
-        if way == Way::Passive && reply.as_ref().is_ok_and(|reply| reply.code() / 100 == 5) {
-            capabilities.refuse_data_ahead();
-            if !knew_pret && capabilities.learnt().needs_pret {
-                reply = guard.session().ask_passive(way.command());
-            }
+        let is_refused = reply.as_ref().is_ok_and(|reply| reply.code() / 100 == 5);
+        if way == Way::Passive && is_refused && !knew_pret && capabilities.learn_pret() {
+            reply = guard.session().ask_passive(way.command());
         }
         guard.check_in();
         Ok((reply.map_err(|fault| fault.detail)?, peer))

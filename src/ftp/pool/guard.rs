@@ -151,9 +151,15 @@ impl Guard {
         );
         // A session that broke says nothing about data connections.
         if session.is_usable() {
-            // When it is final, the log-in does not ask for one either.
             let is_final = session.is_data_refused();
-            self.pool.lock().warming.failed(Instant::now(), is_final);
+            let mut state = self.pool.lock();
+            state.warming.failed(Instant::now(), is_final);
+            if is_final {
+                drop(state);
+                // So that the log-in does not ask for one either.
+                let capabilities = &self.pool.host.capabilities;
+                capabilities.learn(|learnt| learnt.has_warming = false);
+            }
         }
     }
 

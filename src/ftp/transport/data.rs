@@ -177,7 +177,7 @@ impl Transport {
             .as_ref()
             .is_some_and(|reply| reply.code() / 100 == 5);
         if self.is_data_refused {
-            self.capabilities.refuse_data_ahead();
+            self.capabilities.learn_pret();
         }
         let reply = refusal.map(|reply| reply.to_string()).unwrap_or_default();
         Err(Fault::new(
