@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::{Problem, Report, connect};
 use crate::{
     config::{FtpConfig, NetworkConfig},
-    ftp::{FtpRemote, Tried, Way},
-    remote::{Remote, RemotePath},
+    ftp::{Tried, Way},
 };
 
 /// How long each is waited for. 5 s: behind most firewalls nothing will ever come.
@@ -127,7 +126,7 @@ impl Ways {
             return (what, remedy.to_owned());
         }
         if network.trusts_pasv_address && passive.outcome.is_ok() {
-            let what = format!("nothing listens where PASV tells: {error}");
+            let what = format!("no data connection to where PASV tells: {error}");
             return (what, "none of --trust-pasv-address".to_owned());
         }
         let mut options = Vec::new();
@@ -166,14 +165,12 @@ fn is_about_resumption(error: &str) -> bool {
 }
 
 fn list(config: &FtpConfig) -> Tried {
-    let listed = connect(config)
-        .map_err(|error| error.to_string())
-        .and_then(|remote| {
-            let listed = FtpRemote::list(&remote, &RemotePath::root());
-            remote.shutdown();
-            listed.map(drop).map_err(|error| error.to_string())
-        });
-    Tried::new(listed)
+    let connected = connect(config).map_err(|error| error.to_string());
+    Tried::new(connected.and_then(|remote| {
+        let listed = remote.try_list();
+        remote.shutdown();
+        listed
+    }))
 }
 
 #[cfg(test)]

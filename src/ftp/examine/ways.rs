@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::{FtpRemote, passive::Passive, pool::Use, reply::Reply};
+use super::super::{FtpRemote, capabilities::Shortcut, passive::Passive, pool::Use, reply::Reply};
 use crate::remote::{Remote, RemotePath};
 
 /// A way to get a data connection from here.
@@ -78,12 +78,24 @@ impl FtpRemote {
         let capabilities = &self.pool.host.capabilities;
         let before = capabilities.learnt().has_epsv;
         capabilities.learn(|learnt| learnt.has_epsv = way == Way::ExtendedPassive);
-        let listed = self.list(&RemotePath::root());
+        let outcome = self.try_list();
         capabilities.learn(|learnt| learnt.has_epsv = before);
         Tried {
             elsewhere,
-            ..Tried::new(listed.map(drop).map_err(|error| error.to_string()))
+            ..Tried::new(outcome)
         }
+    }
+
+    /// Whether a listing comes through, the plain way: a shortcut that is tried would take the time that a dead connection takes.
+    ///
+    /// # Errors
+    ///
+    /// What the server or the network said.
+    pub fn try_list(&self) -> Result<(), String> {
+        let capabilities = &self.pool.host.capabilities;
+        capabilities.learn(|learnt| learnt.early_command = Shortcut::Fails);
+        let listed = self.list(&RemotePath::root());
+        listed.map(drop).map_err(|error| error.to_string())
     }
 
     /// The server's answer to the command alone, and whom the commands go to. The port is not used.
