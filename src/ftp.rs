@@ -12,6 +12,7 @@
 mod active;
 mod background;
 mod capabilities;
+mod command;
 mod connect;
 mod control;
 mod data;

@@ -208,6 +208,8 @@ pub(super) struct Learnt {
     pub(super) has_symlink: bool,
     /// Whether a download may begin at an offset.
     pub(super) has_rest: bool,
+    /// RANG, which tells where a download ends, where [`Capabilities::may_bound`].
+    pub(super) range: Shortcut,
     /// Whether REST + STOR keeps what lies around the range; unknown until probed.
     pub(super) has_patch: Option<bool>,
     /// How far the times of LIST are ahead of UTC; unknown until one was compared.
@@ -241,6 +243,7 @@ impl Default for Learnt {
             has_avbl: false,
             has_symlink: false,
             has_rest: true,
+            range: Shortcut::Untried,
             has_patch: None,
             zone_offset: None,
             habits: Habits::default(),
@@ -341,6 +344,18 @@ impl Capabilities {
     /// Commands behind a transfer are not answered as if they had come after it.
     pub(super) fn fail_followers(&self) {
         self.learn(|learnt| learnt.followers = Shortcut::Fails);
+    }
+
+    /// Whether the server may be told where a download ends (RANG, draft-bryan-ftp-range-08). Only `ProFTPD`: `SwiFTP`
+    /// keeps the end for the downloads that follow, and sends more all the same.
+    pub(super) fn may_bound(&self) -> bool {
+        let told = self.told.get();
+        let is_offered = told.is_some_and(|(server, features)| {
+            *server == Server::ProFtpd && features.offers_word("RANG", "STREAM")
+        });
+        let learnt = self.learnt();
+        // In a write of its own it would cost a round trip, and it is no substitute for REST, which goes before it.
+        is_offered && learnt.range != Shortcut::Fails && learnt.has_pipelining && learnt.has_rest
     }
 
     /// Whether the next data connection may be asked for in one write with a transfer's command.

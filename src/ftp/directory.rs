@@ -13,10 +13,10 @@ use std::{
 use super::{
     FtpRemote,
     capabilities::Dialect,
+    command::DataCommand,
     download::{Whole, read_listing},
     links::Targets,
     listing::{self, Parsed},
-    session::DataCommand,
     stat::mdtm_time,
     zone::{Offset, Zone},
 };

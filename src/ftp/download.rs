@@ -1,13 +1,13 @@
 //! A download: counts its bytes, goes on by itself where a broken connection left it, and gives its session back early.
 
-use std::{io, sync::Arc};
+use std::{io, ops::RangeInclusive, sync::Arc};
 
 use super::{
     FtpRemote,
     capabilities::Shortcut,
+    command::DataCommand,
     pool::{Pool, Use},
     reply::{Failure, Fault, Reply},
-    session::DataCommand,
     stat::size_of,
     transfer::Transfer,
 };
@@ -60,23 +60,81 @@ impl FileDownload {
         Ok(download)
     }
 
-    fn start(&mut self) -> Result<()> {
+    /// What is asked of the server. With a range nothing comes that is not wanted, so that the transfer ends by itself, and what
+    /// comes next can be asked for along with it.
+    fn wanted(&self, range: Option<RangeInclusive<u64>>) -> DataCommand<'static> {
         let capabilities = &self.pool.host.capabilities;
         let has_rest = capabilities.learnt().has_rest;
-        let wanted = DataCommand {
+        DataCommand {
             rest: (self.position > 0 && has_rest).then_some(self.position),
             verb: "RETR",
             argument: self.full_path.clone(),
+            asks_next: range.is_some() && capabilities.may_ask_with_transfer(),
             // A server may bear that in a listing and not in a long download: not again where one broke.
             ends_early: self.pool.host.early_end() == Shortcut::Works
-                && self.left.is_none()
+                && (self.left.is_none() || range.is_some())
                 && self.broke_at.is_none(),
+            range,
             ..DataCommand::default()
+        }
+    }
+
+    /// The bytes that are wanted, where the server can be told.
+    fn range(&self) -> Option<RangeInclusive<u64>> {
+        let last = self.position.checked_add(self.left?.checked_sub(1)?)?;
+        let may_bound = self.pool.host.capabilities.may_bound();
+        may_bound.then_some(self.position..=last)
+    }
+
+    /// Starts a transfer; of no more than what is wanted where the server takes that.
+    fn request(&self) -> Result<Transfer> {
+        let Some(range) = self.range() else {
+            return self.open_plain();
         };
-        let opened = self.pool.with_session(Use::Transfer, &self.path, |guard| {
+        let capabilities = &self.pool.host.capabilities;
+        let is_trial = capabilities.learnt().range == Shortcut::Untried;
+        match self.open_range(&range) {
+            Ok(Some(transfer)) => Ok(transfer),
+            Ok(None) => self.open_plain(),
+            Err(error) if is_trial && error.kind() == RemoteErrorKind::Disconnected => {
+                // On a fresh session as well; it may be the server, or the way to it.
+                let transfer = self.open_plain()?;
+                log::info!("RANG costs the session ({error}): parts of files are read without it");
+                capabilities.learn(|learnt| learnt.range = Shortcut::Fails);
+                Ok(transfer)
+            }
+            Err(error) if is_trial && error.kind() == RemoteErrorKind::TimedOut(Phase::Reply) => {
+                // Nobody waits twice as long for that; whoever comes next gets on if it was for RANG.
+                capabilities.learn(|learnt| learnt.range = Shortcut::Fails);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_plain(&self) -> Result<Transfer> {
+        let wanted = self.wanted(None);
+        self.pool.with_session(Use::Transfer, &self.path, |guard| {
             Transfer::open(guard, &wanted)
-        });
-        match opened {
+        })
+    }
+
+    /// `None` when the file is refused for the sake of the range.
+    fn open_range(&self, range: &RangeInclusive<u64>) -> Result<Option<Transfer>> {
+        let wanted = self.wanted(Some(range.clone()));
+        self.pool.with_session(Use::Transfer, &self.path, |guard| {
+            match Transfer::open(guard, &wanted) {
+                // ProFTPD answers 554 to a range with an end behind that of the file, 451 where it allows no offsets.
+                Err(Failure::Refused("RETR", reply)) if reply.code() != 550 => Ok(None),
+                opened => opened.map(Some),
+            }
+        })
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let capabilities = &self.pool.host.capabilities;
+        let has_rest = capabilities.learnt().has_rest;
+        match self.request() {
             Ok(transfer) => {
                 self.transfer = Some(transfer);
                 self.to_skip = if has_rest { 0 } else { self.position };

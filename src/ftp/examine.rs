@@ -175,6 +175,7 @@ impl FtpRemote {
                 ),
                 "assumed",
             ),
+            part_end(self.pool.host.capabilities.may_bound()),
         ];
         if let Some(has_patch) = learnt.has_patch {
             let no = "REST and STOR do not keep the rest";
@@ -236,6 +237,21 @@ fn data_connection(learnt: &Learnt, network: &NetworkConfig) -> Fact {
         },
         source: if is_announced { "refusal" } else { source },
         cost: if is_announced { PRET_COST } else { "" },
+    }
+}
+
+/// How a part of a file is ended. Costs nothing either way: few servers are told, and a read takes as long.
+fn part_end(is_told: bool) -> Fact {
+    let (finding, source) = if is_told {
+        ("RANG", "FEAT")
+    } else {
+        ("closing the data connection", "assumed")
+    };
+    Fact {
+        name: "read-end",
+        finding: finding.to_owned(),
+        source,
+        cost: "",
     }
 }
 

@@ -19,6 +19,7 @@ use suppaftp::{FtpError, FtpResult, ImplFtpStream, Mode, Status, TransferStream}
 
 use super::{
     capabilities::Capabilities,
+    command::{Answers, DataCommand},
     control::Control,
     deadline::Deadline,
     dialer::Dialer,
@@ -29,27 +30,6 @@ use super::{
     transport::{self, Batch, Connector, Readiness, Shared, Transport, Wire},
 };
 use crate::remote::RemoteErrorKind;
-
-/// A data command, and what has to happen right before it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct DataCommand<'a> {
-    /// A directory to change to first.
-    pub(super) cwd: Option<Vec<u8>>,
-    /// An offset to start at.
-    pub(super) rest: Option<u64>,
-    /// `RETR`, `STOR`, `APPE`, `MLSD` or `LIST`.
-    pub(super) verb: &'static str,
-    /// Its argument.
-    pub(super) argument: Vec<u8>,
-    /// The whole content of a small upload, sent without waiting for the server to say go.
-    pub(super) content: Option<&'a [u8]>,
-    /// Commands that leave behind it in the same write; their replies come after its last one.
-    pub(super) followers: Vec<Vec<u8>>,
-    /// Whether the next data connection is asked for behind those.
-    pub(super) asks_next: bool,
-    /// Whether our half of the data connection is closed as soon as it is there: nothing goes that way in a download.
-    pub(super) ends_early: bool,
-}
 
 /// An idle session.
 pub(super) struct Session {
@@ -315,7 +295,8 @@ impl Session {
             ..wanted.clone()
         };
         if moves_file {
-            self.has_offset = wanted.rest.is_some_and(|offset| offset > 0);
+            self.has_offset =
+                wanted.rest.is_some_and(|offset| offset > 0) || wanted.range.is_some();
         }
         let mut line = wanted.verb.as_bytes().to_vec();
         if !wanted.argument.is_empty() {
@@ -328,11 +309,7 @@ impl Session {
         let cwd = cwd.map(|dir| [b"CWD ", dir.as_slice()].concat());
         transport::lock(&self.transport).set_batch(Batch {
             early: cwd.chain(announcement).collect(),
-            held: wanted
-                .rest
-                .iter()
-                .map(|offset| format!("REST {offset}").into_bytes())
-                .collect(),
+            held: wanted.restrictions(),
             followers: wanted.followers.clone(),
             asks_next: wanted.asks_next,
             ends_early: wanted.ends_early,
@@ -351,14 +328,18 @@ impl Session {
         if outcome.is_err() && fault.is_none() && !wanted.followers.is_empty() {
             self.read_refused_followers(wanted.verb)?;
         }
-        let ahead = [wanted.cwd.is_some(), is_announced, wanted.rest.is_some()];
-        let before = ahead.into_iter().filter(|is_there| *is_there).count();
-        let refused = refusal(wanted, is_announced, &replies);
+        let answers = Answers::read(wanted, is_announced, &replies);
+        let (before, is_bounded) = (answers.count, answers.is_bounded);
+        let refused = answers.refused;
         if matches!(refused, Some(Failure::Refused("REST", _))) {
             self.has_offset = false;
         }
         match outcome {
-            Ok((_, stream)) => Ok(OpenStream { stream, refused }),
+            Ok((_, stream)) => Ok(OpenStream {
+                stream,
+                refused,
+                is_bounded,
+            }),
             Err(error) => Err(match (fault, refused) {
                 (Some(fault), _) => Failure::Broken(wanted.verb, fault),
                 (None, Some(failure)) => failure,
@@ -455,22 +436,8 @@ pub(super) struct OpenStream {
     pub(super) stream: TransferStream<Wire>,
     /// What was refused before it: the transfer runs, but in the wrong directory or from the wrong offset.
     pub(super) refused: Option<Failure>,
-}
-
-/// What was refused of all that goes ahead of a command; PRET is refused for what is wrong with the command itself.
-fn refusal(wanted: &DataCommand<'_>, is_announced: bool, replies: &[Reply]) -> Option<Failure> {
-    let cwd = wanted.cwd.iter().map(|_| "CWD");
-    let announced = is_announced.then_some(wanted.verb);
-    let rest = wanted.rest.iter().map(|_| "REST");
-    let mut answered = cwd.chain(announced).chain(rest).zip(replies);
-    answered.find_map(|(verb, reply)| {
-        let is_good = if verb == "REST" {
-            reply.is_intermediate()
-        } else {
-            reply.is_done()
-        };
-        (!is_good).then(|| Failure::Refused(verb, reply.clone()))
-    })
+    /// Whether the server has agreed to the range; else it sends all up to the file's end.
+    pub(super) is_bounded: bool,
 }
 
 fn client_fault(error: &FtpError) -> Fault {

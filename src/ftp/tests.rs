@@ -2,6 +2,7 @@
 
 mod charset;
 mod network;
+mod ranges;
 mod scripted;
 mod server;
 mod sessions;

@@ -14,12 +14,14 @@ use suppaftp::{DataStream, TransferStream};
 
 use super::{
     background::Job,
+    capabilities::Shortcut,
+    command::DataCommand,
     control::peek,
     deadline::Deadline,
     passive,
-    pool::Guard,
+    pool::{Guard, Pool},
     reply::{Failure, Fault, Reply},
-    session::{DataCommand, OpenStream},
+    session::OpenStream,
     transport::{self, Wire},
 };
 use crate::remote::{Phase, RemoteErrorKind};
@@ -36,6 +38,8 @@ pub(super) struct Transfer {
     verb: &'static str,
     /// Whether the server has ended the data.
     has_ended: bool,
+    /// How much is still to come of a range that the server has agreed to.
+    left: Option<u64>,
 }
 
 impl Transfer {
@@ -51,14 +55,23 @@ impl Transfer {
             guard.note_ahead_refused();
             let was_early = guard.session().was_early();
             match opened {
-                Ok(OpenStream { stream, refused }) => {
+                Ok(OpenStream {
+                    stream,
+                    refused,
+                    is_bounded,
+                }) => {
                     if was_warm {
                         guard.note_ahead_used();
                     }
+                    if wanted.range.is_some() {
+                        note_range(guard.pool(), is_bounded);
+                    }
+                    let range = wanted.range.as_ref().filter(|_| is_bounded);
                     let transfer = Self {
                         parts: Some((guard, stream)),
                         verb: wanted.verb,
                         has_ended: false,
+                        left: range.map(|range| (range.end() - range.start()).saturating_add(1)),
                     };
                     // Dropped on refusal: what runs is not what was wanted.
                     return refused.map_or(Ok(transfer), Err);
@@ -95,7 +108,9 @@ impl Transfer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
                     guard.pool().note_progress();
-                    self.has_ended = count == 0 && !buffer.is_empty();
+                    let counted = u64::try_from(count).unwrap_or(u64::MAX);
+                    self.left = self.left.map(|left| left.saturating_sub(counted));
+                    self.has_ended = self.left == Some(0) || (count == 0 && !buffer.is_empty());
                     return Ok(count);
                 }
                 Err(error) => return Err(error),
@@ -154,11 +169,18 @@ impl Transfer {
 
     /// Ends a transfer that is wanted no further: closes the data connection and reads the one reply, whatever it says.
     pub(super) fn recover(mut self) -> Option<Guard> {
-        // Who reads just as much as there is does not see the end.
-        let is_at_end = |(_, stream): &(_, TransferStream<Wire>)| {
-            matches!(peek(stream.get_ref().get_ref()), Ok(0))
-        };
-        self.has_ended |= self.parts.as_ref().is_some_and(is_at_end);
+        if let Some((guard, stream)) = &self.parts {
+            match peek(stream.get_ref().get_ref()) {
+                // Who reads just as much as there is does not see the end.
+                Ok(0) => self.has_ended = true,
+                // Under TLS that is its own end.
+                Ok(_) if self.left == Some(0) && !guard.is_protected() => {
+                    note_range(guard.pool(), false);
+                    self.has_ended = false;
+                }
+                _ => {}
+            }
+        }
         let ended = self.finish().and_then(|(_, mut guard)| {
             let read = guard.session().read_followers();
             read.map_err(|fault| Failure::Broken("TYPE", fault))?;
@@ -207,8 +229,22 @@ impl Drop for Transfer {
                 parts,
                 verb: self.verb,
                 has_ended: self.has_ended,
+                left: self.left,
             }));
         }
+    }
+}
+
+/// Takes down whether the server keeps to a range.
+fn note_range(pool: &Pool, is_kept: bool) {
+    let capabilities = &pool.host.capabilities;
+    match capabilities.learnt().range {
+        Shortcut::Untried if is_kept => capabilities.learn(|learnt| learnt.range = Shortcut::Works),
+        Shortcut::Untried | Shortcut::Works if !is_kept => {
+            log::info!("the server does not keep to RANG: parts of files are read without it");
+            capabilities.learn(|learnt| learnt.range = Shortcut::Fails);
+        }
+        _ => {}
     }
 }
 

@@ -5,9 +5,9 @@ use std::{io, sync::Arc};
 use super::{
     FtpRemote,
     capabilities::Shortcut,
+    command::DataCommand,
     pool::{Guard, Pool, Use},
     reply::{Failure, Fault, Reply},
-    session::DataCommand,
     settle::Asking,
     transfer::Transfer,
 };

@@ -152,6 +152,11 @@ fn it_finds_what_each_dialect_can_do_and_leaves_nothing_behind() {
         let found = visit.finding("rename-over");
         assert!(found.starts_with(rename_over), "{name}: {found}");
         assert_eq!(visit.finding("read-offset"), "REST", "{name}");
+        assert_eq!(
+            visit.finding("read-end"),
+            "closing the data connection",
+            "{name}"
+        );
         assert_eq!(visit.finding("append"), "APPE", "{name}");
         assert_eq!(
             (visit.way("EPSV"), visit.way("PASV")),
@@ -542,6 +547,18 @@ fn the_protection_of_a_session_is_shown() {
     let pin = found.json["tls"]["certificate"]["pin"].as_str().unwrap();
     assert_eq!(found.remedy("tls-unverified"), format!("--pin {pin}"));
     assert_eq!(names_in(server.root()), Vec::<Vec<u8>>::new());
+}
+
+// SEMANTICS: S-doctor
+#[test]
+fn proftpd_is_told_where_a_part_of_a_file_ends() {
+    let Some(server) = Server::start(Kind::Proftpd) else {
+        return;
+    };
+    let found = visit(server.url(), &[]);
+    found.assert_works(true);
+    assert_eq!(found.finding("read-end"), "RANG");
+    assert_eq!(found.cost("read-end"), "");
 }
 
 // SEMANTICS: S-doctor-tls

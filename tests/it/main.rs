@@ -26,6 +26,7 @@ mod names;
 mod namespace;
 mod network;
 mod outside;
+mod parts;
 mod programs;
 mod quirks;
 mod recovery;

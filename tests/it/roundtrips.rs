@@ -106,7 +106,9 @@ fn a_read_costs_one() {
             file.read_exact_at(&mut piece, at as u64).unwrap();
             assert!(piece == pattern(1, LARGE)[at..at + 4096]);
         });
-        assert_eq!(sent, [format!("REST {at} | RETR /large")]);
+        let last = at + 4095;
+        let part = format!("REST {at} | RANG {at} {last} | RETR /large | EPSV");
+        assert_eq!(sent, [part]);
     });
 }
 

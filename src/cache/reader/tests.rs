@@ -124,6 +124,18 @@ fn random_reads_fetch_exactly_what_was_asked() {
 }
 
 #[test]
+fn a_read_across_the_end_of_the_file_asks_for_all_that_is_left() {
+    let scene = Scene::new(MIB);
+    // It has grown from what is known of it; the read gets no more than it asked.
+    let (reader, cursor) = (scene.reader_of(1, MIB - 100), scene.cursor());
+    scene.check(&reader, &cursor, MIB - 4 * KIB, 4 * KIB - 50);
+    assert_eq!(
+        scene.server.opened(),
+        [((MIB - 4 * KIB) as u64, None::<u64>)]
+    );
+}
+
+#[test]
 fn the_second_read_at_a_new_place_starts_a_stream_and_ends_the_old_one() {
     let scene = Scene::new(32 * MIB);
     let (reader, cursor) = (scene.reader(1), scene.cursor());

@@ -15,6 +15,8 @@ pub(in crate::cache) struct Confirmed<'a> {
     position: u64,
     /// Where the file, or the range asked for, is expected to end.
     expected: u64,
+    /// The size that the file is expected to have.
+    size: u64,
     /// The end of the range asked for.
     limit: Option<u64>,
     /// Where it was cut off last; there again is the end.
@@ -34,9 +36,10 @@ impl<'a> Confirmed<'a> {
         Ok(Self {
             remote,
             path,
-            download: remote.open_download(path, offset, len)?,
+            download: open(remote, path, offset, limit, size)?,
             position: offset,
             expected: limit.unwrap_or(u64::MAX).min(size),
+            size,
             limit,
             cut_at: None,
         })
@@ -44,6 +47,12 @@ impl<'a> Confirmed<'a> {
 
     /// Reads what has arrived; 0 at the end.
     pub(in crate::cache) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let left = self.limit.map(|limit| limit - self.position);
+        let left = left.map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        });
+        let wanted = buffer.len().min(left);
+        let buffer = buffer.get_mut(..wanted).unwrap_or_default();
         loop {
             let count = self.download.read(buffer)?.min(buffer.len());
             self.position += count as u64;
@@ -72,8 +81,22 @@ impl<'a> Confirmed<'a> {
                     .with_path(self.path)
                     .with_source("the server ends the file before its end"));
             }
-            let left = self.limit.map(|limit| limit - self.position);
-            self.download = self.remote.open_download(self.path, self.position, left)?;
+            let (remote, path) = (self.remote, self.path);
+            self.download = open(remote, path, self.position, self.limit, self.size)?;
         }
     }
+}
+
+/// Starts a download that ends at `limit`, or with the file where that is expected to end before: a server may refuse a range that
+/// goes beyond it.
+fn open(
+    remote: &dyn Remote,
+    path: &RemotePath,
+    offset: u64,
+    limit: Option<u64>,
+    size: u64,
+) -> Result<Box<dyn Download>> {
+    let limit = limit.filter(|limit| *limit <= size);
+    let len = limit.map(|limit| limit.saturating_sub(offset));
+    remote.open_download(path, offset, len)
 }

@@ -88,6 +88,11 @@ impl Guard {
         &self.pool
     }
 
+    /// Whether its session's connections are protected.
+    pub(in crate::ftp) fn is_protected(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_protected)
+    }
+
     /// When the request that checked it out must have ended.
     pub(in crate::ftp) fn deadline(&self) -> Deadline {
         self.deadline

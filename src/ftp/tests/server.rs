@@ -59,6 +59,8 @@ pub(super) struct Client {
     passed_over: usize,
     /// The offset of the last REST.
     pub(super) rest: usize,
+    /// Behind the last byte of a RANG.
+    pub(super) range_end: Option<usize>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -94,6 +96,7 @@ impl ScriptedServer {
                     filler: None,
                     passed_over: 0,
                     rest: 0,
+                    range_end: None,
                     seen,
                 };
                 let handler = Arc::clone(&handler);
@@ -285,10 +288,18 @@ impl Client {
                 self.rest = argument.parse().unwrap();
                 self.say("350 ok");
             }
+            "RANG" => {
+                let (first, last) = argument.split_once(' ').unwrap();
+                self.rest = first.parse().unwrap();
+                self.range_end = Some(last.parse::<usize>().unwrap() + 1);
+                self.say("350 ok");
+            }
             "RETR" => {
                 self.say("150 here it comes");
                 let mut data = self.accept();
-                let sent = data.write_all(&content()[std::mem::take(&mut self.rest)..]);
+                let start = std::mem::take(&mut self.rest);
+                let end = self.range_end.take().unwrap_or(content().len());
+                let sent = data.write_all(&content()[start..end]);
                 drop(data);
                 self.say(if sent.is_ok() {
                     "226 done"

@@ -8,7 +8,7 @@ use std::{io, net::TcpStream, time::Duration};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::Transport;
+use super::{Transport, data::Ahead};
 use crate::ftp::{
     data::DataSocket,
     reply::{Fault, Reply},
@@ -60,9 +60,10 @@ impl Transport {
         }
     }
 
-    /// Has the server asked after a silence whether the reply comes, to a transfer whose data connection is closed early.
+    /// Has the server asked after a silence whether the reply comes, to a transfer whose data connection is closed early. Where an
+    /// EPSV has left with the transfer's command, its answer shows that.
     pub(in crate::ftp) fn expect_silence(&mut self) {
-        self.is_silence_expected = self.is_protected();
+        self.is_silence_expected = self.is_protected() && !matches!(self.ahead, Ahead::Asked(_));
     }
 
     /// Reads the last reply to a transfer that was left early. Pure-FTPd 1.0.50 does not answer about half of those over TLS, and
