@@ -21,6 +21,7 @@ mod dialer;
 mod directory;
 mod download;
 mod encoding;
+mod ending;
 mod examine;
 mod links;
 pub mod listing;

@@ -180,6 +180,8 @@ pub(super) struct Learnt {
     pub(super) followers: Shortcut,
     /// Our end of a download, before its data has come.
     pub(super) early_end: Shortcut,
+    /// The same under TLS, with `close_notify` before it.
+    pub(super) early_notice: Shortcut,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
     /// Whether EPRT works; else PORT.
@@ -230,6 +232,7 @@ impl Default for Learnt {
             early_command: Shortcut::Untried,
             followers: Shortcut::Untried,
             early_end: Shortcut::Untried,
+            early_notice: Shortcut::Untried,
             has_eprt: true,
             early_port: Shortcut::Untried,
             doubles_iac: true,
@@ -303,6 +306,11 @@ impl Capabilities {
                 learnt.has_patch = Some(false);
             }
         });
+    }
+
+    /// What the server says that it is.
+    pub(super) fn server(&self) -> Server {
+        self.told.get().map_or(Server::Other, |(server, _)| *server)
     }
 
     /// Whether the first session has been told yet.

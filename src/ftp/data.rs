@@ -3,12 +3,12 @@
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use socket2::SockRef;
 
-use super::{control::is_timeout, tls::Channel};
+use super::tls::Channel;
 
 /// A data connection. Reading and writing do the handshake first, if it is not done yet.
 #[derive(Debug)]
@@ -18,16 +18,12 @@ pub(super) struct DataSocket {
 }
 
 impl DataSocket {
-    /// Takes over a connected socket; a channel has its `ClientHello` sent ahead.
-    pub(super) fn new(socket: TcpStream, tls: Option<Channel>) -> io::Result<Self> {
-        let mut data = Self {
+    /// Takes over a connected socket; a channel has sent its `ClientHello`.
+    pub(super) fn new(socket: TcpStream, tls: Option<Channel>) -> Self {
+        Self {
             socket,
             tls: tls.map(Box::new),
-        };
-        if let Some(tls) = &mut data.tls {
-            tls.start(&data.socket)?;
         }
-        Ok(data)
     }
 
     /// The socket itself.
@@ -42,19 +38,10 @@ impl DataSocket {
 
     /// Says that nothing more will be written, once all that was written has left: within each `timeout` some of it must.
     pub(super) fn end(&mut self, timeout: Duration, on_progress: impl Fn()) -> io::Result<()> {
-        if let Some(tls) = &mut self.tls {
-            // An upload without content has not come to it yet.
-            tls.handshake(&self.socket)?;
-            tls.close();
-            let started = Instant::now();
-            while let Err(error) = tls.flush(&self.socket) {
-                if !is_timeout(&error) || started.elapsed() > timeout {
-                    return Err(error);
-                }
-                on_progress();
-            }
+        match &mut self.tls {
+            Some(tls) => tls.end(&self.socket, timeout, on_progress),
+            None => self.socket.shutdown(Shutdown::Write),
         }
-        self.socket.shutdown(Shutdown::Write)
     }
 }
 

@@ -307,7 +307,8 @@ pub(super) fn read_listing(
     dir: &RemotePath,
     wanted: &DataCommand<'_>,
 ) -> Result<Whole> {
-    let capabilities = &remote.pool.host.capabilities;
+    let host = &remote.pool.host;
+    let capabilities = &host.capabilities;
     let fetch = || {
         remote.pool.with_session(Use::Listing, dir, |guard| {
             let learnt = capabilities.learnt();
@@ -315,16 +316,18 @@ pub(super) fn read_listing(
             let wanted = DataCommand {
                 followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
                 asks_next: capabilities.may_ask_with_transfer(),
-                ends_early: remote.pool.host.early_end() != Shortcut::Fails,
+                ends_early: host.early_end() != Shortcut::Fails,
                 ..wanted.clone()
             };
             let transfer = Transfer::open(guard, &wanted)?;
             read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
         })
     };
-    let is_trial = remote.pool.host.early_end() == Shortcut::Untried;
+    let is_trial = host.early_end() == Shortcut::Untried;
     let outcome = fetch();
     let ended = match &outcome {
+        // A server may take our `close_notify` for the end of all, as TLS 1.2 has it.
+        Ok(whole) if whole.is_cut => Shortcut::Fails,
         Ok(_) => Shortcut::Works,
         // The data connection broke, or was refused: perhaps because the server took our end for the end of all.
         Err(error) if error.kind() == RemoteErrorKind::Disconnected => Shortcut::Fails,
@@ -333,7 +336,7 @@ pub(super) fn read_listing(
     if !is_trial {
         return outcome;
     }
-    capabilities.learn(|learnt| learnt.early_end = ended);
+    host.learn_early_end(ended);
     match ended {
         Shortcut::Fails => fetch(),
         _ => outcome,

@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    capabilities::{Capabilities, Features, Learnt, Server, Shortcut},
+    capabilities::{Capabilities, Features, Learnt, Server},
     connect::{ConnectError, Target},
     control::Control,
     deadline::Deadline,
@@ -39,7 +39,8 @@ pub(super) struct Host {
     /// What it can do.
     pub(super) capabilities: Arc<Capabilities>,
     target: Target,
-    protection: Protection,
+    /// How it is protected.
+    pub(super) protection: Protection,
     dialer: Arc<Dialer>,
     base: OnceLock<Vec<u8>>,
     profile: Option<Profile>,
@@ -125,16 +126,6 @@ impl Host {
             BaseDir::Login(dir) => BaseDir::Login(encode(dir)?),
             BaseDir::Absolute(dir) => BaseDir::Absolute(encode(dir)?),
         })
-    }
-
-    /// Whether our half of a download's data connection may be closed at its beginning, as far as is known. Never through a proxy:
-    /// microsocks and tinyproxy take the end of one half for the end of both.
-    pub(super) fn early_end(&self) -> Shortcut {
-        let learnt = self.capabilities.learnt();
-        if self.config.network.proxy.is_some() || !learnt.has_pipelining {
-            return Shortcut::Fails;
-        }
-        learnt.early_end
     }
 
     /// Makes a control connection and protects it; nobody logs in.

@@ -113,6 +113,11 @@ impl Protection {
         })
     }
 
+    /// Whether sessions with this host are protected, as far as this mount has seen.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_seen.load(Ordering::Relaxed)
+    }
+
     /// Reads the greeting; 120 says that it takes a while.
     fn greet(&self, control: &mut Control) -> Result<Reply, ConnectError> {
         loop {

@@ -15,6 +15,7 @@
 //!
 //! This relies on suppaftp writing each command line with one `write_all`, so its version is pinned.
 
+mod content;
 mod data;
 mod inward;
 mod protected;

@@ -16,7 +16,7 @@ use crate::remote::{
     UploadMode,
 };
 
-/// The largest content that is sent behind its STOR without waiting for the go-ahead. 64 KiB: what a listening socket's
+/// The largest content that is sent behind its STOR, or behind TLS's handshake, without waiting for the go-ahead. 64 KiB: what a listening socket's
 /// first window takes, so that a server that refuses the STOR and never reads leaves nobody waiting.
 pub(super) const EAGER_BYTES_MAX: usize = 64 << 10;
 
@@ -105,9 +105,8 @@ pub(super) fn put(
     };
     let learnt = || remote.pool.host.capabilities.learnt();
     // Repeated as a whole when the connection breaks: the second one replaces what came of the first.
-    let settled = remote.pool.with_session(Use::Transfer, path, |mut guard| {
-        // Under TLS the server has to answer first.
-        let is_eager = data.len() <= EAGER_BYTES_MAX && !guard.session().is_protected();
+    let is_eager = data.len() <= EAGER_BYTES_MAX;
+    let settled = remote.pool.with_session(Use::Transfer, path, |guard| {
         let wanted = DataCommand {
             content: is_eager.then_some(data),
             ..wanted.clone()

@@ -1,5 +1,6 @@
 //! Fixtures: servers, mounts, and the ground that a test body works on.
 
+pub(crate) mod link;
 pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod server;

@@ -19,6 +19,7 @@ mod dialects;
 mod diskcache;
 mod doctor;
 mod files;
+mod latency;
 mod matrix;
 mod metadata;
 mod mmap;

@@ -1,6 +1,6 @@
 """The pyftpdlib test server: one user, one directory; with a certificate and its key it demands TLS.
 
-Usage: pyftpdlib_server.py ADDRESS PORT ROOT USER PASSWORD [CERTIFICATE KEY].
+Usage: pyftpdlib_server.py ADDRESS PORT LOW-HIGH|any ROOT USER PASSWORD [CERTIFICATE KEY].
 """
 
 # What the standard library would import while serving, when it is too late (see the end of main).
@@ -17,7 +17,7 @@ from pyftpdlib.servers import FTPServer
 
 
 def main():
-    address, port, root, user, password, *tls = sys.argv[1:]
+    address, port, passive, root, user, password, *tls = sys.argv[1:]
     logging.basicConfig(level=logging.INFO)
 
     authorizer = DummyAuthorizer()
@@ -32,6 +32,9 @@ def main():
         permit_foreign_addresses = False
 
     Handler.authorizer = authorizer
+    if passive != "any":
+        low, high = map(int, passive.split("-"))
+        Handler.passive_ports = range(low, high + 1)
     if tls:
         Handler.certfile, Handler.keyfile = tls
         Handler.tls_control_required = Handler.tls_data_required = True

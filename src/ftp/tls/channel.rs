@@ -10,8 +10,9 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustix::net::RecvFlags;
@@ -112,6 +113,9 @@ pub(in crate::ftp) struct Channel {
     connection: ClientConnection,
     /// Where its handshake counts.
     counter: Option<Arc<Handshakes>>,
+    /// Whether `close_notify` is to follow our part of the handshake at once.
+    ends_early: bool,
+    /// Whether we have nothing more to send, and have said so behind what there was.
     is_closed: bool,
     /// Whether the server has sent all that it had to send.
     is_at_end: bool,
@@ -128,6 +132,7 @@ impl Channel {
         Ok(Self {
             connection,
             counter,
+            ends_early: false,
             is_closed: false,
             is_at_end: false,
         })
@@ -149,7 +154,7 @@ impl Channel {
                 other => other?,
             };
         }
-        self.flush(socket).map_err(Broken::Io)?;
+        self.settle(socket)?;
         Ok(true)
     }
 
@@ -159,8 +164,21 @@ impl Channel {
             self.flush(socket).map_err(Broken::Io)?;
             self.receive(socket)?;
         }
-        // The last flight of TLS 1.3 and of a resumed session is ours.
-        self.flush(socket).map_err(Broken::Io)
+        self.settle(socket)
+    }
+
+    /// Sends the last flight, which in TLS 1.3 and in a resumed session is ours; and our end with it, if there is nothing to say.
+    fn settle(&mut self, socket: &TcpStream) -> Result<(), Broken> {
+        let ends_early = std::mem::take(&mut self.ends_early);
+        if ends_early {
+            self.connection.send_close_notify();
+        }
+        self.flush(socket).map_err(Broken::Io)?;
+        if ends_early {
+            // It may be gone already, and all there was with it.
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+        Ok(())
     }
 
     /// Waits for the server once, and answers it.
@@ -313,8 +331,37 @@ impl Channel {
         self.is_closed || self.is_at_end
     }
 
-    /// Has `close_notify` leave with the next flush: nothing more will be written.
-    pub(in crate::ftp) fn close(&mut self) {
+    /// Has our half end where the handshake does: this is a download, and nothing goes that way in it. OpenSSL goes on to send
+    /// all the same, and finds there at the end what it would wait for.
+    pub(in crate::ftp) fn end_early(&mut self) {
+        self.ends_early = true;
+    }
+
+    /// Ends our half, behind all that was written: with `close_notify`, and with the socket's own end. Within each `timeout`
+    /// some of it must leave.
+    pub(in crate::ftp) fn end(
+        &mut self,
+        socket: &TcpStream,
+        timeout: Duration,
+        on_progress: impl Fn(),
+    ) -> io::Result<()> {
+        if self.is_closed {
+            return Ok(());
+        }
+        // An upload without content has not come to it yet.
+        self.handshake(socket)?;
+        self.close();
+        let started = Instant::now();
+        while let Err(error) = self.flush(socket) {
+            if !is_wait(&error) || started.elapsed() > timeout {
+                return Err(error);
+            }
+            on_progress();
+        }
+        socket.shutdown(Shutdown::Write)
+    }
+
+    fn close(&mut self) {
         if !std::mem::replace(&mut self.is_closed, true) {
             self.connection.send_close_notify();
         }

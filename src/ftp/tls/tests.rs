@@ -1,6 +1,7 @@
 //! Tests of TLS against a server made of rustls' other half: whom to trust, what is sent before that is clear, resumption,
 //! and how connections end. Real servers are for the mount tests.
 
+mod early;
 mod server;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -19,7 +19,7 @@ use crate::{
     ftp::{
         capabilities::{Learnt, Shortcut},
         control::Control,
-        passive::{self, Announced, DataConnection, Passive},
+        passive::{Announced, DataConnection, Passive},
         reply::{Fault, Reply},
     },
     remote::{Phase, RemoteErrorKind},
@@ -389,7 +389,7 @@ impl Transport {
     }
 
     /// Closes our half of a download's data connection once that is there: ProFTPD sends its last reply only when it has seen the
-    /// end from us, which then is there already. Under TLS that half is still needed.
+    /// end from us, which then is there already. Under TLS that half is needed for the handshake, and closed behind it.
     fn end_early(&self) {
         if let Some(data) = &self.data
             && self.batch.ends_early
@@ -448,6 +448,7 @@ impl Transport {
     /// The transfer is on: what remains of making its data connection is waited for.
     pub(super) fn begin_data(&mut self) -> Result<(), Fault> {
         self.finish_data()?;
+        self.send_protected();
         if let Some(error) = &self.content_error
             && !self.control.wait_readable(LAST_WORD_WAIT)?
         {
@@ -470,26 +471,6 @@ impl Transport {
         self.channel = None;
         self.inward = None;
         self.accepted = None;
-    }
-
-    /// Writes the small upload's bytes behind its STOR. A failure is kept for the end: the reply may tell more.
-    pub(super) fn send_content(&mut self) -> Result<(), Fault> {
-        let Some(content) = self.batch.content.take() else {
-            return Ok(());
-        };
-        self.finish_data()?;
-        let Some(data) = self.data.take() else {
-            return Ok(());
-        };
-        let socket = data.socket();
-        let sent = passive::write_all(socket, &content, self.timeout, || ())
-            .and_then(|()| socket.shutdown(Shutdown::Write));
-        if let Err(error) = sent {
-            let number = self.control.number();
-            log::debug!("{number}: writing ahead of the reply: {error}");
-            self.content_error = Some(error);
-        }
-        Ok(())
     }
 }
 

@@ -12,7 +12,6 @@ use super::{Transport, data::Ahead};
 use crate::ftp::{
     data::DataSocket,
     reply::{Fault, Reply},
-    tls,
 };
 
 /// How long the last reply to a transfer that was left early may take before the server is asked whether it comes. 500 ms:
@@ -33,6 +32,9 @@ impl Transport {
         if data.is_open()
             && let Ok(mut channel) = session.data_channel()
         {
+            if self.batch.ends_early {
+                channel.end_early();
+            }
             if let Err(error) = channel.start(data.socket()) {
                 log::debug!("{}: the ClientHello: {error}", self.control.number());
             }
@@ -40,13 +42,20 @@ impl Transport {
         }
     }
 
-    /// Goes on with the handshake until it is over, has failed, or the server says something on the control connection.
+    /// Goes on with the handshake until it is over, has failed, or the server says something on the control connection. Once
+    /// it is over, a small upload's bytes follow, whatever the server has said.
     pub(super) fn shake_hands(&mut self) {
         let deadline = self.control.deadline();
         let (Some(data), Some(channel)) = (&self.data, &mut self.channel) else {
             return;
         };
-        while let Ok(false) = channel.advance(data.socket()) {
+        loop {
+            match channel.advance(data.socket()) {
+                Ok(false) => {}
+                Ok(true) => return self.send_protected(),
+                // Whoever reads or writes first hears of it.
+                Err(_) => return,
+            }
             let left = deadline.remaining().map(Timespec::try_from);
             let Some(Ok(left)) = left else { return };
             let control = &**self.control.socket();
@@ -86,14 +95,12 @@ impl Transport {
     /// Puts TLS on the data connection that suppaftp has taken over, where the session is protected.
     pub(super) fn protect(&mut self, socket: TcpStream) -> io::Result<DataSocket> {
         self.data = None;
-        let channel = match self.channel.take() {
-            Some(begun) => Some(begun),
-            None => self
-                .tls
-                .as_ref()
-                .map(tls::Session::data_channel)
-                .transpose()?,
-        };
-        DataSocket::new(socket, channel)
+        let begun = self.channel.take();
+        if let (None, Some(session)) = (&begun, &self.tls) {
+            let mut channel = session.data_channel()?;
+            channel.start(&socket)?;
+            return Ok(DataSocket::new(socket, Some(channel)));
+        }
+        Ok(DataSocket::new(socket, begun))
     }
 }

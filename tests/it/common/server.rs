@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    ops::RangeInclusive,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -93,6 +94,8 @@ pub(crate) struct Server {
     authority: Option<PathBuf>,
     /// Where it listens; `None` for the usual place.
     address: Option<&'static str>,
+    /// Where it listens for data; `None` for any port.
+    data_ports: Option<RangeInclusive<u16>>,
     port: u16,
     url: String,
     log: PathBuf,
@@ -142,14 +145,25 @@ impl Server {
     /// The same, with TLS.
     pub(crate) fn start_with(kind: Kind, security: Security) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        Self::start_in(kind, security, Root { _disk: None, dir }, None)
+        Self::start_in(kind, security, Root { _disk: None, dir }, None, None)
     }
 
     /// Starts a server that listens on another address of this machine.
     pub(crate) fn start_at(kind: Kind, address: &'static str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let root = Root { _disk: None, dir };
-        Self::start_in(kind, Security::Plain, root, Some(address))
+        Self::start_in(kind, Security::Plain, root, Some(address), None)
+    }
+
+    /// Starts a server that listens for data on these ports only.
+    pub(crate) fn start_between(
+        kind: Kind,
+        security: Security,
+        data_ports: RangeInclusive<u16>,
+    ) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root { _disk: None, dir };
+        Self::start_in(kind, security, root, None, Some(data_ports))
     }
 
     /// Starts a server on a disk of `bytes_max`, which fills up.
@@ -157,7 +171,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let disk = Some(SmallDisk::mount(dir.path(), bytes_max));
         let root = Root { _disk: disk, dir };
-        Self::start_in(kind, Security::Plain, root, None)
+        Self::start_in(kind, Security::Plain, root, None, None)
     }
 
     fn start_in(
@@ -165,6 +179,7 @@ impl Server {
         security: Security,
         root: Root,
         address: Option<&'static str>,
+        data_ports: Option<RangeInclusive<u16>>,
     ) -> Option<Self> {
         // SAFETY: geteuid has no preconditions.
         let is_root = unsafe { libc::geteuid() } == 0;
@@ -180,6 +195,7 @@ impl Server {
             security,
             authority: None,
             address,
+            data_ports,
             port: 0,
             url: String::new(),
             log: PathBuf::new(),
@@ -222,6 +238,10 @@ impl Server {
         if let Some(address) = self.address {
             command.env("FTPFS_SERVERS_ADDRESS", address);
         }
+        if let Some(ports) = &self.data_ports {
+            let ports = format!("{}-{}", ports.start(), ports.end());
+            command.env("FTPFS_SERVERS_PORTS", ports);
+        }
         // A group of its own: a Ctrl-C ends the test, which then ends the server.
         command
             .process_group(0)
@@ -242,6 +262,11 @@ impl Server {
     /// What kind of server this is.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The port of its control connections.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The directory that it serves, on this machine's disk.

@@ -22,10 +22,23 @@ use super::Identity;
 pub(super) enum Ending {
     /// With `close_notify`.
     Notice,
+    /// Likewise, and begins to send only when the client has ended its half.
+    Answer,
     /// Without.
     Abrupt,
     /// Without, and before all has been sent.
     Cut,
+}
+
+/// What the server says to an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uploads {
+    /// 150, and then shakes hands.
+    Welcome,
+    /// 150, when it has all of it.
+    Reticent,
+    /// This, and takes nothing.
+    Refused(&'static str),
 }
 
 /// What the server does.
@@ -37,11 +50,13 @@ pub(super) struct Script {
     pub(super) is_implicit: bool,
     /// Whether it sends something else where TLS should begin.
     pub(super) is_garbage: bool,
+    pub(super) greeting: &'static str,
     pub(super) auth: &'static str,
     pub(super) prot: &'static str,
     /// Who signs the certificates that clients must have.
     pub(super) client_authority: Option<PathBuf>,
     pub(super) ending: Ending,
+    pub(super) uploads: Uploads,
 }
 
 impl Script {
@@ -53,10 +68,12 @@ impl Script {
             is_v13: false,
             is_implicit: false,
             is_garbage: false,
+            greeting: "ready",
             auth: "234 go on",
             prot: "200 private",
             client_authority: None,
             ending: Ending::Notice,
+            uploads: Uploads::Welcome,
         }
     }
 
@@ -222,7 +239,7 @@ impl Client {
         if self.script.is_implicit {
             self.protect()?;
         }
-        self.say("220 ready")?;
+        self.say(&format!("220 {}", self.script.greeting))?;
         let mut unread = String::new();
         let mut buffer = [0; 4096];
         loop {
@@ -273,9 +290,8 @@ impl Client {
         stream.flush()
     }
 
-    /// Takes the data connection and does the handshake, after the go-ahead like most servers.
+    /// Takes the data connection and does the handshake.
     fn accept(&mut self) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
-        self.say("150 here it comes")?;
         let listener = self.data.take().expect("a data command without EPSV");
         let socket = listener.accept()?.0;
         socket.set_nodelay(true)?;
@@ -286,15 +302,20 @@ impl Client {
     }
 
     fn send(&mut self, content: &[u8]) -> io::Result<()> {
+        // First the go-ahead, like most servers.
+        self.say("150 here it comes")?;
         let mut stream = self.accept()?;
         let ending = self.script.ending;
+        if ending == Ending::Answer {
+            assert_eq!(stream.read(&mut [0])?, 0, "data in a download");
+        }
         let count = match ending {
             Ending::Cut => 10.min(content.len() / 2),
             _ => content.len(),
         };
         let is_stuck = ending == Ending::Cut && self.rest > 0;
         stream.write_all(if is_stuck { &[] } else { &content[..count] })?;
-        if ending == Ending::Notice {
+        if matches!(ending, Ending::Notice | Ending::Answer) {
             stream.conn.send_close_notify();
         }
         stream.flush()?;
@@ -304,9 +325,17 @@ impl Client {
     }
 
     fn receive(&mut self) -> io::Result<()> {
+        match self.script.uploads {
+            Uploads::Welcome => self.say("150 go on")?,
+            Uploads::Reticent => {}
+            Uploads::Refused(reply) => return self.say(reply),
+        }
         let mut stream = self.accept()?;
         let mut uploaded = Vec::new();
         let end = stream.read_to_end(&mut uploaded);
+        if self.script.uploads == Uploads::Reticent {
+            self.say("150 that was it")?;
+        }
         let mut seen = self.seen.lock().unwrap();
         seen.uploaded = uploaded;
         seen.is_notified = end.is_ok();
