@@ -182,6 +182,8 @@ pub(super) struct Learnt {
     pub(super) early_end: Shortcut,
     /// The same under TLS, with `close_notify` before it.
     pub(super) early_notice: Shortcut,
+    /// Whether the last reply to a download that is left early may not come.
+    pub(super) may_be_silent: bool,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
     /// Whether EPRT works; else PORT.
@@ -233,6 +235,7 @@ impl Default for Learnt {
             followers: Shortcut::Untried,
             early_end: Shortcut::Untried,
             early_notice: Shortcut::Untried,
+            may_be_silent: false,
             has_eprt: true,
             early_port: Shortcut::Untried,
             doubles_iac: true,

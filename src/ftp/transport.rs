@@ -19,6 +19,7 @@ mod content;
 mod data;
 mod inward;
 mod protected;
+mod silence;
 mod wire;
 
 pub(super) use data::Readiness;

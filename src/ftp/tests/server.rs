@@ -270,7 +270,7 @@ impl Client {
         match verb {
             "USER" => self.say("331 password"),
             "PASS" => self.say("230 in"),
-            "TYPE" | "OPTS" => self.say("200 ok"),
+            "TYPE" | "OPTS" | "NOOP" => self.say("200 ok"),
             "FEAT" => self.say("211-Features:\r\n MLST type*;size*;modify*;\r\n211 End"),
             "SYST" => self.say("215 UNIX Type: L8"),
             "PWD" => self.say("257 \"/\" is current"),

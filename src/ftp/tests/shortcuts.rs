@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Instant,
 };
 
 use super::{
@@ -442,4 +443,34 @@ fn our_end_of_a_listing_is_there_before_its_data() {
         let learnt = remote.pool.host.capabilities.learnt();
         assert_eq!(learnt.early_end, expected);
     }
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_server_without_a_last_word_is_asked_at_once_the_next_time() {
+    let server = ScriptedServer::start(|client, line| {
+        if !line.starts_with("RETR") {
+            return Handled::No;
+        }
+        client.say("150 here it comes");
+        let mut data = client.accept();
+        data.write_all(&content()[..16]).unwrap();
+        // Until the client closes it; and then not a word.
+        assert_eq!(data.read(&mut [0]).unwrap_or(0), 0);
+        Handled::Yes
+    });
+    let remote = connect_single(&server);
+    let leave_early = || {
+        let mut download = remote.open_download(&path("f"), 0, Some(4)).unwrap();
+        assert_eq!(read_all(&mut *download).unwrap(), content()[..4]);
+        drop(download);
+        let start = Instant::now();
+        settle_down(&remote);
+        start.elapsed()
+    };
+    let at_first = leave_early();
+    assert!(at_first > Duration::from_millis(400), "{at_first:?}");
+    let then = leave_early();
+    assert!(then < Duration::from_millis(300), "{then:?}");
+    assert_eq!(server.connections(), 1);
 }

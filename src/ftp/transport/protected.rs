@@ -4,19 +4,12 @@
 //! after their 150 and wait for our answer then; a few answer it at once, and some want the handshake over before
 //! they say 150. So while the reply is waited for, the handshake goes on ([`Transport::shake_hands`]).
 
-use std::{io, net::TcpStream, time::Duration};
+use std::{io, net::TcpStream};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::{Transport, data::Ahead};
-use crate::ftp::{
-    data::DataSocket,
-    reply::{Fault, Reply},
-};
-
-/// How long the last reply to a transfer that was left early may take before the server is asked whether it comes. 500 ms:
-/// longer than a round trip, and the session is of no use meanwhile.
-const SILENCE_MAX: Duration = Duration::from_millis(500);
+use super::Transport;
+use crate::ftp::data::DataSocket;
 
 impl Transport {
     /// Whether data connections are protected.
@@ -67,29 +60,6 @@ impl Transport {
                 return;
             }
         }
-    }
-
-    /// Has the server asked after a silence whether the reply comes, to a transfer whose data connection is closed early. Where an
-    /// EPSV has left with the transfer's command, its answer shows that.
-    pub(in crate::ftp) fn expect_silence(&mut self) {
-        self.is_silence_expected = self.is_protected() && !matches!(self.ahead, Ahead::Asked(_));
-    }
-
-    /// Reads the last reply to a transfer that was left early. Pure-FTPd 1.0.50 does not answer about half of those over TLS, and
-    /// waits for the next command: the reply to a NOOP shows it.
-    pub(super) fn read_after_silence(&mut self) -> Result<Reply, Fault> {
-        if self.control.wait_readable(SILENCE_MAX)? {
-            return self.control.read_reply();
-        }
-        self.control.send(&["NOOP"])?;
-        let reply = self.control.read_reply()?;
-        if reply.code() == 200 {
-            self.control.forgo_reply();
-        } else {
-            // It was late only; the other is the answer to NOOP.
-            self.control.read_reply()?;
-        }
-        Ok(reply)
     }
 
     /// Puts TLS on the data connection that suppaftp has taken over, where the session is protected.
