@@ -267,10 +267,18 @@ impl Remote for FtpRemote {
     }
 
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
+        self.open_upload_with(path, mode, &[])
+    }
+
+    fn open_upload_with(
+        &self,
+        path: &RemotePath,
+        mode: UploadMode,
+        first: &[u8],
+    ) -> Result<Box<dyn Upload>> {
         let full_path = self.full_path(path)?;
-        Ok(Box::new(FileUpload::open(
-            &self.pool, path, full_path, mode,
-        )?))
+        let upload = FileUpload::open(&self.pool, path, full_path, mode, first)?;
+        Ok(Box::new(upload))
     }
 
     fn put(

@@ -65,6 +65,18 @@ pub trait Remote: Send + Sync + Debug {
     /// Starts to write a file.
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>>;
 
+    /// Starts to write a file of which the first bytes are there; they may leave before the server has agreed.
+    fn open_upload_with(
+        &self,
+        path: &RemotePath,
+        mode: UploadMode,
+        first: &[u8],
+    ) -> Result<Box<dyn Upload>> {
+        let mut upload = self.open_upload(path, mode)?;
+        upload.write_all(first)?;
+        Ok(upload)
+    }
+
     /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read. Where the server
     /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done.
     ///
@@ -75,8 +87,7 @@ pub trait Remote: Send + Sync + Debug {
         data: &[u8],
         _attributes: &Attributes,
     ) -> Result<Option<Settled>> {
-        let mut upload = self.open_upload(path, UploadMode::Replace)?;
-        upload.write_all(data)?;
+        let upload = self.open_upload_with(path, UploadMode::Replace, data)?;
         upload.finish()?;
         Ok(None)
     }

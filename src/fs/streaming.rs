@@ -162,41 +162,52 @@ struct Sender {
 
 impl Sender {
     fn run(self) -> Result<()> {
-        let mut upload = self
-            .remote
-            .open_upload(&self.temporary, UploadMode::Replace)?;
-        let sent = self.send(&mut *upload);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let first = self.next(0, &mut buffer)?;
+        let first_len = first.len() as u64;
+        let mut upload =
+            self.remote
+                .open_upload_with(&self.temporary, UploadMode::Replace, first)?;
+        let sent = self.send(&mut *upload, first_len, &mut buffer);
         // Also when it was given up: the file can be removed only once the server has done with it.
         let finished = upload.finish();
         sent.and(finished)
     }
 
-    fn send(&self, upload: &mut dyn Upload) -> Result<()> {
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut sent = 0;
+    /// Sends all behind the `sent` bytes.
+    fn send(&self, upload: &mut dyn Upload, sent: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut sent = sent;
+        loop {
+            let chunk = self.next(sent, buffer)?;
+            if chunk.is_empty() {
+                // Either that is all, or the file was cut off behind our back.
+                let is_all = self.shared.lock().end == Some(sent);
+                return if is_all { Ok(()) } else { Err(given_up()) };
+            }
+            upload.write_all(chunk)?;
+            sent += chunk.len() as u64;
+        }
+    }
+
+    /// Waits for the bytes behind the `sent` ones; none when nothing more will come.
+    fn next<'a>(&self, sent: u64, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
         loop {
             let end = self.shared.lock().end;
             let rest = end.map_or(u64::MAX, |end| end.saturating_sub(sent));
-            let wanted = usize::try_from(rest)
-                .unwrap_or(CHUNK_BYTES)
-                .min(CHUNK_BYTES);
+            let wanted = usize::try_from(rest).unwrap_or(usize::MAX);
+            let wanted = wanted.min(buffer.len());
             let mut claim = |end| self.shared.lock().claimed = end;
             let space = buffer.get_mut(..wanted).unwrap_or_default();
             let count = (self.read_chunk)(sent, space, &mut claim).map_err(|error| {
                 RemoteError::new(RemoteErrorKind::NoSpace, "STOR").with_source(error)
             })?;
-            if let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) {
-                upload.write_all(chunk)?;
-                sent += count as u64;
-            } else if let Some(end) = end {
-                // Nothing more will come: either that is all, or the file was cut off behind our back.
-                return if sent == end { Ok(()) } else { Err(given_up()) };
-            } else {
-                self.wait_for_more();
-            }
             if self.is_wanted_no_more(count) {
                 return Err(given_up());
             }
+            if count > 0 || end.is_some() {
+                return Ok(buffer.get(..count).unwrap_or_default());
+            }
+            self.wait_for_more();
         }
     }
 

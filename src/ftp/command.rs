@@ -17,8 +17,10 @@ pub(super) struct DataCommand<'a> {
     pub(super) verb: &'static str,
     /// Its argument.
     pub(super) argument: Vec<u8>,
-    /// The whole content of a small upload, sent without waiting for the server to say go.
+    /// The first bytes of an upload, sent without waiting for the server to say go.
     pub(super) content: Option<&'a [u8]>,
+    /// Whether more follows them.
+    pub(super) goes_on: bool,
     /// Commands that leave behind it in the same write; their replies come after its last one.
     pub(super) followers: Vec<Vec<u8>>,
     /// Whether the next data connection is asked for behind those.

@@ -46,7 +46,7 @@ fn try_patch(remote: &FtpRemote, path: &RemotePath) -> Result<bool> {
     let full_path = remote.full_path(path)?;
     remote.put(path, BEFORE, &Attributes::default())?;
     let mode = UploadMode::At(OFFSET);
-    let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode)?;
+    let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode, &[])?;
     patch.write_all(PATCH)?;
     Box::new(patch).finish()?;
     let mut download =

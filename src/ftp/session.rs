@@ -314,6 +314,7 @@ impl Session {
             asks_next: wanted.asks_next,
             ends_early: wanted.ends_early,
             content: wanted.content.map(<[u8]>::to_vec),
+            goes_on: wanted.goes_on,
             ..Batch::default()
         });
         let outcome = self
@@ -388,7 +389,7 @@ impl Session {
             let asks = has_arrived && !transport.has_followers();
             if asks {
                 transport.ask_at_end();
-            } else if !has_arrived {
+            } else if !has_arrived && !matches!(verb, "STOR" | "APPE") {
                 transport.expect_silence();
             }
             asks

@@ -61,8 +61,10 @@ pub(super) struct Batch {
     pub(super) asks_next: bool,
     /// Whether our half of the data connection is closed as soon as it is there.
     pub(super) ends_early: bool,
-    /// The whole content of the upload that follows.
+    /// The first bytes of the upload that follows.
     pub(super) content: Option<Vec<u8>>,
+    /// Whether they are not all of it.
+    pub(super) goes_on: bool,
 }
 
 /// The transport of one session, shared by the session and by what suppaftp holds.
@@ -102,7 +104,7 @@ pub(super) struct Transport {
     followers_sent: usize,
     replies: Vec<Reply>,
     fault: Option<Fault>,
-    /// What went wrong while the content of a small upload was written.
+    /// What went wrong while the first bytes of an upload were written.
     content_error: Option<io::Error>,
     for_client: VecDeque<u8>,
     /// How many of suppaftp's next commands belong to its TLS set-up and go nowhere.
@@ -190,7 +192,7 @@ impl Transport {
         self.fault.take()
     }
 
-    /// What went wrong while the content of a small upload was written, since this was last asked.
+    /// What went wrong while the first bytes of an upload were written, since this was last asked.
     pub(super) fn take_content_error(&mut self) -> Option<io::Error> {
         self.content_error.take()
     }

@@ -30,32 +30,45 @@ pub(super) struct FileUpload {
 }
 
 impl FileUpload {
-    /// Starts to write. The server's go-ahead was read when this returns. No byte has been sent yet, so a dead session is
-    /// replaced.
+    /// Starts to write, the `first` bytes of the content before the server's go-ahead as far as they may leave then. That was
+    /// read when this returns. A dead session is replaced, as these bytes go to the same place again; those of an append would
+    /// not, and wait.
     pub(super) fn open(
         pool: &Arc<Pool>,
         path: &RemotePath,
         full_path: Vec<u8>,
         mode: UploadMode,
+        first: &[u8],
     ) -> Result<Self> {
         let (verb, rest) = match mode {
             UploadMode::Replace => ("STOR", None),
             UploadMode::Append => ("APPE", None),
             UploadMode::At(offset) => ("STOR", Some(offset)),
         };
+        let eager = match mode {
+            UploadMode::Append => 0,
+            UploadMode::Replace | UploadMode::At(_) => first.len().min(EAGER_BYTES_MAX),
+        };
+        let (eager, later) = first.split_at(eager);
         let wanted = DataCommand {
             rest,
             verb,
             argument: full_path,
+            content: Some(eager).filter(|eager| !eager.is_empty()),
+            goes_on: true,
             ..DataCommand::default()
         };
         let transfer =
             pool.with_session(Use::Transfer, path, |guard| Transfer::open(guard, &wanted))?;
-        Ok(Self {
+        let mut upload = Self {
             path: path.clone(),
             verb,
             transfer: Some(transfer),
-        })
+        };
+        if !later.is_empty() {
+            upload.write_all(later)?;
+        }
+        Ok(upload)
     }
 
     fn over(&self) -> RemoteError {

@@ -474,3 +474,76 @@ fn a_server_without_a_last_word_is_asked_at_once_the_next_time() {
     assert!(then < Duration::from_millis(300), "{then:?}");
     assert_eq!(server.connections(), 1);
 }
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_long_upload_begins_with_its_command() {
+    let server = ScriptedServer::start(|client, line| {
+        if !line.starts_with("STOR") {
+            return Handled::No;
+        }
+        // Nothing is said before the first bytes are there.
+        let mut data = client.accept();
+        let mut uploaded = vec![0; 1000];
+        data.read_exact(&mut uploaded).unwrap();
+        client.say("150 go on");
+        data.read_to_end(&mut uploaded).unwrap();
+        client.keep(uploaded);
+        client.say("226 stored");
+        Handled::Yes
+    });
+    let remote = connect_single(&server);
+    let content = content();
+    let (first, rest) = content.split_at(100_000);
+    let mode = UploadMode::Replace;
+    let mut upload = remote.open_upload_with(&path("f"), mode, first).unwrap();
+    upload.write_all(rest).unwrap();
+    upload.finish().unwrap();
+    assert!(server.uploaded() == content);
+}
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_long_upload_that_is_refused_says_why() {
+    let server = ScriptedServer::start(|client, line| {
+        if line.starts_with("STOR") {
+            client.say("553 not here");
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    let opened = remote.open_upload_with(&path("f"), UploadMode::Replace, &content());
+    assert_eq!(opened.unwrap_err().kind(), RemoteErrorKind::NameRefused);
+    settle_down(&remote);
+    assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
+    assert_eq!(server.connections(), 1);
+}
+
+// SEMANTICS: S-append
+#[test]
+fn what_is_appended_waits_for_the_go_ahead() {
+    let early = Arc::new(AtomicUsize::new(0));
+    let server = ScriptedServer::start({
+        let early = Arc::clone(&early);
+        move |client, line| {
+            if !line.starts_with("APPE") {
+                return Handled::No;
+            }
+            let mut data = client.accept();
+            let patience = Some(Duration::from_millis(100));
+            data.set_read_timeout(patience).unwrap();
+            let count = data.read(&mut [0; 16]).unwrap_or(0);
+            early.store(count, Ordering::Relaxed);
+            data.set_read_timeout(None).unwrap();
+            client.say("150 go on");
+            data.read_to_end(&mut Vec::new()).unwrap();
+            client.say("226 stored");
+            Handled::Yes
+        }
+    });
+    let remote = connect_single(&server);
+    let opened = remote.open_upload_with(&path("f"), UploadMode::Append, b"more");
+    opened.unwrap().finish().unwrap();
+    assert_eq!(early.load(Ordering::Relaxed), 0);
+}

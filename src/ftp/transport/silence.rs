@@ -17,10 +17,11 @@ use crate::{
 const SILENCE_MAX: Duration = Duration::from_millis(500);
 
 impl Transport {
-    /// Has the server asked whether the reply comes, to a transfer whose data connection is closed early. Where an EPSV has
-    /// left with the transfer's command, its answer shows that.
+    /// Has the server asked whether the reply comes, to a transfer whose data connection is closed early. Where other
+    /// commands have left with the transfer's, the answers to those show that.
     pub(in crate::ftp) fn expect_silence(&mut self) {
-        self.is_silence_expected = !matches!(self.ahead, Ahead::Asked(_));
+        let is_followed = self.has_followers() || matches!(self.ahead, Ahead::Asked(_));
+        self.is_silence_expected = !is_followed;
     }
 
     /// Reads the last reply to a transfer that was left early, or the one that shows that there is none. A server that was silent once is
