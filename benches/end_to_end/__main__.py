@@ -1,6 +1,7 @@
 """Measures ftpfs beside its peers from outside, workload by workload. scripts/bench starts it, with link and programs in place.
 
-Every run has a fresh mount and cold caches. What was read is compared with the server's disk, and what was written has
+Every run has a fresh mount and cold caches; what ftpfs has learnt of the server is kept from one to the next, unless
+--no-profile is given. What was read is compared with the server's disk, and what was written has
 landed when the server's own file is complete and right: that moment, or the program's return if it is later, is the time.
 """
 
@@ -99,7 +100,7 @@ def parse_options():
     for name in ("rtt", "rate", "loss"):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--runs", type=int, default=3)
-    for name in ("loopback", "tls"):
+    for name in ("loopback", "tls", "no-profile"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser.parse_args()
 
@@ -140,7 +141,7 @@ def main():
     finally:
         bench.server.stop()
         if options.json:
-            described = {name: getattr(options, name) for name in ("server", "tls", "rtt", "rate", "loss", "loopback", "runs")}
+            described = {name: getattr(options, name) for name in ("server", "tls", "no_profile", "rtt", "rate", "loss", "loopback", "runs")}
             pathlib.Path(options.json).write_text(json.dumps({**described, "workloads": document}, indent=1) + "\n")
 
 

@@ -131,6 +131,8 @@ class Mount:
             command = [options.ftpfs, "-f", bench.server.url, self.path]
             if options.tls:
                 command += ["--ca-file", bench.server.authority]
+            if options.no_profile:
+                command += ["--no-profile"]
             if options.trace:
                 bench.trace_number += 1
                 name = f"{bench.trace_number:03}-{bench.workload.name}.log"
@@ -142,7 +144,9 @@ class Mount:
                        "--vfs-write-back", "0s", "--cache-dir", self.home / "cache", "--config", self.home / "none"]
             if options.tls:
                 command += ["--ftp-explicit-tls", "--ca-cert", bench.server.authority]
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache")}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache"),
+                       # What was learnt of the server stays, as it does for users.
+                       "XDG_STATE_HOME": str(bench.work / "state")}
         if options.trace:
             environment["FTPFS_LOG"] = "ftpfs=trace"
         self.log = open(bench.work / "mount.log", "w+")
