@@ -266,6 +266,10 @@ impl Remote for FtpRemote {
         download::read_small(self, path, bytes_max)
     }
 
+    fn read_small_exact(&self, path: &RemotePath, bytes_max: usize) -> Result<(Settled, Vec<u8>)> {
+        download::read_small_exact(self, path, bytes_max)
+    }
+
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
         self.open_upload_with(path, mode, &[])
     }

@@ -62,6 +62,13 @@ pub trait Remote: Send + Sync + Debug {
         Ok(content)
     }
 
+    /// [`Remote::read_small`], and what [`Remote::settle`] with no attributes told before it: the content is of that version or a newer
+    /// one. One exchange where the server takes both together.
+    fn read_small_exact(&self, path: &RemotePath, bytes_max: usize) -> Result<(Settled, Vec<u8>)> {
+        let settled = self.settle(path, &Attributes::default())?;
+        Ok((settled, self.read_small(path, bytes_max)?))
+    }
+
     /// Starts to write a file.
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>>;
 

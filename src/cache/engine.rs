@@ -139,6 +139,11 @@ impl ReadEngine {
             || is_end(self.cache.load(file, version, version.size, 1))
     }
 
+    /// Whether content is kept on disk.
+    pub fn has_disk(&self) -> bool {
+        self.cache.disk().is_some()
+    }
+
     /// Drops what the disk holds of the file at a path, under any version: it is about to be changed, or was.
     pub fn forget(&self, path: &RemotePath) {
         if let Some(disk) = self.cache.disk() {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cache::{Cursor, Version},
-    remote::{Attributes, EntryKind, Precision, RemotePath},
+    remote::{Attributes, EntryKind, RemotePath, Settled},
 };
 
 /// How old the listing may be by which a name is free (`O_EXCL`, `RENAME_NOREPLACE`): long enough for one listing in many creations (cp, tar
@@ -84,10 +84,7 @@ impl Filesystem {
         self.prefetcher.wait_for(ino);
         let entry = self.entry(&path)?.unwrap_or(entry);
         let mut base = self.base_of(&entry);
-        let is_coarse = entry
-            .modified
-            .is_none_or(|time| time.precision != Precision::Second);
-        if (is_coarse || entry.size.is_none()) && !mode.is_truncate {
+        if (!entry.has_exact_time() || entry.size.is_none()) && !mode.is_truncate {
             self.make_exact(&path, &mut base)?;
         }
         base.version.adopt_epoch(self.prefetcher.fetched(ino));
@@ -229,6 +226,16 @@ impl Filesystem {
     /// Replaces a time that a listing tells to the minute, and a size that it does not tell, by what the server says of the file.
     pub(super) fn make_exact(&self, path: &RemotePath, base: &mut Base) -> Result<()> {
         let settled = self.remote.settle(path, &Attributes::default())?;
+        self.take_exact(path, base, settled)
+    }
+
+    /// Takes size and time of a file over from what the server says of it.
+    pub(super) fn take_exact(
+        &self,
+        path: &RemotePath,
+        base: &mut Base,
+        settled: Settled,
+    ) -> Result<()> {
         match settled.size {
             Ok(Some(size)) => base.version.size = size,
             Ok(None) => {}

@@ -17,7 +17,7 @@ use super::{Filesystem, Result};
 use crate::{
     cache::{CachedListing, FileId, Version},
     config::CacheConfig,
-    remote::{EntryKind, Precision, RemoteEntry, RemotePath},
+    remote::{EntryKind, RemoteEntry, RemotePath},
 };
 
 /// How long after a step of a walk the next one still belongs to it. 10 s: programs that look at what they find take their time.
@@ -31,7 +31,7 @@ const AHEAD_PER_THREAD: usize = 3;
 
 /// Files up to this size are fetched ahead. 128 KiB: what the kernel asks for at once, and less than a round trip's worth on a
 /// fast link.
-const FILE_BYTES_MAX: u64 = 128 << 10;
+const FILE_BYTES_MAX: usize = 128 << 10;
 
 /// How far apart in a listing two opened files may be to count as a walk: some are passed over for their name or size.
 const STRIDE_MAX: usize = 4;
@@ -332,26 +332,41 @@ impl Filesystem {
         let Some(entry) = listing.as_ref().and_then(|listing| listing.find(name)) else {
             return Ok(());
         };
+        self.fetch_content(ino, path, entry)
+    }
+
+    /// Fetches the whole of a small file, and its exact version where the listing does not tell that.
+    fn fetch_content(&self, ino: u64, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
         let mut base = self.base_of(entry);
-        if entry
-            .modified
-            .is_none_or(|time| time.precision != Precision::Second)
-        {
-            self.make_exact(path, &mut base)?;
-        }
+        let file = FileId(ino);
         let known = self
             .prefetcher
             .fetched(ino)
             .or_else(|| self.inodes.last_version(ino));
-        base.version.adopt_epoch(known);
-        let file = FileId(ino);
-        self.engine.cache().bind(file, &base.version, path);
-        if base.version.size > FILE_BYTES_MAX || self.engine.has_whole(file, &base.version) {
-            return Ok(());
+        let mut content = None;
+        if !entry.has_exact_time() {
+            let is_cached = known.is_some_and(|known| self.engine.has_whole(file, &known));
+            if is_cached || self.engine.has_disk() {
+                // Perhaps nothing has to be fetched.
+                self.make_exact(path, &mut base)?;
+            } else {
+                let (settled, whole) = self.remote.read_small_exact(path, FILE_BYTES_MAX)?;
+                self.take_exact(path, &mut base, settled)?;
+                content = Some(whole);
+            }
         }
-        // One byte more than expected shows a file that has grown.
-        let bytes_max = usize::try_from(base.version.size).unwrap_or(0) + 1;
-        let content = self.remote.read_small(path, bytes_max)?;
+        base.version.adopt_epoch(known);
+        self.engine.cache().bind(file, &base.version, path);
+        let content = match content {
+            Some(content) => content,
+            None if base.version.size > FILE_BYTES_MAX as u64 => return Ok(()),
+            None if self.engine.has_whole(file, &base.version) => return Ok(()),
+            None => {
+                // One byte more than expected shows a file that has grown.
+                let bytes_max = usize::try_from(base.version.size).unwrap_or(0) + 1;
+                self.remote.read_small(path, bytes_max)?
+            }
+        };
         if content.len() as u64 == base.version.size {
             self.engine.keep_whole(file, &base.version, &content);
             self.prefetcher.lock().fetched.insert(ino, base.version);
@@ -364,7 +379,7 @@ fn is_small_file(entry: &RemoteEntry) -> bool {
     entry.kind == EntryKind::File
         && entry
             .size
-            .is_some_and(|size| (1..=FILE_BYTES_MAX).contains(&size))
+            .is_some_and(|size| (1..=FILE_BYTES_MAX as u64).contains(&size))
 }
 
 /// Wakes those who wait for a fetch, however it ended.

@@ -4,11 +4,16 @@ use std::ops::RangeInclusive;
 
 use super::reply::{Failure, Reply};
 
+/// Stands for any of [`DataCommand::questions`] among the verbs.
+const QUESTION: &str = "";
+
 /// A data command, and what has to happen right before it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DataCommand<'a> {
     /// A directory to change to first.
     pub(super) cwd: Option<Vec<u8>>,
+    /// Questions that leave ahead of it; their answers, refusals too, change nothing about the transfer.
+    pub(super) questions: Vec<Vec<u8>>,
     /// An offset to start at.
     pub(super) rest: Option<u64>,
     /// The bytes that are wanted, the last one among them, from the same offset on.
@@ -30,12 +35,14 @@ pub(super) struct DataCommand<'a> {
 }
 
 impl DataCommand<'_> {
-    /// The commands that say which bytes of the file are wanted. REST goes before RANG: it holds where RANG is refused.
-    pub(super) fn restrictions(&self) -> Vec<Vec<u8>> {
+    /// The questions, then the commands that say which bytes of the file are wanted. REST goes before RANG: it holds where RANG is
+    /// refused.
+    pub(super) fn held(&self) -> Vec<Vec<u8>> {
         let rest = self.rest.iter().map(|offset| format!("REST {offset}"));
         let range = self.range.iter();
         let range = range.map(|range| format!("RANG {} {}", range.start(), range.end()));
-        rest.chain(range).map(String::into_bytes).collect()
+        let restrictions = rest.chain(range).map(String::into_bytes);
+        self.questions.iter().cloned().chain(restrictions).collect()
     }
 }
 
@@ -47,6 +54,8 @@ pub(super) struct Answers {
     pub(super) refused: Option<Failure>,
     /// Whether the range was agreed to.
     pub(super) is_bounded: bool,
+    /// The answers to the questions.
+    pub(super) told: Vec<Reply>,
 }
 
 impl Answers {
@@ -55,18 +64,25 @@ impl Answers {
     pub(super) fn read(wanted: &DataCommand<'_>, is_announced: bool, replies: &[Reply]) -> Self {
         let cwd = wanted.cwd.iter().map(|_| "CWD");
         let announced = is_announced.then_some(wanted.verb);
+        let questions = wanted.questions.iter().map(|_| QUESTION);
         let rest = wanted.rest.iter().map(|_| "REST");
         let range = wanted.range.iter().map(|_| "RANG");
-        let verbs = cwd.chain(announced).chain(rest).chain(range);
+        let verbs = cwd.chain(announced).chain(questions);
+        let verbs = verbs.chain(rest).chain(range);
         let mut answers = Self {
             count: verbs.clone().count(),
             refused: None,
             is_bounded: false,
+            told: Vec::new(),
         };
         for (verb, reply) in verbs.zip(replies) {
             let is_good = match verb {
                 "RANG" => {
                     answers.is_bounded = reply.is_intermediate();
+                    true
+                }
+                QUESTION => {
+                    answers.told.push(reply.clone());
                     true
                 }
                 "REST" => reply.is_intermediate(),

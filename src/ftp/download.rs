@@ -8,10 +8,13 @@ use super::{
     command::DataCommand,
     pool::{Pool, Use},
     reply::{Failure, Fault, Reply},
+    settle::{self, Asking},
     stat::size_of,
     transfer::Transfer,
 };
-use crate::remote::{Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Result};
+use crate::remote::{
+    Attributes, Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, Settled,
+};
 
 /// The longest listing that is read. 128 MiB: three times the largest directory promised, 100,000 entries, were all their names
 /// 255 bytes long; what is longer is no listing, or more than memory should hold.
@@ -286,18 +289,49 @@ pub(super) fn read_small(
     path: &RemotePath,
     bytes_max: usize,
 ) -> Result<Vec<u8>> {
+    Ok(ask_and_read(remote, path, bytes_max, Vec::new())?.1)
+}
+
+/// Asks for a small file's size and time and reads it, in one write where the server takes commands together. In this order: what
+/// was read can only be newer than what was told.
+pub(super) fn read_small_exact(
+    remote: &FtpRemote,
+    path: &RemotePath,
+    bytes_max: usize,
+) -> Result<(Settled, Vec<u8>)> {
+    let nothing = Attributes::default();
+    if remote.pool.host.capabilities.learnt().has_pipelining {
+        let mut asking = Asking::new(remote, path, &nothing)?;
+        let (told, content) = ask_and_read(remote, path, bytes_max, asking.lines())?;
+        if let Some(settled) = asking.judge(told)? {
+            return Ok((settled, content));
+        }
+    }
+    let settled = settle::settle(remote, path, &nothing)?;
+    Ok((settled, read_small(remote, path, bytes_max)?))
+}
+
+/// The answers to `questions`, which leave ahead of the RETR, and the whole file.
+fn ask_and_read(
+    remote: &FtpRemote,
+    path: &RemotePath,
+    bytes_max: usize,
+    questions: Vec<Vec<u8>>,
+) -> Result<(Vec<Reply>, Vec<u8>)> {
     let pool = &remote.pool;
     let wanted = DataCommand {
+        questions,
         verb: "RETR",
         argument: remote.full_path(path)?,
         asks_next: pool.host.capabilities.may_ask_with_transfer(),
         ends_early: pool.host.early_end() == Shortcut::Works,
         ..DataCommand::default()
     };
-    let read = pool.with_session(Use::Transfer, path, |guard| {
-        read_to_end(Transfer::open(guard, &wanted)?, "RETR", bytes_max)
-    });
-    read.map(|whole| whole.bytes)
+    pool.with_session(Use::Transfer, path, |guard| {
+        let mut transfer = Transfer::open(guard, &wanted)?;
+        let told = transfer.take_told();
+        Ok((told, read_to_end(transfer, "RETR", bytes_max)?.bytes))
+    })
 }
 
 /// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after

@@ -309,7 +309,7 @@ impl Session {
         let cwd = cwd.map(|dir| [b"CWD ", dir.as_slice()].concat());
         transport::lock(&self.transport).set_batch(Batch {
             early: cwd.chain(announcement).collect(),
-            held: wanted.restrictions(),
+            held: wanted.held(),
             followers: wanted.followers.clone(),
             asks_next: wanted.asks_next,
             ends_early: wanted.ends_early,
@@ -331,6 +331,7 @@ impl Session {
         }
         let answers = Answers::read(wanted, is_announced, &replies);
         let (before, is_bounded) = (answers.count, answers.is_bounded);
+        let told = answers.told;
         let refused = answers.refused;
         if matches!(refused, Some(Failure::Refused("REST", _))) {
             self.has_offset = false;
@@ -340,6 +341,7 @@ impl Session {
                 stream,
                 refused,
                 is_bounded,
+                told,
             }),
             Err(error) => Err(match (fault, refused) {
                 (Some(fault), _) => Failure::Broken(wanted.verb, fault),
@@ -439,6 +441,8 @@ pub(super) struct OpenStream {
     pub(super) refused: Option<Failure>,
     /// Whether the server has agreed to the range; else it sends all up to the file's end.
     pub(super) is_bounded: bool,
+    /// The answers to the questions that left ahead of it.
+    pub(super) told: Vec<Reply>,
 }
 
 fn client_fault(error: &FtpError) -> Fault {

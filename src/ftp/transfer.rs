@@ -40,6 +40,8 @@ pub(super) struct Transfer {
     has_ended: bool,
     /// How much is still to come of a range that the server has agreed to.
     left: Option<u64>,
+    /// The answers to the questions that left ahead of its command.
+    told: Vec<Reply>,
 }
 
 impl Transfer {
@@ -59,6 +61,7 @@ impl Transfer {
                     stream,
                     refused,
                     is_bounded,
+                    told,
                 }) => {
                     if was_warm {
                         guard.note_ahead_used();
@@ -72,6 +75,7 @@ impl Transfer {
                         verb: wanted.verb,
                         has_ended: false,
                         left: range.map(|range| (range.end() - range.start()).saturating_add(1)),
+                        told,
                     };
                     // Dropped on refusal: what runs is not what was wanted.
                     return refused.map_or(Ok(transfer), Err);
@@ -98,6 +102,11 @@ impl Transfer {
                 }
             }
         }
+    }
+
+    /// The answers to the questions that left ahead of its command, in order.
+    pub(super) fn take_told(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut self.told)
     }
 
     /// Reads what has arrived, straight into `buffer`; 0 at the end of the data.
@@ -230,6 +239,7 @@ impl Drop for Transfer {
                 verb: self.verb,
                 has_ended: self.has_ended,
                 left: self.left,
+                told: Vec::new(),
             }));
         }
     }

@@ -184,6 +184,12 @@ impl RemoteEntry {
     pub fn is_dir(&self) -> bool {
         self.kind == EntryKind::Directory
     }
+
+    /// Whether its modification time is told to the second.
+    pub fn has_exact_time(&self) -> bool {
+        self.modified
+            .is_some_and(|time| time.precision == Precision::Second)
+    }
 }
 
 /// All entries of one directory at one moment.

@@ -1,8 +1,10 @@
 //! What is fetched before it is asked for.
 
-use ftpfs::remote::memory::Operation;
+use std::time::{Duration, SystemTime};
 
-use crate::world::{World, path, pattern};
+use ftpfs::remote::{Precision, memory::Operation};
+
+use crate::world::{WRITE, World, path, pattern};
 
 /// A tree of directories with one small file each.
 fn tree() -> World {
@@ -45,7 +47,7 @@ fn a_directory_that_is_opened_by_itself_lists_no_other() {
     let world = tree();
     assert_eq!(world.names("/d05").unwrap(), ["file"]);
     let elsewhere = |index| path(&format!("/d{index:02}"));
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
     let others = (0..20).filter(|index| *index != 5);
     assert!(
         others
@@ -80,6 +82,39 @@ fn a_walk_over_small_files_downloads_the_next_ones_once() {
 
 // SEMANTICS: S-ahead
 #[test]
+fn a_file_that_changes_while_it_is_fetched_ahead_from_a_coarse_listing_is_read_as_it_is_now() {
+    for replacement in [&b"replaced by more"[..], b"CONTENT"] {
+        let world = World::on_server(|server| server.list_precision = Precision::Minute);
+        let [first, next] = ["/dir/f0", "/dir/f1"];
+        world.put(first, b"content");
+        world.put(next, b"content");
+        assert_eq!(world.names("/dir").unwrap().len(), 2);
+        world.ino(first);
+        world.ino(next);
+        // The first one's version is known from here on, the next one's is asked for when that is fetched.
+        world.close(world.open(first, WRITE).unwrap()).unwrap();
+        world.server.after(Operation::Settle, move |server| {
+            server.write_file(&path(next), replacement);
+            let later = SystemTime::now() + Duration::from_hours(1);
+            server.touch(&path(next), later);
+        });
+        assert_eq!(world.cat(first).unwrap(), b"content");
+        world.eventually("the next one is fetched", |world| {
+            world.server.calls_on(Operation::OpenDownload, &path(next)) == 1
+        });
+        assert_eq!(world.cat(next).unwrap(), replacement);
+        let calls = |operation| world.server.calls_on(operation, &path(next));
+        assert_eq!(calls(Operation::Settle), 1, "asked once for both");
+        // What was read was kept under the older version, so that the newer one is noticed.
+        let before = calls(Operation::OpenDownload);
+        world.expire();
+        assert_eq!(world.cat(next).unwrap(), replacement);
+        assert!(calls(Operation::OpenDownload) > before);
+    }
+}
+
+// SEMANTICS: S-ahead
+#[test]
 fn the_first_file_is_a_step_right_after_its_directory_was_opened_and_not_later() {
     let world = World::new();
     for index in 0..6 {
@@ -100,7 +135,7 @@ fn the_first_file_is_a_step_right_after_its_directory_was_opened_and_not_later()
             world.ino(&format!("/{dir}/f{index}"));
         }
         if dir == "looked" {
-            world.advance(std::time::Duration::from_secs(2));
+            world.advance(Duration::from_secs(2));
         }
         assert_eq!(world.cat(&format!("/{dir}/f0")).unwrap(), b"content");
     }

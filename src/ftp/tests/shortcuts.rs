@@ -407,6 +407,38 @@ fn a_small_file_brings_the_next_data_connection_along() {
     assert!(remote.read_small(&path("f"), len).unwrap() == content());
 }
 
+/// The refused question changes nothing about the transfer; one by one, it is asked before the RETR too.
+// SEMANTICS: S-ahead
+#[test]
+fn what_a_small_file_is_leaves_in_one_write_with_its_reading_and_ahead_of_it() {
+    let together = &["SIZE /f | MDTM /f | RETR /f"][..];
+    let apart = &["SIZE /f", "MDTM /f", "RETR /f"][..];
+    for (has_pipelining, sent) in [(true, together), (false, apart)] {
+        let server = ScriptedServer::start(|client, line| {
+            if line.starts_with("SIZE") {
+                client.say("550 not in the mood");
+                return Handled::Yes;
+            }
+            Handled::No
+        });
+        let remote = connect_single(&server);
+        let capabilities = &remote.pool.host.capabilities;
+        capabilities.learn(|learnt| learnt.has_pipelining = has_pipelining);
+        settle_down(&remote);
+        server.take_batches();
+        let (told, whole) = remote
+            .read_small_exact(&path("f"), content().len())
+            .unwrap();
+        assert!(whole == content());
+        assert_eq!(told.seen_modified.unwrap().seconds, 1_767_323_045);
+        assert_eq!(told.size.unwrap_err().kind(), RemoteErrorKind::Refused);
+        let mut batches = server.take_batches();
+        batches.retain(|batch| batch != "EPSV");
+        assert_eq!(batches, sent);
+        assert_eq!(server.connections(), 1);
+    }
+}
+
 // SEMANTICS: S-tenet-round-trip
 #[test]
 fn our_end_of_a_listing_is_there_before_its_data() {
