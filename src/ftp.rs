@@ -298,6 +298,17 @@ impl Remote for FtpRemote {
         settle::settle(self, path, attributes)
     }
 
+    fn settle_and_rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        attributes: &Attributes,
+    ) -> Result<(Settled, Result<()>)> {
+        let outcome = settle::settle_and_rename(self, from, to, attributes);
+        self.links.forget();
+        outcome
+    }
+
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
         let lines = [self.line("RNFR ", from)?, self.line("RNTO ", to)?];
         let renamed = self.change(from, "RNFR", &lines, || {

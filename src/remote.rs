@@ -103,6 +103,18 @@ pub trait Remote: Send + Sync + Debug {
     /// afterwards. One exchange; a refused attribute does not keep the others from being set.
     fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled>;
 
+    /// Settles a file and renames it to what nothing is called yet, in one exchange where the server takes that: the rename does
+    /// not wait for what was seen of the file, and comes with how it ended.
+    fn settle_and_rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        attributes: &Attributes,
+    ) -> Result<(Settled, Result<()>)> {
+        let settled = self.settle(from, attributes)?;
+        Ok((settled, self.rename(from, to)))
+    }
+
     /// Renames a file or directory. Whether an existing target is replaced, refused or left alone differs by
     /// server.
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()>;

@@ -166,7 +166,17 @@ impl Filesystem {
 
     /// Renames, and finds out whether that happened when the reply was lost.
     pub(super) fn rename_for_sure(&self, from: &RemotePath, to: &RemotePath) -> remote::Result<()> {
-        match self.remote.rename(from, to) {
+        self.assure_renamed(from, to, self.remote.rename(from, to))
+    }
+
+    /// How a rename ended, if need be by looking.
+    pub(super) fn assure_renamed(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        outcome: remote::Result<()>,
+    ) -> remote::Result<()> {
+        match outcome {
             Err(error)
                 if is_reply_lost(&error)
                     && matches!(self.remote.stat(from), Ok(None))

@@ -93,10 +93,12 @@ impl Filesystem {
         path: &RemotePath,
         job: &UploadJob,
     ) -> Result<Settled> {
-        let settled = self.settle(temporary, job).and_then(|settled| {
-            check_size(temporary, &settled, job.len)?;
-            file.lock().doubt_server();
-            self.replace_by_rename(temporary, path, job.is_replacing())?;
+        let settled = if job.is_replacing() {
+            self.take_place(file, temporary, path, job)
+        } else {
+            self.take_free_place(file, temporary, path, job)
+        };
+        let settled = settled.and_then(|settled| {
             self.check_name(path, |stored| self.remote.remove_file(stored))?;
             Ok(settled)
         });
@@ -108,6 +110,48 @@ impl Filesystem {
             return self.write_in_place(file, path, job);
         }
         Err(error)
+    }
+
+    /// Renames a file over the old one, once it is known to be whole.
+    fn take_place(
+        &self,
+        file: &OpenFile,
+        temporary: &RemotePath,
+        path: &RemotePath,
+        job: &UploadJob,
+    ) -> Result<Settled> {
+        let settled = self.settle(temporary, job)?;
+        check_size(temporary, &settled, job.len)?;
+        file.lock().doubt_server();
+        self.replace_by_rename(temporary, path, true)?;
+        Ok(settled)
+    }
+
+    /// Renames a file to what nothing was called, and looks at once whether it is whole.
+    fn take_free_place(
+        &self,
+        file: &OpenFile,
+        temporary: &RemotePath,
+        path: &RemotePath,
+        job: &UploadJob,
+    ) -> Result<Settled> {
+        file.lock().doubt_server();
+        let wanted = self.attributes(job);
+        let (settled, renamed) = self.remote.settle_and_rename(temporary, path, &wanted)?;
+        let settled = self.note_settled(path, settled);
+        if let Err(error) = check_size(path, &settled, job.len) {
+            if renamed.is_ok() {
+                self.discard(path.clone());
+            }
+            return Err(error);
+        }
+        match self.assure_renamed(temporary, path, renamed) {
+            Err(error) if error.kind() == RemoteErrorKind::Refused => {
+                self.replace_by_rename(temporary, path, false)?;
+            }
+            renamed => renamed?,
+        }
+        Ok(settled)
     }
 
     /// Brings the bytes that only the server has into the spool.

@@ -318,7 +318,7 @@ impl Filesystem {
     }
 
     /// What the server is to be told of the file.
-    fn attributes(&self, job: &UploadJob) -> Attributes {
+    pub(super) fn attributes(&self, job: &UploadJob) -> Attributes {
         let kept = job.base.as_ref().and_then(|base| base.mode);
         let has_mode = !self.learnt.no_mode.load(Ordering::Relaxed);
         Attributes {
@@ -334,7 +334,7 @@ impl Filesystem {
     }
 
     /// Takes down what could not be set.
-    fn note_settled(&self, path: &RemotePath, settled: Settled) -> Settled {
+    pub(super) fn note_settled(&self, path: &RemotePath, settled: Settled) -> Settled {
         if let Err(error) = &settled.mode {
             if error.kind() == RemoteErrorKind::Unsupported {
                 self.learn(|learnt| &learnt.no_mode, true);

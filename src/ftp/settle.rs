@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, Datelike, Utc};
 
 use super::{
-    FtpRemote,
+    FtpRemote, Repeat,
     capabilities::{Learnt, SetMode, SetTime},
     reply::Reply,
     stat::{mdtm_time, size_of},
@@ -31,6 +31,30 @@ pub(super) fn settle(
             return Ok(settled);
         }
     }
+}
+
+/// Likewise, and renames it in the same exchange.
+pub(super) fn settle_and_rename(
+    remote: &FtpRemote,
+    from: &RemotePath,
+    to: &RemotePath,
+    attributes: &Attributes,
+) -> Result<(Settled, Result<()>)> {
+    let mut asking = Asking::new(remote, from, attributes)?;
+    let mut lines = asking.lines();
+    let count = lines.len();
+    lines.extend([remote.line("RNFR ", from)?, remote.line("RNTO ", to)?]);
+    let (mut replies, _) = remote.exchange(from, "settle", &lines, Repeat::IfUnheard, None)?;
+    let last = replies.split_off(count).pop();
+    let renamed = match last {
+        Some(reply) => done_or(&reply, "RNTO", from),
+        None => Err(RemoteError::new(RemoteErrorKind::Protocol, "RNTO").with_path(from)),
+    };
+    let settled = match asking.judge(replies)? {
+        Some(settled) => settled,
+        None => settle(remote, if renamed.is_ok() { to } else { from }, attributes)?,
+    };
+    Ok((settled, renamed))
 }
 
 /// One file being settled: commands out, replies in, until both attributes are done or have failed for good.

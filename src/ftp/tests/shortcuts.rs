@@ -579,3 +579,27 @@ fn what_is_appended_waits_for_the_go_ahead() {
     opened.unwrap().finish().unwrap();
     assert_eq!(early.load(Ordering::Relaxed), 0);
 }
+
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn a_new_file_is_settled_and_named_in_one_exchange() {
+    let server = ScriptedServer::start(|client, line| {
+        if line == "RNTO /taken" {
+            client.say("553 it is there");
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    for (name, is_free) in [("g", true), ("taken", false)] {
+        settle_down(&remote);
+        server.take_batches();
+        let wanted = Attributes::default();
+        let outcome = remote.settle_and_rename(&path("t"), &path(name), &wanted);
+        let (settled, renamed) = outcome.unwrap();
+        assert_eq!(settled.size.unwrap(), Some(400_000));
+        assert_eq!(renamed.is_ok(), is_free, "{name}");
+        let expected = format!("SIZE /t | MDTM /t | RNFR /t | RNTO /{name}");
+        assert_eq!(server.take_batches()[0], expected);
+    }
+}
