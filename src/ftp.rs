@@ -102,12 +102,16 @@ impl FtpRemote {
     pub fn connect(config: &FtpConfig) -> std::result::Result<Arc<Self>, ConnectError> {
         let host = Host::new(config.clone());
         let first = host.first_session()?;
-        let pool = Pool::new(Arc::new(host), first);
-        // The first listing finds its data connection open.
-        if let Ok(guard) = pool.check_out(Use::Listing, pool.host.deadline()) {
-            guard.check_in_warm();
-        }
+        let (pool, mut first) = Pool::new(Arc::new(host), first);
+        // The next one logs in meanwhile.
         pool.open_ahead(SESSIONS_AT_START);
+        if let Err(error) = pool.host.enter_base(first.session()) {
+            drop(first);
+            pool.close();
+            return Err(error);
+        }
+        // The first listing finds its data connection open.
+        first.check_in_warm();
         Ok(Arc::new(Self {
             pool,
             links: Links::default(),

@@ -171,7 +171,7 @@ impl Host {
                 followers.push(b"EPSV".to_vec());
             }
             let replies = self.log_in(&mut session, &followers, deadline)?;
-            self.learn(&mut session, &greeting, &replies)?;
+            self.learn(&greeting, &replies)?;
         }
         transport::lock(session.transport())
             .control()
@@ -355,12 +355,7 @@ impl Host {
     }
 
     /// What the first session's replies say: TYPE I, FEAT, SYST, PWD, EPSV.
-    fn learn(
-        &self,
-        session: &mut Session,
-        greeting: &Reply,
-        replies: &[Reply],
-    ) -> Result<(), ConnectError> {
+    fn learn(&self, greeting: &Reply, replies: &[Reply]) -> Result<(), ConnectError> {
         let [_, feat, syst, pwd, ..] = replies else {
             let fault = Fault::new(RemoteErrorKind::Protocol, "replies are missing");
             return Err(self.target.error(fault));
@@ -373,27 +368,33 @@ impl Host {
         // Only the first session comes here.
         let _ = self.greeting.set(lines.collect());
         let features = Features::from_reply(feat);
-        let mut lines = self.session_options(&features);
         self.capabilities
             .tell(Server::from_greeting(greeting), features);
         self.recall(profile::fingerprint(greeting, syst, feat));
-        let base = base_of(&self.wanted_base()?, pwd);
-        let dir = if base.is_empty() { &b"/"[..] } else { &base };
+        // Only the first session comes here, so it cannot be set yet.
+        let _ = self.base.set(base_of(&self.wanted_base()?, pwd));
+        Ok(())
+    }
+
+    /// Sees to it that the directory to mount is there; the first session gets its options along with that.
+    pub(super) fn enter_base(&self, session: &mut Session) -> Result<(), ConnectError> {
+        let features = self.capabilities.features();
+        let options = features.map(|features| self.session_options(features));
+        let mut lines = options.unwrap_or_default();
+        let dir = match self.base() {
+            [] => &b"/"[..],
+            base => base,
+        };
         lines.push([b"CWD ", dir].concat());
         let replies = self.exchange(session, lines)?;
         match replies.last() {
-            Some(reply) if reply.is_done() => {}
-            reply => {
-                return Err(ConnectError::BaseMissing {
-                    host: self.config.host.clone(),
-                    dir: dir.escape_ascii().to_string(),
-                    reply: reply.map(Reply::to_string).unwrap_or_default(),
-                });
-            }
+            Some(reply) if reply.is_done() => Ok(()),
+            reply => Err(ConnectError::BaseMissing {
+                host: self.config.host.clone(),
+                dir: dir.escape_ascii().to_string(),
+                reply: reply.map(Reply::to_string).unwrap_or_default(),
+            }),
         }
-        // Only the first session comes here, so it cannot be set yet.
-        let _ = self.base.set(base);
-        Ok(())
     }
 
     /// Takes over what an earlier mount has learnt of the same server.

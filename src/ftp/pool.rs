@@ -93,13 +93,13 @@ struct State {
 }
 
 impl Pool {
-    /// A pool that holds the first session.
-    pub(super) fn new(host: Arc<Host>, first: Session) -> Arc<Self> {
+    /// A pool, and its first session, checked out.
+    pub(super) fn new(host: Arc<Host>, first: Session) -> (Arc<Self>, Guard) {
         let limit = host.config.connections_max.max(1);
         let pool = Arc::new(Self {
             host,
             state: Mutex::new(State {
-                idle: vec![first],
+                idle: Vec::new(),
                 open: 1,
                 transfers: 0,
                 recovering: 0,
@@ -117,7 +117,8 @@ impl Pool {
             background: Background::new(limit),
         });
         pool.background.keep(&pool);
-        pool
+        let guard = pool.guard(first, Use::Listing, pool.host.deadline(), true);
+        (pool, guard)
     }
 
     /// Opens a session ahead here and now, for tests; how many are idle then.
