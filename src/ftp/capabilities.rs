@@ -184,6 +184,8 @@ pub(super) struct Learnt {
     pub(super) early_notice: Shortcut,
     /// Whether the last reply to a download that is left early may not come.
     pub(super) may_be_silent: bool,
+    /// TLS's handshake on a data connection before its command.
+    pub(super) early_handshake: Shortcut,
     /// A transfer's command while its data connection is still being made.
     pub(super) early_command: Shortcut,
     /// Whether EPRT works; else PORT.
@@ -236,6 +238,7 @@ impl Default for Learnt {
             early_end: Shortcut::Untried,
             early_notice: Shortcut::Untried,
             may_be_silent: false,
+            early_handshake: Shortcut::Untried,
             has_eprt: true,
             early_port: Shortcut::Untried,
             doubles_iac: true,
@@ -314,6 +317,15 @@ impl Capabilities {
     /// What the server says that it is.
     pub(super) fn server(&self) -> Server {
         self.told.get().map_or(Server::Other, |(server, _)| *server)
+    }
+
+    /// Whether the server does its half of a data connection's handshake before a command.
+    pub(super) fn early_handshake(&self) -> Shortcut {
+        match self.server() {
+            // They accept the connection in the transfer.
+            Server::Vsftpd | Server::ProFtpd | Server::PureFtpd => Shortcut::Fails,
+            Server::Pyftpdlib | Server::Other => self.learnt().early_handshake,
+        }
     }
 
     /// Whether the first session has been told yet.

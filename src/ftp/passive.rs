@@ -13,6 +13,7 @@ use super::{
     control::{is_timeout, peek},
     deadline::Deadline,
     reply::Reply,
+    tls::{Broken, Channel, Session},
 };
 
 /// How old a data connection that waits to be used may get. 50 s: all four test servers kept one for 65 s, and NAT boxes forget
@@ -55,6 +56,8 @@ pub(super) struct DataConnection {
     begun: Instant,
     is_open: bool,
     was_refused: bool,
+    /// TLS on it, where that was begun ahead of a command.
+    channel: Option<Box<Channel>>,
 }
 
 impl DataConnection {
@@ -88,6 +91,7 @@ impl DataConnection {
             begun: Instant::now(),
             is_open: true,
             was_refused: false,
+            channel: None,
         })
     }
 
@@ -123,6 +127,40 @@ impl DataConnection {
         Ok(())
     }
 
+    /// Goes on with what has to be done before bytes of a protected session can be exchanged, for so long at the most; whether
+    /// that is all done.
+    pub(super) fn shake_hands(
+        &mut self,
+        session: &Session,
+        wait: Duration,
+    ) -> Result<bool, Broken> {
+        if !self.is_open {
+            let looked = self.look(None, Deadline::after(wait));
+            looked.map_err(|error| {
+                self.was_refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                Broken::Io(error)
+            })?;
+            return Ok(false);
+        }
+        let channel = match &mut self.channel {
+            Some(begun) => begun,
+            None => self.channel.insert(Box::new(session.data_channel()?)),
+        };
+        if channel.advance(&self.socket)? {
+            return Ok(true);
+        }
+        let wait =
+            Timespec::try_from(wait).map_err(|_| Broken::Io(io::ErrorKind::InvalidInput.into()))?;
+        // Interrupted is as good as over.
+        let _ = rustix::event::poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&wait));
+        channel.advance(&self.socket)
+    }
+
+    /// TLS on it, as far as that has come, for whoever takes the socket over.
+    pub(super) fn take_channel(&mut self) -> Option<Channel> {
+        self.channel.take().map(|channel| *channel)
+    }
+
     /// Waits once; whether something can be read from `other`.
     fn look(&mut self, other: Option<&TcpStream>, deadline: Deadline) -> io::Result<bool> {
         let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
@@ -149,6 +187,9 @@ impl DataConnection {
 
     /// Whether it can still be used, as far as can be seen from here.
     pub(super) fn is_usable(&mut self) -> bool {
+        if let Some(channel) = &mut self.channel {
+            return self.begun.elapsed() < WARM_AGE_MAX && channel.is_sound(&self.socket);
+        }
         match peek(&self.socket) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.begun.elapsed() < WARM_AGE_MAX

@@ -337,6 +337,11 @@ impl Pool {
         self.lock().waiting > 0
     }
 
+    /// Whether no session is given out any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Whether more wait than sessions come back in a moment: one transfer that is given up serves one of them, and the others
     /// need not end as well.
     pub(super) fn is_contended(&self) -> bool {

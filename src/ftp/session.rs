@@ -185,6 +185,11 @@ impl Session {
         transport.prepare_data()
     }
 
+    /// Does TLS's handshake on it, where it can be done ahead and until the session `is_wanted`.
+    pub(super) fn shake_hands_ahead(&mut self, is_wanted: impl Fn() -> bool) {
+        transport::lock(&self.transport).shake_hands_ahead(is_wanted);
+    }
+
     /// Whether the server has refused a data connection for good (5yz to EPSV and PASV) when it was asked last.
     pub(super) fn is_data_refused(&self) -> bool {
         transport::lock(&self.transport).is_data_refused()

@@ -121,6 +121,7 @@ impl Client {
         config.resumption = Resumption::in_memory_sessions(RESUMPTION_NAMES_MAX);
         let name = self.name.clone();
         Session {
+            is_lasting: version == Version::V12,
             config: Arc::new(config),
             data: Arc::clone(&self.data),
             name: name.unwrap_or_else(|| ServerName::IpAddress(address.into())),
@@ -134,12 +135,18 @@ pub(super) struct Session {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     data: Arc<Handshakes>,
+    is_lasting: bool,
 }
 
 impl Session {
     /// TLS for the control connection. Nothing has been sent yet.
     pub(super) fn channel(&self) -> Result<Channel, Broken> {
         Channel::new(Arc::clone(&self.config), self.name.clone(), None)
+    }
+
+    /// Whether what resumes it may be used again and again, be it for connections that are never needed.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.is_lasting
     }
 
     /// TLS for a data connection, whose handshake is counted.

@@ -20,7 +20,7 @@ const RTT: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(500);
 
 /// How often each thing is done. The least counts: what else the machine does only adds.
-const RUNS: usize = 2;
+const RUNS: usize = 3;
 
 /// Large enough to be read in part and appended to.
 const LARGE: usize = 2 << 20;
@@ -126,8 +126,8 @@ fn on_link(kind: Kind, security: Security) -> Option<Trips> {
     Some(measure(mount.path(), &large))
 }
 
-/// What TLS may cost: one round trip for each data connection whose handshake has to wait for the command, and none for an
-/// append, whose bytes wait for the server's go-ahead with TLS or without.
+/// What TLS may cost: so many round trips `more` for a read on a data connection that is there, one for an upload and for the
+/// next data connection, and none for an append, whose bytes wait for the server's go-ahead with TLS or without.
 fn handshake_costs_at_most(more: u32, kind: Kind) {
     if !can_mount() {
         return;
@@ -140,7 +140,7 @@ fn handshake_costs_at_most(more: u32, kind: Kind) {
         first: plain.first + more,
         both: plain.both + more + 1,
         random: plain.random + more,
-        upload: plain.upload + more,
+        upload: plain.upload + 1,
         append: plain.append,
     };
     let is_right = protected.first <= most.first
@@ -168,6 +168,6 @@ fn one_more_on_pure_ftpd() {
 }
 
 #[test]
-fn one_more_on_pyftpdlib() {
-    handshake_costs_at_most(1, Kind::Pyftpdlib);
+fn none_more_for_a_read_on_pyftpdlib() {
+    handshake_costs_at_most(0, Kind::Pyftpdlib);
 }

@@ -146,6 +146,11 @@ impl Guard {
         let session = self.session();
         session.set_deadline(deadline);
         let outcome = session.warm_up();
+        if outcome.is_ok() {
+            let pool = Arc::clone(&self.pool);
+            self.session()
+                .shake_hands_ahead(|| pool.is_wanted() || pool.is_closed());
+        }
         self.note_ahead_refused();
         let session = self.session();
         let Err(fault) = outcome else { return };

@@ -389,6 +389,15 @@ impl Channel {
         }
     }
 
+    /// Whether a connection that has not been used yet can be: its handshake goes on, or is over and nothing else has come.
+    pub(in crate::ftp) fn is_sound(&mut self, socket: &TcpStream) -> bool {
+        match self.advance(socket) {
+            Ok(true) => self.is_quiet(socket),
+            Ok(false) => true,
+            Err(_) => false,
+        }
+    }
+
     /// Reads from the socket once and works on it; how many bytes came, 0 at the connection's end.
     fn receive(&mut self, mut socket: impl Read) -> Result<usize, Broken> {
         let count = loop {

@@ -1,6 +1,12 @@
 //! What does not wait for the server's word over TLS: a small upload's bytes, and the end of our half of a download.
 
-use super::{server::Uploads, *};
+use std::{thread, time::Instant};
+
+use super::{
+    server::{Accepts, Uploads},
+    *,
+};
+use crate::ftp::capabilities::Shortcut;
 
 fn put(remote: &FtpRemote, content: &[u8]) -> crate::remote::Result<()> {
     let put = remote.put(&path("f"), content, &Attributes::default());
@@ -63,5 +69,42 @@ fn our_half_of_a_download_ends_with_the_handshake() {
         assert!(read_all(&mut *download).unwrap() == content());
         let (control, _) = server.handshakes();
         assert_eq!(control.len(), 1, "one session, kept");
+    }
+}
+
+// SEMANTICS: S-tls-round-trips
+#[test]
+fn the_handshake_is_over_before_the_command_where_the_server_does_its_half() {
+    let authority = Authority::new();
+    for (accepts, expected) in [
+        (Accepts::AtOnce, Shortcut::Works),
+        (Accepts::Late, Shortcut::Fails),
+    ] {
+        let server = TlsServer::start(Script {
+            accepts,
+            ..Script::new(&authority.good())
+        });
+        let remote = connect(&server, trusting(&authority)).unwrap();
+        let capabilities = &remote.pool.host.capabilities;
+        assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
+        let ahead = usize::from(accepts == Accepts::AtOnce);
+        let since = Instant::now();
+        let is_over = || {
+            let learnt = capabilities.learnt().early_handshake;
+            learnt != Shortcut::Untried && server.handshakes().1.len() == 1 + ahead
+        };
+        while !is_over() {
+            assert!(since.elapsed() < Duration::from_secs(5), "{accepts:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(capabilities.learnt().early_handshake, expected);
+        // What has begun ahead is used, whether it was over or not.
+        put(&remote, b"small").unwrap();
+        assert_eq!(server.uploaded(), b"small");
+        let mut download = remote.open_download(&path("f"), 0, None).unwrap();
+        assert!(read_all(&mut *download).unwrap() == content());
+        let (control, data) = server.handshakes();
+        assert_eq!(control.len(), 1, "one session, kept");
+        assert!(data.iter().all(|kind| *kind == HandshakeKind::Resumed));
     }
 }

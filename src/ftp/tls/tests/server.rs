@@ -41,6 +41,15 @@ pub(super) enum Uploads {
     Refused(&'static str),
 }
 
+/// When the server takes a data connection and shakes hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepts {
+    /// In the transfer.
+    Late,
+    /// As soon as it is made.
+    AtOnce,
+}
+
 /// What the server does.
 #[derive(Clone)]
 pub(super) struct Script {
@@ -57,6 +66,7 @@ pub(super) struct Script {
     pub(super) client_authority: Option<PathBuf>,
     pub(super) ending: Ending,
     pub(super) uploads: Uploads,
+    pub(super) accepts: Accepts,
 }
 
 impl Script {
@@ -74,6 +84,7 @@ impl Script {
             client_authority: None,
             ending: Ending::Notice,
             uploads: Uploads::Welcome,
+            accepts: Accepts::Late,
         }
     }
 
@@ -148,6 +159,7 @@ impl TlsServer {
                     seen: Arc::clone(&shared),
                     auth: Arc::clone(&shared_auth),
                     data: None,
+                    accepted: None,
                     rest: 0,
                 };
                 // However it ends: the client may hang up whenever it likes.
@@ -223,6 +235,8 @@ impl Stream {
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
+type DataStream = StreamOwned<ServerConnection, TcpStream>;
+
 /// One control connection, on the server's side.
 struct Client {
     stream: Stream,
@@ -231,6 +245,7 @@ struct Client {
     seen: Arc<Mutex<Seen>>,
     auth: Arc<Mutex<&'static str>>,
     data: Option<TcpListener>,
+    accepted: Option<thread::JoinHandle<io::Result<DataStream>>>,
     rest: usize,
 }
 
@@ -266,22 +281,11 @@ impl Client {
         let Stream::Plain(socket) = &self.stream else {
             return Ok(());
         };
-        let stream = self.shake_hands(socket.try_clone()?)?;
+        let stream = shake_hands(Arc::clone(&self.tls), socket.try_clone()?)?;
         let kind = stream.conn.handshake_kind().unwrap();
         self.seen.lock().unwrap().control.push(kind);
         self.stream = Stream::Tls(Box::new(stream));
         Ok(())
-    }
-
-    fn shake_hands(
-        &self,
-        mut socket: TcpStream,
-    ) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
-        let mut connection = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
-        while connection.is_handshaking() {
-            connection.complete_io(&mut socket)?;
-        }
-        Ok(StreamOwned::new(connection, socket))
     }
 
     fn say(&mut self, text: &str) -> io::Result<()> {
@@ -290,15 +294,12 @@ impl Client {
         stream.flush()
     }
 
-    /// Takes the data connection and does the handshake.
-    fn accept(&mut self) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
+    fn accept(&mut self) -> io::Result<DataStream> {
+        if let Some(accepting) = self.accepted.take() {
+            return accepting.join().unwrap();
+        }
         let listener = self.data.take().expect("a data command without EPSV");
-        let socket = listener.accept()?.0;
-        socket.set_nodelay(true)?;
-        let stream = self.shake_hands(socket)?;
-        let kind = stream.conn.handshake_kind().unwrap();
-        self.seen.lock().unwrap().data.push(kind);
-        Ok(stream)
+        accept(&listener, Arc::clone(&self.tls), &self.seen)
     }
 
     fn send(&mut self, content: &[u8]) -> io::Result<()> {
@@ -372,7 +373,12 @@ impl Client {
             "EPSV" => {
                 let listener = TcpListener::bind("127.0.0.1:0")?;
                 let port = listener.local_addr()?.port();
-                self.data = Some(listener);
+                if self.script.accepts == Accepts::AtOnce {
+                    let (tls, seen) = (Arc::clone(&self.tls), Arc::clone(&self.seen));
+                    self.accepted = Some(thread::spawn(move || accept(&listener, tls, &seen)));
+                } else {
+                    self.data = Some(listener);
+                }
                 self.say(&format!("229 ok (|||{port}|)"))
             }
             "REST" => {
@@ -390,4 +396,26 @@ impl Client {
             _ => self.say("502 unknown"),
         }
     }
+}
+
+/// Takes a data connection and does the handshake.
+fn accept(
+    listener: &TcpListener,
+    tls: Arc<ServerConfig>,
+    seen: &Mutex<Seen>,
+) -> io::Result<DataStream> {
+    let socket = listener.accept()?.0;
+    socket.set_nodelay(true)?;
+    let stream = shake_hands(tls, socket)?;
+    let kind = stream.conn.handshake_kind().unwrap();
+    seen.lock().unwrap().data.push(kind);
+    Ok(stream)
+}
+
+fn shake_hands(tls: Arc<ServerConfig>, mut socket: TcpStream) -> io::Result<DataStream> {
+    let mut connection = ServerConnection::new(tls).unwrap();
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(connection, socket))
 }
