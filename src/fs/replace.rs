@@ -140,8 +140,11 @@ impl Filesystem {
         let (settled, renamed) = self.remote.settle_and_rename(temporary, path, &wanted)?;
         let settled = self.note_settled(path, settled);
         if let Err(error) = check_size(path, &settled, job.len) {
-            if renamed.is_ok() {
-                self.discard(path.clone());
+            // Here and now: later it could be what the next try has put there.
+            if renamed.is_ok()
+                && let Err(left) = self.remote.remove_file(path)
+            {
+                log::warn!("{path} is there in part until it is uploaded again: {left}");
             }
             return Err(error);
         }

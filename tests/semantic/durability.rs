@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ftpfs::remote::{
-    Phase, RemoteErrorKind as Kind,
+    Phase, Remote, RemoteErrorKind as Kind,
     memory::{Behaviour, Operation, RenameOver},
 };
 
@@ -341,6 +341,35 @@ fn the_old_file_stays_until_the_new_one_is_whole() {
     });
     world.close(handle).unwrap();
     assert!(world.on("/file").unwrap() == pattern(100_000, 2));
+}
+
+// SEMANTICS: S-replace
+#[test]
+fn a_new_file_that_arrived_short_is_gone_when_close_fails_and_is_sent_again() {
+    let world = World::new();
+    let content = pattern(2 << 20, 3);
+    let handle = world.create("/file", WRITE).unwrap();
+    for (index, part) in content.chunks(128 << 10).enumerate() {
+        world.write(handle, (index * (128 << 10)) as u64, part);
+    }
+    world.server.before(Operation::Settle, |server| {
+        let entries = server.list(&path("/")).unwrap().entries;
+        for entry in entries {
+            server.write_file(&path("/").join(&entry.name).unwrap(), b"short");
+        }
+    });
+    assert_eq!(
+        world.fs.fsync(handle).map_err(|e| e.errno()),
+        Err(libc::EIO)
+    );
+    assert_eq!(world.on("/file"), None);
+    world.fs.fsync(handle).unwrap();
+    world.fs.release(handle);
+    assert!(world.on("/file").unwrap() == content);
+    world.eventually("no temporary file is left", |world| {
+        world.leftovers().is_empty()
+    });
+    assert!(world.on("/file").unwrap() == content);
 }
 
 #[test]
