@@ -32,8 +32,7 @@ def lo_read(bench, directory):
 
 @lo("write 1 GiB: landed", unit="MB/s", curl=lambda bench: rate(GIB, curl_write(bench, content(GIB))))
 def lo_write(bench, directory):
-    wanted, source = {bench.incoming() / "file": content(GIB)}, bench.local / "source"
-    source.write_bytes(content(GIB))
+    wanted, source = {bench.incoming() / "file": content(GIB)}, bench.source(content(GIB))
     timed_dd(bench, source, directory / "in/file")
     return rate(GIB, bench.landed(wanted))
 

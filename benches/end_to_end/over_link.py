@@ -89,8 +89,7 @@ def four(bench, directory):
 
 @workload("`cp` of 64 MiB in", (64 * MIB, 0), 3.0, curl=lambda bench: curl_write(bench, content(64 * MIB)))
 def cp(bench, directory):
-    source, wanted = bench.local / "source", {bench.incoming() / "file": content(64 * MIB)}
-    source.write_bytes(content(64 * MIB))
+    source, wanted = bench.source(content(64 * MIB)), {bench.incoming() / "file": content(64 * MIB)}
     bench.start()
     run(["cp", source, directory / "in/file"])
     return bench.landed(wanted)

@@ -57,8 +57,7 @@ def curl_read(bench, *more, size=64 * MIB):
 
 def curl_write(bench, data, *more, name="file", before=b""):
     incoming = bench.incoming()
-    source = bench.local / "source"
-    source.write_bytes(data)
+    source = bench.source(data)
     if before:
         (incoming / name).write_bytes(before)
         bench.server.own(incoming)
