@@ -8,7 +8,7 @@ import threading
 import time
 
 from harness import KIB, MIB, SMALL, TIME_MAX, content, must_equal, run, wait_for, workload
-from reading import curl_read, curl_write, ls, read_whole, small_tree, timed_read, wide_tree
+from reading import curl_read, curl_write, ls, read_into, small_tree, timed_read, wide_tree
 
 
 @workload("`ls -lR` of 51 directories with 1000 files", (0, 10), 0.6)
@@ -28,9 +28,9 @@ def read(bench, directory):
 
 @workload("first 4 KiB of it, just mounted", (0, 2), 0.12, curl=lambda bench: curl_read(bench, "-r", "0-4095"))
 def first(bench, directory):
-    disk = bench.file(64 * MIB)
+    disk, buffer = bench.file(64 * MIB), bytearray(4 * KIB)
     bench.start()
-    found = read_whole(directory / disk.name, 4 * KIB)
+    found = read_into(directory / disk.name, buffer)
     took = time.monotonic() - bench.started
     must_equal(found, content(64 * MIB)[:4 * KIB], "first 4 KiB")
     return took
@@ -73,9 +73,9 @@ def curl_four(bench):
 def four(bench, directory):
     files, found = four_files(bench), {}
 
-    def read_one(name):
-        found[name] = read_whole(directory / name, 16 * MIB)
-    threads = [threading.Thread(target=read_one, args=(file.name,)) for file in files]
+    def read_one(name, buffer):
+        found[name] = read_into(directory / name, buffer)
+    threads = [threading.Thread(target=read_one, args=(file.name, bytearray(16 * MIB))) for file in files]
     bench.start()
     for thread in threads:
         thread.start()
