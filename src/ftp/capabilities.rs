@@ -2,7 +2,10 @@
 //!
 //! Everything here belongs to the host, not to a session: a refusal is learnt once.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -158,6 +161,20 @@ pub(super) enum Shortcut {
     Fails,
 }
 
+/// When what settles a small upload leaves, without a wait for the upload's last reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Following {
+    /// In one write with its command: the server works on one command after the other.
+    #[default]
+    Command,
+    /// Behind the end of its bytes: the server works on commands while a transfer runs, and sees that end before.
+    End,
+}
+
+/// How often in a row what left behind the end of the bytes may overtake it before that is given up. 3: a busy server is late
+/// now and then, and each time costs the few milliseconds of [`Following::End`].
+const OVERTAKEN_MAX: u32 = 3;
+
 /// What was learnt by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -178,6 +195,8 @@ pub(super) struct Learnt {
     pub(super) early_passive: Shortcut,
     /// Commands in one write with a transfer's own: the server works on them when the transfer is over.
     pub(super) followers: Shortcut,
+    /// Where those fail: commands right behind the end of a small upload's bytes.
+    pub(super) end_followers: Shortcut,
     /// Our end of a download, before its data has come.
     pub(super) early_end: Shortcut,
     /// The same under TLS, with `close_notify` before it.
@@ -235,6 +254,7 @@ impl Default for Learnt {
             early_passive: Shortcut::Untried,
             early_command: Shortcut::Untried,
             followers: Shortcut::Untried,
+            end_followers: Shortcut::Untried,
             early_end: Shortcut::Untried,
             early_notice: Shortcut::Untried,
             may_be_silent: false,
@@ -266,6 +286,8 @@ pub(super) struct Capabilities {
     told: OnceLock<(Server, Features)>,
     // Guarded by itself; held for a copy and never across the network.
     learnt: Mutex<Learnt>,
+    /// How often in a row what left behind the end of an upload has overtaken it.
+    overtaken: AtomicU32,
 }
 
 impl Capabilities {
@@ -274,6 +296,7 @@ impl Capabilities {
         Self {
             told: OnceLock::new(),
             learnt: Mutex::default(),
+            overtaken: AtomicU32::new(0),
         }
     }
 
@@ -366,7 +389,46 @@ impl Capabilities {
 
     /// Commands behind a transfer are not answered as if they had come after it.
     pub(super) fn fail_followers(&self) {
-        self.learn(|learnt| learnt.followers = Shortcut::Fails);
+        self.fail_following(Following::Command);
+    }
+
+    /// When what settles a small upload leaves; `None` when it has to wait for the upload's last reply.
+    pub(super) fn following(&self) -> Option<Following> {
+        let learnt = self.learnt();
+        let is_late = self.overtaken.load(Ordering::Relaxed) >= OVERTAKEN_MAX;
+        match (learnt.followers, learnt.end_followers) {
+            _ if !learnt.has_pipelining => None,
+            (Shortcut::Untried | Shortcut::Works, _) => Some(Following::Command),
+            (_, Shortcut::Untried | Shortcut::Works) if !is_late => Some(Following::End),
+            _ => None,
+        }
+    }
+
+    /// What followed an upload was answered in order.
+    pub(super) fn prove_following(&self, following: Following) {
+        self.learn(|learnt| match following {
+            Following::Command => learnt.followers = Shortcut::Works,
+            Following::End => learnt.end_followers = Shortcut::Works,
+        });
+        self.overtaken.store(0, Ordering::Relaxed);
+    }
+
+    /// What followed an upload was answered before that was over.
+    pub(super) fn note_overtaken(&self, following: Following) {
+        match following {
+            Following::Command => self.fail_followers(),
+            Following::End => {
+                self.overtaken.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What follows an upload in this way breaks it, or tells nonsense.
+    pub(super) fn fail_following(&self, following: Following) {
+        self.learn(|learnt| match following {
+            Following::Command => learnt.followers = Shortcut::Fails,
+            Following::End => learnt.end_followers = Shortcut::Fails,
+        });
     }
 
     /// Whether the server may be told where a download ends (RANG, draft-bryan-ftp-range-08). Only `ProFTPD`: `SwiFTP`

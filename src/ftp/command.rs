@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::reply::{Failure, Reply};
+use super::{
+    capabilities::Following,
+    reply::{Failure, Reply},
+};
 
 /// Stands for any of [`DataCommand::questions`] among the verbs.
 const QUESTION: &str = "";
@@ -26,8 +29,10 @@ pub(super) struct DataCommand<'a> {
     pub(super) content: Option<&'a [u8]>,
     /// Whether more follows them.
     pub(super) goes_on: bool,
-    /// Commands that leave behind it in the same write; their replies come after its last one.
+    /// Commands that leave behind it; their replies come after its last one.
     pub(super) followers: Vec<Vec<u8>>,
+    /// When they leave.
+    pub(super) following: Following,
     /// Whether the next data connection is asked for behind those.
     pub(super) asks_next: bool,
     /// Whether our half of the data connection is closed as soon as it is there: nothing goes that way in a download.

@@ -316,6 +316,7 @@ impl Session {
             early: cwd.chain(announcement).collect(),
             held: wanted.held(),
             followers: wanted.followers.clone(),
+            following: wanted.following,
             asks_next: wanted.asks_next,
             ends_early: wanted.ends_early,
             content: wanted.content.map(<[u8]>::to_vec),

@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 
 use self::{data::Ahead, inward::Inward};
 use super::{
-    capabilities::{Capabilities, Learnt, Shortcut},
+    capabilities::{Capabilities, Following, Learnt, Shortcut},
     control::Control,
     dialer::Dialer,
     passive::{DataConnection, Passive},
@@ -53,8 +53,10 @@ pub(super) struct Batch {
     pub(super) early: Vec<Vec<u8>>,
     /// Leave right before the command: `REST`.
     pub(super) held: Vec<Vec<u8>>,
-    /// Leave right behind it; their replies are read by [`Transport::read_followers`].
+    /// Leave behind it; their replies are read by [`Transport::read_followers`].
     pub(super) followers: Vec<Vec<u8>>,
+    /// When they leave: with it, or behind the end of `content`.
+    pub(super) following: Following,
     /// The line that is sent in place of suppaftp's PASS; USER waits for it.
     pub(super) substitute: Option<Zeroizing<Vec<u8>>>,
     /// Whether an EPSV leaves behind those.
@@ -279,8 +281,13 @@ impl Transport {
     /// Reads the replies to the commands that left behind a transfer's own.
     pub(in crate::ftp) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
         let count = std::mem::take(&mut self.followers_sent);
-        let state = self.learnt().followers;
-        let fail = |learnt: &mut Learnt| learnt.followers = Shortcut::Fails;
+        let learnt = self.learnt();
+        let (state, fail): (_, fn(&mut Learnt)) = match self.batch.following {
+            Following::Command => (learnt.followers, |it| it.followers = Shortcut::Fails),
+            Following::End => (learnt.end_followers, |it| {
+                it.end_followers = Shortcut::Fails;
+            }),
+        };
         self.on_trial(state, fail, |control| {
             (0..count).map(|_| control.read_reply()).collect()
         })
@@ -328,7 +335,10 @@ impl Transport {
         lines.append(&mut self.batch.held);
         let before = lines.len();
         if is_batched {
-            let followers = std::mem::take(&mut self.batch.followers);
+            let followers = match self.batch.following {
+                Following::Command => std::mem::take(&mut self.batch.followers),
+                Following::End => Vec::new(),
+            };
             let asked = self.passive().filter(|_| self.batch.asks_next);
             let all: Vec<&[u8]> = lines
                 .iter()

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use super::{
     FtpRemote,
-    capabilities::Shortcut,
+    capabilities::{Following, Shortcut},
     command::DataCommand,
     pool::{Guard, Pool, Use},
     reply::{Failure, Fault, Reply},
@@ -116,7 +116,7 @@ pub(super) fn put(
         argument: remote.full_path(path)?,
         ..DataCommand::default()
     };
-    let learnt = || remote.pool.host.capabilities.learnt();
+    let capabilities = &remote.pool.host.capabilities;
     // Repeated as a whole when the connection breaks: the second one replaces what came of the first.
     let is_eager = data.len() <= EAGER_BYTES_MAX;
     let settled = remote.pool.with_session(Use::Transfer, path, |guard| {
@@ -124,13 +124,12 @@ pub(super) fn put(
             content: is_eager.then_some(data),
             ..wanted.clone()
         };
-        let has_followers = learnt().has_pipelining && learnt().followers != Shortcut::Fails;
-        if is_eager && has_followers {
+        if let Some(following) = capabilities.following().filter(|_| is_eager) {
             let asking = Asking::new(remote, path, attributes);
             let asking = asking.map_err(|error| {
                 Failure::Broken("STOR", Fault::new(error.kind(), error.to_string()))
             })?;
-            return put_and_settle(guard, asking, &wanted);
+            return put_and_settle(guard, asking, &wanted, following);
         }
         let mut transfer = Transfer::open(guard, &wanted)?;
         if !is_eager && let Err(error) = transfer.write_all(data) {
@@ -145,24 +144,30 @@ pub(super) fn put(
     let is_right = told.is_none_or(|told| told == data.len() as u64);
     if !is_right {
         log::info!("{path}: the server tells another size; it is asked once more, alone");
-        remote.pool.host.capabilities.fail_followers();
+        capabilities.fail_following(Following::Command);
+        capabilities.fail_following(Following::End);
     }
     Ok(settled.filter(|_| is_right))
 }
 
-/// STOR and what settles the file, in one write; then all replies. `None` when they prove nothing: pyftpdlib answers SIZE
-/// while the data arrives.
+/// STOR and what settles the file, without a wait in between; then all replies. `None` when they prove nothing: pyftpdlib answers
+/// SIZE while the data arrives.
 fn put_and_settle(
     guard: Guard,
     mut asking: Asking<'_>,
     wanted: &DataCommand<'_>,
+    following: Following,
 ) -> std::result::Result<Option<Settled>, Failure> {
     let pool = Arc::clone(guard.pool());
     let capabilities = &pool.host.capabilities;
     let learnt = capabilities.learnt();
-    let is_proven = learnt.followers == Shortcut::Works;
+    let is_proven = match following {
+        Following::Command => learnt.followers == Shortcut::Works,
+        Following::End => learnt.end_followers == Shortcut::Works,
+    };
     let wanted = DataCommand {
         followers: asking.lines(),
+        following,
         asks_next: capabilities.may_ask_with_transfer(),
         ..wanted.clone()
     };
@@ -177,10 +182,8 @@ fn put_and_settle(
         Err(fault) => return Err(Failure::Broken("STOR", fault)),
     };
     if !is_in_order(&last, &wanted.followers, &replies) {
-        log::info!(
-            "the server does not finish an upload before the next command; it gets them one by one"
-        );
-        capabilities.fail_followers();
+        log::debug!("{}: replies overtook an upload", guard.session().number());
+        capabilities.note_overtaken(following);
         guard.check_in_warm();
         let is_stored = last.code() == 226 || replies.iter().any(|reply| reply.code() == 226);
         let fault = || Fault::new(RemoteErrorKind::Disconnected, "replies out of order");
@@ -189,10 +192,14 @@ fn put_and_settle(
             .ok_or_else(|| Failure::Broken("STOR", fault()));
     }
     guard.check_in_warm();
-    done_or_refused("STOR", last)?;
-    if !is_proven {
-        capabilities.learn(|learnt| learnt.followers = Shortcut::Works);
+    if following == Following::End && !is_proven && last.code() / 100 == 4 {
+        log::info!("the server may not take commands while an upload runs: {last}");
+        capabilities.fail_following(following);
+        let fault = Fault::new(RemoteErrorKind::Disconnected, last.to_string());
+        return Err(Failure::Broken("STOR", fault));
     }
+    done_or_refused("STOR", last)?;
+    capabilities.prove_following(following);
     // What has to be tried another way is for a settling of its own.
     Ok(asking.judge(replies).ok().flatten())
 }

@@ -1,4 +1,4 @@
-//! How many round trips things take with TLS, beside what they take without, on a link that is slow enough to tell.
+//! How many round trips things take with TLS and without, on a link that is slow enough to tell.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -135,6 +135,8 @@ fn handshake_costs_at_most(more: u32, kind: Kind) {
     let Some(plain) = on_link(kind, Security::Plain) else {
         return;
     };
+    let ones = [plain.first, plain.random, plain.upload];
+    assert_eq!(ones, [1; 3], "{plain:?} without TLS");
     let protected = on_link(kind, Security::Tls).unwrap();
     let most = Trips {
         first: plain.first + more,

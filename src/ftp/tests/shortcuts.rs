@@ -281,6 +281,7 @@ fn replies_that_overtake_an_upload_prove_nothing() {
             mode: Some(0o640),
             ..Attributes::default()
         };
+        // The second time they leave behind the end of the bytes.
         for _ in 0..2 {
             let settled = remote.put(&path("f"), b"content", &attributes).unwrap();
             assert!(settled.is_none(), "{early:?}: {settled:?}");
@@ -289,6 +290,81 @@ fn replies_that_overtake_an_upload_prove_nothing() {
         let learnt = remote.pool.host.capabilities.learnt();
         assert_eq!(learnt.followers, Shortcut::Fails, "{early:?}");
     }
+}
+
+/// The server is still to say that it has the file when what settles that arrives, so that nobody can have waited for it.
+// SEMANTICS: S-tenet-round-trip
+#[test]
+fn where_commands_do_not_wait_for_an_upload_they_leave_behind_its_end() {
+    let server = ScriptedServer::start(|client, line| {
+        if line.starts_with("STOR") {
+            client.say("150 go on");
+            client.receive();
+            assert_eq!(next_batch(client), "SIZE /f\r\nMDTM /f\r\n");
+            client.say("226 stored\r\n213 7\r\n213 20260102030405");
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    let capabilities = &remote.pool.host.capabilities;
+    capabilities.fail_followers();
+    for _ in 0..2 {
+        let settled = put(&remote, "f", b"content").unwrap().unwrap();
+        assert_eq!(settled.size.unwrap(), Some(7));
+        assert_eq!(server.uploaded(), b"content");
+    }
+    assert_eq!(capabilities.learnt().end_followers, Shortcut::Works);
+}
+
+// SEMANTICS: S-tenet-confirmed
+#[test]
+fn what_overtakes_an_upload_again_and_again_waits_for_its_reply() {
+    let overtaken = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&overtaken);
+    let server = ScriptedServer::start(move |client, line| {
+        if line.starts_with("STOR") && seen.load(Ordering::Relaxed) < 3 {
+            seen.fetch_add(1, Ordering::Relaxed);
+            client.say("150 go on");
+            client.receive();
+            next_batch(client);
+            client.say("213 0\r\n213 20260102030405\r\n226 stored");
+            return Handled::Yes;
+        }
+        sizes(client, line)
+    });
+    let remote = connect_single(&server);
+    remote.pool.host.capabilities.fail_followers();
+    for _ in 0..5 {
+        assert!(put(&remote, "f", b"content").unwrap().is_none());
+        assert_eq!(server.uploaded(), b"content");
+    }
+    assert_eq!(overtaken.load(Ordering::Relaxed), 3);
+    assert!(remote.pool.host.capabilities.following().is_none());
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_server_that_breaks_an_upload_off_over_a_command_gets_it_once_more_without() {
+    let broken = AtomicUsize::new(0);
+    let server = ScriptedServer::start(move |client, line| {
+        if line.starts_with("STOR") && broken.fetch_add(1, Ordering::Relaxed) == 0 {
+            client.say("150 go on");
+            client.receive();
+            next_batch(client);
+            client.say("426 what was that\r\n213 0\r\n213 20260102030405");
+            return Handled::Yes;
+        }
+        sizes(client, line)
+    });
+    let remote = connect_single(&server);
+    let capabilities = &remote.pool.host.capabilities;
+    capabilities.fail_followers();
+    for _ in 0..2 {
+        assert!(put(&remote, "f", b"content").unwrap().is_none());
+        assert_eq!(server.uploaded(), b"content");
+    }
+    assert_eq!(capabilities.learnt().end_followers, Shortcut::Fails);
 }
 
 #[test]
@@ -306,7 +382,8 @@ fn a_refusal_that_was_not_the_uploads_is_found_out() {
         sizes(client, line)
     });
     let remote = connect_single(&server);
-    assert!(put(&remote, "f", b"content").unwrap().is_none());
+    // On the new session they leave behind the end of the bytes.
+    assert!(put(&remote, "f", b"content").unwrap().is_some());
     assert_eq!(server.uploaded(), b"content");
     assert_eq!(server.connections(), 2);
 }

@@ -3,10 +3,16 @@
 use std::{
     io::{self, Write},
     net::{Shutdown, TcpStream},
+    thread,
+    time::Duration,
 };
 
 use super::Transport;
-use crate::ftp::{passive, reply::Fault, tls};
+use crate::ftp::{capabilities::Following, passive, reply::Fault, tls};
+
+/// How far behind the end of an upload's bytes the commands leave that must not overtake it. 2 ms: the server reads the end in the
+/// next round of its event loop, for which pyftpdlib takes less than one.
+const END_LEAD: Duration = Duration::from_millis(2);
 
 impl Transport {
     /// Writes the upload's first bytes behind its STOR, unless TLS has to be there first; and the end, if they are all.
@@ -26,23 +32,30 @@ impl Transport {
         if !self.batch.goes_on {
             sent = sent.and_then(|()| socket.shutdown(Shutdown::Write));
         }
-        self.keep_content_error(sent);
-        Ok(())
+        self.end_content(sent)
     }
 
-    /// Keeps what went wrong with those bytes for the end: the reply may tell more.
-    pub(super) fn keep_content_error(&mut self, sent: io::Result<()>) {
+    /// Keeps what went wrong with those bytes for the end: the reply may tell more. Else sends what waits for their end.
+    fn end_content(&mut self, sent: io::Result<()>) -> Result<(), Fault> {
         if let Err(error) = sent {
             let number = self.control.number();
             log::debug!("{number}: writing ahead of the reply: {error}");
             self.content_error = Some(error);
+            return Ok(());
         }
+        if self.batch.following == Following::End {
+            thread::sleep(END_LEAD);
+            let followers = std::mem::take(&mut self.batch.followers);
+            self.control.send(&followers)?;
+            self.followers_sent = followers.len();
+        }
+        Ok(())
     }
 
     /// Does the rest of the handshake and writes the upload's first bytes, and the end, if they are all. A failure is kept for the end.
-    pub(super) fn send_protected(&mut self) {
+    pub(super) fn send_protected(&mut self) -> Result<(), Fault> {
         let Some(content) = self.batch.content.take() else {
-            return;
+            return Ok(());
         };
         let (timeout, goes_on) = (self.timeout, self.batch.goes_on);
         let sent = match (&self.data, &mut self.channel) {
@@ -59,7 +72,7 @@ impl Transport {
             }
             _ => Err(io::ErrorKind::NotConnected.into()),
         };
-        self.keep_content_error(sent);
+        self.end_content(sent)
     }
 }
 

@@ -384,8 +384,7 @@ impl Transport {
         self.judge_connecting(outcome)?;
         self.end_early();
         self.begin_tls();
-        self.shake_hands();
-        Ok(())
+        self.shake_hands()
     }
 
     /// Closes our half of a download's data connection once that is there: ProFTPD sends its last reply only when it has seen the
@@ -448,7 +447,7 @@ impl Transport {
     /// The transfer is on: what remains of making its data connection is waited for.
     pub(super) fn begin_data(&mut self) -> Result<(), Fault> {
         self.finish_data()?;
-        self.send_protected();
+        self.send_protected()?;
         if let Some(error) = &self.content_error
             && !self.control.wait_readable(LAST_WORD_WAIT)?
         {

@@ -14,7 +14,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::{Transport, data::Ahead};
-use crate::ftp::{capabilities::Shortcut, data::DataSocket};
+use crate::ftp::{capabilities::Shortcut, data::DataSocket, reply::Fault};
 
 /// How often a handshake that is done ahead looks whether its session is wanted. 5 ms: what one who comes then waits.
 const AHEAD_CHECK: Duration = Duration::from_millis(5);
@@ -22,9 +22,10 @@ const AHEAD_CHECK: Duration = Duration::from_millis(5);
 /// How long connecting and the handshake may take ahead of a command. 2 s: three round trips of the slowest links.
 const AHEAD_MAX: Duration = Duration::from_secs(2);
 
-/// How long a server may take at the least to answer the first `ClientHello` that is sent ahead of a command. 100 ms: it makes
-/// a key, on a busy machine; beyond that four round trips.
-const ANSWER_MIN: Duration = Duration::from_millis(100);
+/// How long a server may take at the least to answer the first `ClientHello` that is sent ahead of a command. 250 ms: it makes
+/// a key, on a busy machine, and where a gateway on the way accepts connections itself, connecting does not tell how far it is;
+/// beyond that four round trips.
+const ANSWER_MIN: Duration = Duration::from_millis(250);
 
 impl Transport {
     /// Whether data connections are protected.
@@ -89,29 +90,29 @@ impl Transport {
     /// Goes on with the handshake until it is over, has failed, or the server says something on the control connection. Once
     /// it is over, a small upload's bytes follow, whatever the server has said; not if it was over ahead of the command, which
     /// pyftpdlib may come to read behind them, and closes the connection then.
-    pub(super) fn shake_hands(&mut self) {
+    pub(super) fn shake_hands(&mut self) -> Result<(), Fault> {
         let deadline = self.control.deadline();
         let (Some(data), Some(channel)) = (&self.data, &mut self.channel) else {
-            return;
+            return Ok(());
         };
         let was_over = channel.is_established();
         loop {
             match channel.advance(data.socket()) {
                 Ok(false) => {}
-                Ok(true) if was_over => return,
+                Ok(true) if was_over => return Ok(()),
                 Ok(true) => return self.send_protected(),
                 // Whoever reads or writes first hears of it.
-                Err(_) => return,
+                Err(_) => return Ok(()),
             }
             let left = deadline.remaining().map(Timespec::try_from);
-            let Some(Ok(left)) = left else { return };
+            let Some(Ok(left)) = left else { return Ok(()) };
             let control = &**self.control.socket();
             let mut waited = [data.socket(), control].map(|fd| PollFd::new(fd, PollFlags::IN));
             if rustix::event::poll(&mut waited, Some(&left)).is_err() {
-                return;
+                return Ok(());
             }
             if !matches!(waited, [_, control] if control.revents().is_empty()) {
-                return;
+                return Ok(());
             }
         }
     }
