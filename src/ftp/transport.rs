@@ -282,11 +282,13 @@ impl Transport {
     pub(in crate::ftp) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
         let count = std::mem::take(&mut self.followers_sent);
         let learnt = self.learnt();
-        let (state, fail): (_, fn(&mut Learnt)) = match self.batch.following {
-            Following::Command => (learnt.followers, |it| it.followers = Shortcut::Fails),
-            Following::End => (learnt.end_followers, |it| {
-                it.end_followers = Shortcut::Fails;
-            }),
+        let state = match self.batch.following {
+            Following::Command => learnt.followers,
+            Following::End => learnt.end_followers,
+        };
+        // Who is lost over one way is spared the other.
+        let fail = |learnt: &mut Learnt| {
+            (learnt.followers, learnt.end_followers) = (Shortcut::Fails, Shortcut::Fails);
         };
         self.on_trial(state, fail, |control| {
             (0..count).map(|_| control.read_reply()).collect()
