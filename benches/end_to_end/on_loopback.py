@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from harness import GIB, KIB, MIB, WORKLOADS, Workload, content, must_equal, run, workload
-from reading import curl_read, curl_write, ls
+from reading import curl_list, curl_read, curl_write, ls
 
 
 def rate(size, seconds):
@@ -85,8 +85,11 @@ def scaling():
             took = time.monotonic() - bench.started
             must_equal([name for _, name in found], [f"name{number:06}" for number in range(count)], "ls -l")
             return took
+
+        def list_raw(bench, count=count):
+            return curl_list(bench, bench.once(f"names-{count}", empty_files(count)))
         WORKLOADS[f"lo-ls-{count}"] = Workload(f"lo-ls-{count}", f"`ls -l` of {count} entries", list_all, bar=bar,
-                                               is_loopback=True)
+                                               curl=list_raw, is_loopback=True)
     for size, name in ((10 * MIB, "10 MiB"), (GIB, "1 GiB"), (5 * GIB, "5 GiB")):
         def read_all(bench, directory, size=size):
             disk = bench.file(size)

@@ -54,6 +54,14 @@ def curl_read(bench, *more, size=64 * MIB):
     return time.monotonic() - bench.started
 
 
+def curl_list(bench, directory):
+    """The server's own listing, in the form that a mount asks for."""
+    form = [] if bench.options.server == "vsftpd" else ["-X", "MLSD"]
+    bench.start()
+    bench.curl(*form, "-o", "/dev/null", f"{bench.url(directory)}/")
+    return time.monotonic() - bench.started
+
+
 def curl_write(bench, data, *more, name="file", before=b""):
     incoming = bench.incoming()
     source = bench.source(data)
