@@ -1,6 +1,6 @@
 //! An upload: streamed, or in one go; over only when the server's completion reply was read.
 
-use std::{io, sync::Arc};
+use std::{cell::Cell, io, sync::Arc};
 
 use super::{
     FtpRemote,
@@ -117,14 +117,18 @@ pub(super) fn put(
         ..DataCommand::default()
     };
     let capabilities = &remote.pool.host.capabilities;
-    // Repeated as a whole when the connection breaks: the second one replaces what came of the first.
+    // Repeated as a whole when the connection breaks or the replies tell nothing: the second one replaces what came of the first,
+    // and is the plain exchange.
     let is_eager = data.len() <= EAGER_BYTES_MAX;
+    let was_tried = Cell::new(false);
     let settled = remote.pool.with_session(Use::Transfer, path, |guard| {
         let wanted = DataCommand {
             content: is_eager.then_some(data),
             ..wanted.clone()
         };
-        if let Some(following) = capabilities.following().filter(|_| is_eager) {
+        let is_first = !was_tried.replace(true);
+        let following = capabilities.following();
+        if let Some(following) = following.filter(|_| is_eager && is_first) {
             let asking = Asking::new(remote, path, attributes);
             let asking = asking.map_err(|error| {
                 Failure::Broken("STOR", Fault::new(error.kind(), error.to_string()))
@@ -183,13 +187,16 @@ fn put_and_settle(
     };
     if !is_in_order(&last, &wanted.followers, &replies) {
         log::debug!("{}: replies overtook an upload", guard.session().number());
-        capabilities.note_overtaken(following);
         guard.check_in_warm();
         let is_stored = last.code() == 226 || replies.iter().any(|reply| reply.code() == 226);
-        let fault = || Fault::new(RemoteErrorKind::Disconnected, "replies out of order");
-        return is_stored
-            .then_some(None)
-            .ok_or_else(|| Failure::Broken("STOR", fault()));
+        if is_stored {
+            capabilities.note_overtaken(following);
+            return Ok(None);
+        }
+        // Its codes do not tell an upload's end from an answer.
+        capabilities.fail_following(following);
+        let fault = Fault::new(RemoteErrorKind::Disconnected, "replies out of order");
+        return Err(Failure::Broken("STOR", fault));
     }
     guard.check_in_warm();
     if following == Following::End && !is_proven && last.code() / 100 == 4 {

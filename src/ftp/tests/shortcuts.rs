@@ -367,6 +367,32 @@ fn a_server_that_breaks_an_upload_off_over_a_command_gets_it_once_more_without()
     assert_eq!(capabilities.learnt().end_followers, Shortcut::Fails);
 }
 
+/// "200" may say that a file is stored as well as that its mode is set.
+// SEMANTICS: S-dialects
+#[test]
+fn replies_whose_codes_do_not_tell_an_uploads_end_settle_nothing() {
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&uploads);
+    let server = ScriptedServer::start(move |client, line| {
+        if line.starts_with("STOR") {
+            seen.fetch_add(1, Ordering::Relaxed);
+            client.say("150 go on");
+            client.receive();
+            client.say("200 fine");
+            return Handled::Yes;
+        }
+        sizes(client, line)
+    });
+    let remote = connect_single(&server);
+    for _ in 0..3 {
+        assert!(put(&remote, "f", b"content").unwrap().is_none());
+        assert_eq!(server.uploaded(), b"content");
+    }
+    assert!(remote.pool.host.capabilities.following().is_none());
+    let uploads = uploads.load(Ordering::Relaxed);
+    assert_eq!(uploads, 5, "each way of sending them is tried once");
+}
+
 #[test]
 fn a_refusal_that_was_not_the_uploads_is_found_out() {
     let server = ScriptedServer::start(|client, line| {
@@ -382,8 +408,7 @@ fn a_refusal_that_was_not_the_uploads_is_found_out() {
         sizes(client, line)
     });
     let remote = connect_single(&server);
-    // On the new session they leave behind the end of the bytes.
-    assert!(put(&remote, "f", b"content").unwrap().is_some());
+    assert!(put(&remote, "f", b"content").unwrap().is_none());
     assert_eq!(server.uploaded(), b"content");
     assert_eq!(server.connections(), 2);
 }
