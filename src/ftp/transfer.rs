@@ -77,8 +77,17 @@ impl Transfer {
                         left: range.map(|range| (range.end() - range.start()).saturating_add(1)),
                         told,
                     };
-                    // Dropped on refusal: what runs is not what was wanted.
-                    return refused.map_or(Ok(transfer), Err);
+                    let Some(failure) = refused else {
+                        return Ok(transfer);
+                    };
+                    // What runs is not what was wanted. A download may end in the background, an upload makes the file: it is over
+                    // before that is removed or written another way.
+                    if matches!(wanted.verb, "STOR" | "APPE")
+                        && let Some(guard) = transfer.recover()
+                    {
+                        guard.check_in_warm();
+                    }
+                    return Err(failure);
                 }
                 Err(Failure::Refused(_, reply))
                     if (was_warm || was_early)

@@ -1,12 +1,15 @@
 //! Parts of files: asked for with their end where the server offers that, and right wherever it does not keep its word.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use super::{
-    scripted::{connect_single, settle_down},
+    scripted::{connect_single, connect_with, settle_down},
     server::{Client, Handled, ScriptedServer, content, eventually},
     *,
 };
@@ -216,4 +219,42 @@ fn only_proftpd_is_asked_for_a_range() {
         let sent = read_part(&server, &remote, 4, 8);
         assert_eq!(sent[0], "REST 4 | RETR /f", "{greeting}");
     }
+}
+
+/// The STOR behind a refused REST makes the file, and would make it again behind its removal.
+// SEMANTICS: S-patch
+#[test]
+fn an_upload_whose_offset_is_refused_is_over_before_the_scratch_file_is_removed() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&running);
+    let overtaken = Arc::new(AtomicUsize::new(0));
+    let removed = Arc::clone(&overtaken);
+    let server = ScriptedServer::start(move |client, line| {
+        match line.split(' ').next().unwrap_or_default() {
+            "REST" => client.say("500 unknown"),
+            "STOR" => {
+                seen.fetch_add(1, Ordering::Relaxed);
+                client.say("150 go on");
+                client.receive();
+                thread::sleep(Duration::from_millis(100));
+                seen.fetch_sub(1, Ordering::Relaxed);
+                client.say("226 stored");
+            }
+            "DELE" => {
+                removed.fetch_add(seen.load(Ordering::Relaxed), Ordering::Relaxed);
+                return Handled::No;
+            }
+            _ => return Handled::No,
+        }
+        Handled::Yes
+    });
+    let remote = connect_with(&config(server.port()));
+    assert!(!remote.can_patch(&RemotePath::root()));
+    let batches = server.take_batches();
+    assert!(
+        batches.iter().any(|batch| batch.starts_with("DELE")),
+        "{batches:?}"
+    );
+    assert_eq!(overtaken.load(Ordering::Relaxed), 0, "{batches:?}");
+    assert_eq!(running.load(Ordering::Relaxed), 0);
 }
