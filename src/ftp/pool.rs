@@ -460,15 +460,9 @@ impl State {
         self.recovering -= usize::from(held.is_recovering);
     }
 
-    /// The idle session that suits best: the one whose data connection has come furthest for data, the least far for commands;
-    /// of several the one used last.
     fn take_idle(&mut self, wanted: Use) -> Option<Session> {
-        let readiness = self.idle.iter().map(Session::readiness).enumerate();
-        let (index, _) = match wanted {
-            // The one that has just ended an upload: what settles the file brings its next data connection along.
-            Use::Command => readiness.rev().min_by_key(|(_, readiness)| *readiness),
-            Use::Listing | Use::Transfer => readiness.max_by_key(|(_, readiness)| *readiness),
-        }?;
+        let readiness: Vec<_> = self.idle.iter().map(Session::readiness).collect();
+        let index = idle::best(&readiness, wanted)?;
         Some(self.idle.remove(index))
     }
 

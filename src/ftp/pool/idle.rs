@@ -1,11 +1,12 @@
-//! What is done for idle sessions: each gets its next data connection, keeps it fresh, and is closed in the end.
+//! Idle sessions: each gets its next data connection, keeps it fresh, is taken by whom it suits, and is closed in the end.
 
 use std::{
+    cmp::Reverse,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Pool, Session, Use};
+use super::{Pool, Readiness, Session, Use};
 
 /// How long an idle session is kept up. 5 min: vsftpd and pyftpdlib close idle sessions then, and whoever comes back after
 /// that can wait for one log-in.
@@ -70,5 +71,37 @@ impl Pool {
                 .check_in_warm();
         }
         is_left
+    }
+}
+
+/// Which of the idle sessions, in the order of their return, suits best: the one whose data connection has come furthest for data,
+/// the least far for commands; of several the one used last. Of several that are being opened the first is there first.
+pub(super) fn best(idle: &[Readiness], wanted: Use) -> Option<usize> {
+    let idle = idle.iter().enumerate();
+    let (index, _) = match wanted {
+        // The one that has just ended an upload: what settles the file brings its next data connection along.
+        Use::Command => idle.rev().min_by_key(|(_, readiness)| **readiness),
+        Use::Listing | Use::Transfer => idle.max_by_key(|(index, readiness)| {
+            let begun = (**readiness == Readiness::Opening).then_some(Reverse(*index));
+            (**readiness, begun)
+        }),
+    }?;
+    Some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Readiness::{Announced, Cold, Opening, Warm};
+
+    #[test]
+    fn data_takes_what_is_there_first_and_commands_what_is_missed_least() {
+        for wanted in [Use::Listing, Use::Transfer] {
+            assert_eq!(best(&[Warm, Warm, Opening], wanted), Some(1));
+            assert_eq!(best(&[Cold, Opening, Opening, Announced], wanted), Some(1));
+            assert_eq!(best(&[Cold, Cold], wanted), Some(1));
+        }
+        assert_eq!(best(&[Cold, Warm, Cold, Opening], Use::Command), Some(2));
+        assert_eq!(best(&[], Use::Transfer), None);
     }
 }
