@@ -12,7 +12,7 @@ pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, RemoteEntr
 pub use error::{Phase, RemoteError, RemoteErrorKind};
 pub use path::{InvalidName, RemotePath};
 
-use std::{fmt::Debug, time::SystemTime};
+use std::{fmt::Debug, num::NonZeroU64, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -223,8 +223,9 @@ pub enum UploadMode {
     Replace,
     /// APPE: behind the present end.
     Append,
-    /// REST + STOR: over the bytes at this offset. Only where [`Remote::can_patch`] says so.
-    At(u64),
+    /// REST + STOR: over the bytes at this offset, and nothing else. Only where [`Remote::can_patch`] says so. Never at offset 0: behind
+    /// `REST 0` a STOR is one that empties the file.
+    At(NonZeroU64),
 }
 
 /// What a program has set on a file and the server is to be told.

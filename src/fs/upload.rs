@@ -5,13 +5,14 @@
 //! | everything, in order, and large | the stream that has run meanwhile, then a rename |
 //! | a new (or empty) small file | one STOR under its own name |
 //! | only bytes behind the old end | APPE of the tail |
-//! | some ranges of a large file | REST + STOR of these, where the server is known to keep the rest |
+//! | some ranges of a large file, none at its start | REST + STOR of these, where the server is known to keep the rest |
 //! | mode or time only | these |
 //! | anything else | the whole file under a temporary name, then a rename over the old one |
 //!
 //! Every plan ends with the size that the server tells. The spool keeps the bytes until then.
 
 use std::{
+    num::NonZeroU64,
     ops::Range,
     sync::{Arc, atomic::Ordering},
 };
@@ -124,7 +125,9 @@ impl Filesystem {
         let is_patch = job.len >= old_len
             && old_len >= PATCH_BYTES_MIN
             && job.dirty.bytes() <= job.len / 2
-            && job.dirty.iter().count() <= PATCH_RANGES_MAX;
+            && job.dirty.iter().count() <= PATCH_RANGES_MAX
+            // FTP has no way to write the first bytes alone.
+            && job.dirty.iter().all(|range| range.start > 0);
         match path.parent() {
             Some(dir) if is_patch && self.remote.can_patch(&dir) => Plan::Patch,
             _ => Plan::Whole,
@@ -271,8 +274,17 @@ impl Filesystem {
             return self.replace(file, path, job);
         }
         for range in job.dirty.iter() {
-            let upload = self.remote.open_upload(path, UploadMode::At(range.start));
-            let upload = upload.map_err(|error| self.explain(error, path, Intent::Upload))?;
+            let Some(offset) = NonZeroU64::new(range.start) else {
+                return self.replace(file, path, job);
+            };
+            let upload = match self.remote.open_upload(path, UploadMode::At(offset)) {
+                Ok(upload) => upload,
+                Err(error) if error.command() == "REST" => {
+                    log::info!("{path} goes up as a whole: {error}");
+                    return self.replace(file, path, job);
+                }
+                Err(error) => return Err(self.explain(error, path, Intent::Upload)),
+            };
             self.send(file, range, upload)?;
         }
         let settled = self.settle(path, job)?;

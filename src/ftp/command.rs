@@ -90,7 +90,13 @@ impl Answers {
                     answers.told.push(reply.clone());
                     true
                 }
-                "REST" => reply.is_intermediate(),
+                "REST" => {
+                    let offset = wanted.rest.unwrap_or_default();
+                    // A server that counts in 31 bits agrees, and quotes another number.
+                    let is_other =
+                        i32::try_from(offset).is_err() && reply.quotes(offset) == Some(false);
+                    reply.is_intermediate() && !is_other
+                }
                 _ => reply.is_done(),
             };
             if !is_good && answers.refused.is_none() {

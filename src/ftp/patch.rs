@@ -6,6 +6,7 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
+    num::NonZeroU64,
 };
 
 use super::{FtpRemote, download::FileDownload, upload};
@@ -15,7 +16,7 @@ use crate::remote::{
 
 const BEFORE: &[u8] = b"0123456789abcdef";
 const PATCH: &[u8] = b"WXYZ";
-const OFFSET: u64 = 4;
+const OFFSET: NonZeroU64 = NonZeroU64::new(4).expect("four is not zero");
 const AFTER: &[u8] = b"0123WXYZ89abcdef";
 
 /// Tries it in `dir`. `None` when the trial itself could not be made, so that nothing was learnt.

@@ -131,6 +131,15 @@ impl Reply {
         text.windows(words.len()).any(|window| window == words)
     }
 
+    /// Whether one of the numbers that its first line quotes is this one; `None` when it quotes none.
+    pub(super) fn quotes(&self, number: u64) -> Option<bool> {
+        let number = number.to_string();
+        let text = self.first_line().split(|byte| !byte.is_ascii_digit());
+        let mut quoted = text.filter(|digits| !digits.is_empty()).peekable();
+        quoted.peek()?;
+        Some(quoted.any(|digits| digits == number.as_bytes()))
+    }
+
     /// Whether the server is closing the control connection (421).
     pub(super) fn is_closing(&self) -> bool {
         self.code == 421

@@ -295,13 +295,22 @@ impl Session {
             });
         }
         let moves_file = matches!(wanted.verb, "RETR" | "STOR");
-        let wanted = &DataCommand {
+        let mut wanted = DataCommand {
             rest: wanted.rest.or((self.has_offset && moves_file).then_some(0)),
             ..wanted.clone()
         };
+        if wanted.verb == "STOR"
+            && let Some(offset) = wanted.rest.take()
+        {
+            self.agree_on_offset(offset)?;
+        }
+        let wanted = &wanted;
         if moves_file {
-            self.has_offset =
-                wanted.rest.is_some_and(|offset| offset > 0) || wanted.range.is_some();
+            self.has_offset = match wanted.verb {
+                // Agreed on before.
+                "STOR" => self.has_offset,
+                _ => wanted.rest.is_some_and(|offset| offset > 0) || wanted.range.is_some(),
+            };
         }
         let mut line = wanted.verb.as_bytes().to_vec();
         if !wanted.argument.is_empty() {
@@ -358,6 +367,35 @@ impl Session {
                 },
             }),
         }
+    }
+
+    /// Has the server agree on where the next STOR begins. A STOR never leaves together with this question: behind a `REST` that was
+    /// refused it empties the file. The data connection comes first, so that nothing stands between the two.
+    fn agree_on_offset(&mut self, offset: u64) -> Result<(), Failure> {
+        const VERB: &str = "REST";
+        let prepared = transport::lock(&self.transport).prepare_data();
+        prepared.map_err(|fault| Failure::Broken(VERB, fault))?;
+        let reply = self.command(VERB, format!("REST {offset}").as_bytes())?;
+        if !agrees_on(&reply, offset) {
+            // What the server would make of a STOR now is not known.
+            self.has_offset = true;
+            if offset > 0 {
+                return Err(Failure::Refused(VERB, reply));
+            }
+            // An earlier offset cannot be taken back here; on a fresh session there is none.
+            self.give_up();
+            let fault = Fault::new(RemoteErrorKind::Disconnected, reply.to_string());
+            return Err(Failure::Broken(VERB, fault));
+        }
+        self.has_offset = offset > 0;
+        let mut transport = transport::lock(&self.transport);
+        if transport.makes_own_data() && transport.readiness() < Readiness::Opening {
+            transport.control().give_up();
+            let detail = "the data connection was lost behind REST";
+            let fault = Fault::new(RemoteErrorKind::Disconnected, detail);
+            return Err(Failure::Broken(VERB, fault));
+        }
+        Ok(())
     }
 
     /// Reads the replies of the commands that left behind a transfer's own.
@@ -449,6 +487,13 @@ pub(super) struct OpenStream {
     pub(super) is_bounded: bool,
     /// The answers to the questions that left ahead of it.
     pub(super) told: Vec<Reply>,
+}
+
+/// Whether a reply to REST agrees on this very offset. Servers that count in fewer bits say 350 as well, and quote another number; where
+/// none is quoted, offsets that 31 bits hold are believed.
+fn agrees_on(reply: &Reply, offset: u64) -> bool {
+    let fits = || i32::try_from(offset).is_ok();
+    reply.is_intermediate() && reply.quotes(offset).unwrap_or_else(fits)
 }
 
 fn client_fault(error: &FtpError) -> Fault {

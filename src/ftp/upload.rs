@@ -43,7 +43,7 @@ impl FileUpload {
         let (verb, rest) = match mode {
             UploadMode::Replace => ("STOR", None),
             UploadMode::Append => ("APPE", None),
-            UploadMode::At(offset) => ("STOR", Some(offset)),
+            UploadMode::At(offset) => ("STOR", Some(offset.get())),
         };
         let eager = match mode {
             UploadMode::Append => 0,

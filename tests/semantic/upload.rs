@@ -248,3 +248,24 @@ fn a_file_that_others_have_replaced_is_replaced_by_who_closes_last() {
     world.close(handle).unwrap();
     assert_eq!(world.on("/file").unwrap(), b"ours");
 }
+
+// SEMANTICS: S-patch
+#[test]
+fn a_change_of_the_first_bytes_sends_the_whole_file() {
+    for (at, extra) in [(0, None), (0, Some(2 * MIB - 5)), (0, Some(2 * MIB))] {
+        let world = World::new();
+        let mut content = pattern(2 * MIB, 1);
+        world.put("/file", &content);
+        let handle = world.open("/file", WRITE).unwrap();
+        world.write(handle, at, b"HEAD");
+        content[..4].copy_from_slice(b"HEAD");
+        if let Some(extra) = extra {
+            world.write(handle, extra as u64, b"there");
+            content.resize(content.len().max(extra + 5), 0);
+            content[extra..extra + 5].copy_from_slice(b"there");
+        }
+        world.close(handle).unwrap();
+        assert!(world.on("/file").unwrap() == content, "{extra:?}");
+        assert_eq!(world.server.bytes_received(), content.len() as u64);
+    }
+}

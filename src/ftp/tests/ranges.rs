@@ -1,11 +1,11 @@
 //! Parts of files: asked for with their end where the server offers that, and right wherever it does not keep its word.
 
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
 };
 
 use super::{
@@ -221,40 +221,61 @@ fn only_proftpd_is_asked_for_a_range() {
     }
 }
 
-/// The STOR behind a refused REST makes the file, and would make it again behind its removal.
+/// What a server says to REST when it does not agree on the offset that was asked for.
+const NO_OFFSET: [&str; 8] = [
+    "500 unknown",
+    "501 no",
+    "502 not here",
+    "504 not for that",
+    "550 no",
+    "450 not now",
+    "200 superfluous",
+    "350 Restarting at 7.",
+];
+
 // SEMANTICS: S-patch
 #[test]
-fn an_upload_whose_offset_is_refused_is_over_before_the_scratch_file_is_removed() {
-    let running = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&running);
-    let overtaken = Arc::new(AtomicUsize::new(0));
-    let removed = Arc::clone(&overtaken);
-    let server = ScriptedServer::start(move |client, line| {
-        match line.split(' ').next().unwrap_or_default() {
-            "REST" => client.say("500 unknown"),
-            "STOR" => {
-                seen.fetch_add(1, Ordering::Relaxed);
-                client.say("150 go on");
-                client.receive();
-                thread::sleep(Duration::from_millis(100));
-                seen.fetch_sub(1, Ordering::Relaxed);
-                client.say("226 stored");
+fn no_upload_follows_an_offset_that_is_not_agreed_on() {
+    for reply in NO_OFFSET {
+        let server = ScriptedServer::start(move |client, line| {
+            if line.starts_with("REST") {
+                client.say(reply);
+                return Handled::Yes;
             }
-            "DELE" => {
-                removed.fetch_add(seen.load(Ordering::Relaxed), Ordering::Relaxed);
-                return Handled::No;
+            Handled::No
+        });
+        let remote = connect_with(&config(server.port()));
+        let mode = UploadMode::At(NonZeroU64::new(70_000).unwrap());
+        let refused = remote.open_upload(&path("f"), mode).unwrap_err();
+        assert_eq!(refused.command(), "REST", "{reply}");
+        let sent = server.take_batches().join(" | ");
+        assert!(!sent.contains("STOR"), "{reply}: {sent}");
+        assert!(!remote.can_patch(&RemotePath::root()), "{reply}");
+        let sent = server.take_batches().join(" | ");
+        assert_eq!(sent.matches("STOR").count(), 1, "{reply}: {sent}");
+    }
+}
+
+// SEMANTICS: S-patch
+#[test]
+fn an_offset_beyond_31_bits_is_believed_only_where_it_is_quoted() {
+    let far = 3_000_000_000;
+    for (reply, is_agreed) in [
+        ("350 Restart position accepted (3000000000).", true),
+        ("350 Restarting at -1294967296.", false),
+        ("350 Restarting at 2147483647.", false),
+        ("350 Go on.", false),
+    ] {
+        let server = ScriptedServer::start(move |client, line| {
+            if line.starts_with("REST") {
+                client.say(reply);
+                return Handled::Yes;
             }
-            _ => return Handled::No,
-        }
-        Handled::Yes
-    });
-    let remote = connect_with(&config(server.port()));
-    assert!(!remote.can_patch(&RemotePath::root()));
-    let batches = server.take_batches();
-    assert!(
-        batches.iter().any(|batch| batch.starts_with("DELE")),
-        "{batches:?}"
-    );
-    assert_eq!(overtaken.load(Ordering::Relaxed), 0, "{batches:?}");
-    assert_eq!(running.load(Ordering::Relaxed), 0);
+            Handled::No
+        });
+        let remote = connect_with(&config(server.port()));
+        let mode = UploadMode::At(NonZeroU64::new(far).unwrap());
+        let opened = remote.open_upload(&path("f"), mode);
+        assert_eq!(opened.is_ok(), is_agreed, "{reply}");
+    }
 }

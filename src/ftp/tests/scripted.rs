@@ -73,9 +73,13 @@ fn each_of_the_common_requests_is_one_write_when_warm() {
     assert!(count <= 2);
     let (batch, _) = sent(&|| assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2));
     assert_eq!(batch, "CWD /d | MLSD | EPSV");
-    let (batch, _) = sent(&|| drop(put(&remote, "f", b"content").unwrap()));
-    // The session has read at an offset before, which some servers would take for this one's.
-    assert_eq!(batch, "REST 0 | STOR /f | SIZE /f | MDTM /f | EPSV");
+    settle_down(&remote);
+    server.take_batches();
+    put(&remote, "f", b"content").unwrap();
+    // The session has read at an offset before, which some servers would take for this one's. No STOR leaves with that question.
+    let batches = server.take_batches();
+    let expected = ["REST 0", "STOR /f | SIZE /f | MDTM /f | EPSV"];
+    assert_eq!(batches[..2], expected);
     assert_eq!(server.uploaded(), b"content");
     let (batch, count) = sent(&|| remote.rename(&path("f"), &path("g")).unwrap());
     assert_eq!((batch.as_str(), count), ("RNFR /f | RNTO /g", 1));

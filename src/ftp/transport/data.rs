@@ -186,6 +186,11 @@ impl Transport {
         ))
     }
 
+    /// Whether data connections are made from here.
+    pub(in crate::ftp) fn makes_own_data(&self) -> bool {
+        self.dialer.active().is_none()
+    }
+
     /// How this server is asked, if it can be.
     pub(super) fn passive(&self) -> Option<Passive> {
         if self.dialer.active().is_some() {

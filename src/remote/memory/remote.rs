@@ -198,7 +198,7 @@ impl MemoryRemote {
                 0
             }
             UploadMode::Append => file.len() as u64,
-            UploadMode::At(offset) => offset,
+            UploadMode::At(offset) => offset.get(),
         };
         if mode == UploadMode::Replace {
             state.tree.node_mut(node)?.modified = now;

@@ -1,6 +1,6 @@
 //! The memory remote does what its knobs say.
 
-use std::{sync::mpsc, time::Duration};
+use std::{num::NonZeroU64, sync::mpsc, time::Duration};
 
 use super::*;
 use crate::{
@@ -118,8 +118,8 @@ fn append_and_patch_keep_the_other_bytes() {
     remote.write_file(&path("f"), b"0123456789");
     for (mode, data) in [
         (UploadMode::Append, b"ab"),
-        (UploadMode::At(2), b"XX"),
-        (UploadMode::At(13), b"yz"),
+        (UploadMode::At(NonZeroU64::new(2).unwrap()), b"XX"),
+        (UploadMode::At(NonZeroU64::new(13).unwrap()), b"yz"),
     ] {
         let mut upload = remote.open_upload(&path("f"), mode).unwrap();
         upload.write_all(data).unwrap();
@@ -266,7 +266,7 @@ fn an_unfriendly_server_does_not_know_the_extras() {
     });
     put(&remote, "f", b"x").unwrap();
     assert_eq!(kind(put(&remote, "f", b"y")), RemoteErrorKind::Refused);
-    for mode in [UploadMode::Append, UploadMode::At(0)] {
+    for mode in [UploadMode::Append, UploadMode::At(NonZeroU64::MIN)] {
         assert_eq!(
             kind(remote.open_upload(&path("f"), mode)),
             RemoteErrorKind::Unsupported
