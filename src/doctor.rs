@@ -137,10 +137,10 @@ fn try_listing(remote: &FtpRemote, config: &FtpConfig, report: &mut Report) -> O
         }
     };
     report.entries = Some(listing.entries.len());
-    if listing.rejected > 0 {
+    if listing.rejected.count() > 0 {
         let what = format!(
             "{} lines of the listing are not understood; please report one",
-            listing.rejected
+            listing.rejected.count()
         );
         report.problem("lines", what, "-v, which shows one");
     }

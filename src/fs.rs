@@ -16,6 +16,7 @@
 
 mod attr;
 mod error;
+mod evidence;
 mod file;
 mod handle;
 mod inode;

@@ -8,7 +8,7 @@ mod error;
 pub mod memory;
 mod path;
 
-pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, RemoteEntry};
+pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, Rejected, RemoteEntry};
 pub use error::{Phase, RemoteError, RemoteErrorKind};
 pub use path::{InvalidName, RemotePath};
 

@@ -209,7 +209,12 @@ impl ListingCache {
     pub fn made_dir(&self, dir: &RemotePath) {
         let mut state = self.lock();
         state.flights.remove(dir);
-        self.store(&mut state, dir, CachedListing::new(Listing::default()));
+        let empty = Listing {
+            shows_dot_names: true,
+            ..Listing::default()
+        };
+        let listing = CachedListing::new(empty, self.clock.now(), Duration::ZERO);
+        self.store(&mut state, dir, listing);
     }
 
     fn is_coming_in(&self, state: &State, dir: &RemotePath) -> bool {

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Attr, Filesystem, FsError, FsErrorKind, Result,
     error::NAME_BYTES_MAX,
+    evidence::RELIST_ENTRIES_MAX,
     file::{Base, OpenFile},
     inode::ROOT,
 };
@@ -15,10 +16,6 @@ use crate::{
     cache::{CachedListing, Version},
     remote::{EntryKind, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath},
 };
-
-/// A directory with more entries than this is not listed again to learn of one of them. A listing of 5000 entries is some
-/// 400 KB, what a slow line carries in the time that a user calls immediate.
-const RELIST_ENTRIES_MAX: usize = 5_000;
 
 /// The answer to a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +59,7 @@ impl Filesystem {
         }
         let listing = self.listings.fresh(&path.parent()?)?;
         let entry = listing.find(name);
-        if entry.is_none() && listing.is_truncated() && !self.is_temporary(name) {
+        if entry.is_none() && !listing.lacks(name) && !self.is_temporary(name) {
             return None;
         }
         Some(Ok(self.found(
@@ -124,11 +121,6 @@ impl Filesystem {
         self.entry_with_ttl(path).map(|(entry, _)| entry)
     }
 
-    /// The entry at a path, asked of the server now.
-    pub(super) fn entry_now(&self, path: &RemotePath) -> Result<Option<RemoteEntry>> {
-        Ok(self.remote.stat(path)?)
-    }
-
     fn entry_with_ttl(&self, path: &RemotePath) -> Result<(Option<Arc<RemoteEntry>>, Duration)> {
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             let root = RemoteEntry::new(&b"/"[..], EntryKind::Directory);
@@ -159,14 +151,14 @@ impl Filesystem {
         let ttl = self.remaining(&listing);
         match listing.find(name) {
             Some(entry) => Ok((Some(entry.clone()), ttl)),
-            None if listing.is_truncated() => {
+            None if listing.lacks(name) => Ok((None, ttl)),
+            None => {
                 let entry = self.stat(path, None)?;
                 if let Some(entry) = &entry {
                     self.listings.upsert(&dir, entry.clone());
                 }
                 Ok((entry.map(Arc::new), ttl))
             }
-            None => Ok((None, ttl)),
         }
     }
 
@@ -303,14 +295,17 @@ impl Filesystem {
         let is_told = match error.kind() {
             RemoteErrorKind::Refused => false,
             RemoteErrorKind::Failed | RemoteErrorKind::Busy | RemoteErrorKind::NameRefused => true,
-            _ => return error.into(),
+            _ => {
+                self.forget_if_unknown(&error, &[path]);
+                return error.into();
+            }
         };
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return error.into();
         };
         let kind = match self.listings.refetch(&*self.remote, &dir) {
             Ok(listing) => match listing.find(name) {
-                None if listing.is_truncated()
+                None if !listing.lacks(name)
                     && !matches!(intent, Intent::Make | Intent::Upload) =>
                 {
                     return error.into();
@@ -339,6 +334,15 @@ impl Filesystem {
         FsError::explained(kind, error)
     }
 
+    /// After a change whose outcome is not known, what was known of these names is of no use any more.
+    pub(super) fn forget_if_unknown(&self, error: &RemoteError, paths: &[&RemotePath]) {
+        if is_reply_lost(error) {
+            for dir in paths.iter().filter_map(|path| path.parent()) {
+                self.listings.invalidate(&dir);
+            }
+        }
+    }
+
     /// Why the server may have refused something about an entry that is there.
     fn reason(&self, kind: EntryKind, path: &RemotePath, intent: Intent) -> FsErrorKind {
         let is_dir = kind == EntryKind::Directory;
@@ -349,7 +353,9 @@ impl Filesystem {
             Intent::Content | Intent::Upload | Intent::RemoveFile => FsErrorKind::AccessDenied,
             Intent::RemoveDir | Intent::List if !is_dir => FsErrorKind::NotADirectory,
             Intent::RemoveDir => match self.listings.refetch(&*self.remote, path) {
-                Ok(listing) if !listing.entries().is_empty() => FsErrorKind::NotEmpty,
+                Ok(listing) if !listing.entries().is_empty() || !listing.is_whole() => {
+                    FsErrorKind::NotEmpty
+                }
                 _ => FsErrorKind::AccessDenied,
             },
             Intent::List | Intent::Rename => FsErrorKind::AccessDenied,
@@ -358,6 +364,14 @@ impl Filesystem {
             Intent::Attributes => FsErrorKind::NotPermitted,
         }
     }
+}
+
+/// Whether the server may have done what it was asked.
+pub(super) fn is_reply_lost(error: &RemoteError) -> bool {
+    matches!(
+        error.kind(),
+        RemoteErrorKind::Disconnected | RemoteErrorKind::TimedOut(_) | RemoteErrorKind::Protocol
+    )
 }
 
 /// Whether an entry shows the content of a version: the same size, and times that agree as far as both are known.

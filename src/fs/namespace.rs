@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Attr, Filesystem, FsError, FsErrorKind, Result, file::OpenFile, lookup::Intent};
+use super::{
+    Attr, Filesystem, FsError, FsErrorKind, Result,
+    file::OpenFile,
+    lookup::{Intent, is_reply_lost},
+};
 use crate::remote::{
     self, Attributes, EntryKind, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath,
 };
@@ -193,26 +197,8 @@ impl Filesystem {
     pub fn rmdir(&self, parent: u64, name: &[u8]) -> Result<()> {
         let path = self.child_path(parent, name)?;
         self.check_writable(&path)?;
-        // Files that are not on the server yet are entries too; and no server is trusted to refuse a directory that has entries.
-        let known = self.listings.fresh(&path);
-        let has_entries = known.is_some_and(|listing| !listing.entries().is_empty());
-        let ino = self.inodes.child(parent, name);
-        let is_occupied = has_entries
-            || ino.is_some_and(|ino| {
-                self.inodes
-                    .files_in(ino)
-                    .iter()
-                    .any(|(_, file)| file.lock().needs_upload())
-            });
-        if is_occupied
-            && ino.is_none_or(|ino| {
-                !self
-                    .names_now(ino, &path)
-                    .is_ok_and(|names| names.is_empty())
-            })
-        {
-            return Err(FsError::new(FsErrorKind::NotEmpty, &path));
-        }
+        // No server is trusted to refuse a directory that has entries: some remove all that is in it.
+        self.check_empty(self.inodes.child(parent, name), &path)?;
         self.remove_dir(&path)?;
         self.leave(&path);
         self.listings.forget_tree(&path);
@@ -280,7 +266,7 @@ impl Filesystem {
         let known = self.listings.last_known(&dir);
         // Not by asking for it alone: the same server would change the name in that command too.
         let listing = self.listings.refetch(&*self.remote, &dir)?;
-        if listing.find(name).is_some() || listing.is_truncated() {
+        if !listing.lacks(name) {
             return Ok(());
         }
         log::info!(
@@ -352,13 +338,5 @@ pub(super) fn is_name_refusal(error: &RemoteError) -> bool {
     matches!(
         error.kind(),
         RemoteErrorKind::Refused | RemoteErrorKind::NameRefused | RemoteErrorKind::Unsupported
-    )
-}
-
-/// Whether the server may have done what it was asked.
-fn is_reply_lost(error: &RemoteError) -> bool {
-    matches!(
-        error.kind(),
-        RemoteErrorKind::Disconnected | RemoteErrorKind::TimedOut(_) | RemoteErrorKind::Protocol
     )
 }

@@ -1,6 +1,6 @@
 //! Opening, creating and closing files.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     Attr, Filesystem, FsError, FsErrorKind, Result,
@@ -14,10 +14,6 @@ use crate::{
     cache::{Cursor, Version},
     remote::{Attributes, EntryKind, RemotePath, Settled},
 };
-
-/// How old the listing may be by which a name is free (`O_EXCL`, `RENAME_NOREPLACE`): long enough for one listing in many creations (cp, tar
-/// and mv ask so for each file), short for somebody else to create the same name.
-const ABSENCE_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// How a program opens a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,7 +115,8 @@ impl Filesystem {
         let path = self.child_path(parent, name)?;
         self.check_writable(&path)?;
         let mut found = self.lookup(parent, name)?;
-        if found.attr.is_none() && mode.is_exclusive && self.relist_for_creation(&path)? {
+        // What others have made meanwhile is opened, not overwritten: FTP cannot create a file only if there is none.
+        if found.attr.is_none() && self.look(&path)?.is_some() {
             found = self.lookup(parent, name)?;
         }
         if let Some(attr) = found.attr {
@@ -161,28 +158,6 @@ impl Filesystem {
         }
         let (attr, _) = self.getattr(ino)?;
         Ok((attr, opened))
-    }
-
-    /// FTP cannot create a file only if there is none. So that files made elsewhere are not overwritten by mistake, what says that
-    /// there is none must be nearly new. Returns whether it was asked for again.
-    fn relist_for_creation(&self, path: &RemotePath) -> Result<bool> {
-        let Some(dir) = path.parent() else {
-            return Ok(false);
-        };
-        if self.is_nearly_new(&dir) {
-            return Ok(false);
-        }
-        self.listings.refetch(&*self.remote, &dir)?;
-        Ok(true)
-    }
-
-    /// Whether a directory's listing is new enough to rely on a name not being in it.
-    pub(super) fn is_nearly_new(&self, dir: &RemotePath) -> bool {
-        let now = self.clock.now();
-        self.listings.fresh(dir).is_some_and(|listing| {
-            let left = listing.expires().saturating_duration_since(now);
-            !listing.is_truncated() && self.dir_ttl.saturating_sub(left) <= ABSENCE_AGE_MAX
-        })
     }
 
     /// Makes a handle on a file; `base` is what the server shows, if it was asked.

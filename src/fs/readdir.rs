@@ -1,7 +1,6 @@
 //! Directory handles: a snapshot of a listing, and what is not on the server yet.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -280,28 +279,6 @@ impl Filesystem {
         {
             self.handles.leave_pages(dir.ino);
         }
-    }
-
-    /// The names in a directory that programs can see, the server asked now.
-    pub(super) fn names_now(
-        &self,
-        ino: u64,
-        path: &crate::remote::RemotePath,
-    ) -> Result<HashSet<Box<[u8]>>> {
-        let listing = self
-            .listings
-            .refetch(&*self.remote, path)
-            .map_err(|error| self.explain(error, path, Intent::List))?;
-        let names = listing.entries().iter().map(|entry| entry.name.clone());
-        let entries = names.filter(|name| !self.is_temporary(name));
-        let unborn = self
-            .inodes
-            .files_in(ino)
-            .into_iter()
-            .filter(|(_, file)| file.lock().needs_upload());
-        Ok(entries
-            .chain(unborn.map(|(name, _)| Box::from(&*name)))
-            .collect())
     }
 }
 

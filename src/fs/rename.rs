@@ -11,7 +11,6 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
     file::{Held, OpenFile},
-    inode::ROOT,
     lookup::Intent,
 };
 use crate::remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath};
@@ -105,15 +104,11 @@ impl Filesystem {
             .inodes
             .file_named(to.0, to.1)
             .filter(|file| file.lock().needs_upload());
-        let mut replaced = match ahead {
+        let replaced = match ahead {
             Some(_) => Some(Arc::new(RemoteEntry::new(to.1, EntryKind::File))),
-            None => self.entry(target)?,
-        };
-        let is_certain = target.parent().is_some_and(|dir| self.is_nearly_new(&dir));
-        if mode == RenameMode::NoReplace && replaced.is_none() && !is_certain {
             // Servers replace without asking, so a listing that is some seconds old is not enough.
-            replaced = self.entry_now(target)?.map(Arc::new);
-        }
+            None => self.look(target)?,
+        };
         let Some(found) = &replaced else {
             return Ok(None);
         };
@@ -122,9 +117,8 @@ impl Filesystem {
             (_, true, false) => Some(FsErrorKind::NotADirectory),
             (_, false, true) => Some(FsErrorKind::IsADirectory),
             (_, true, true) => {
-                let ino = self.inodes.child(to.0, to.1).unwrap_or(ROOT);
-                let is_empty = self.names_now(ino, target)?.is_empty();
-                (!is_empty).then_some(FsErrorKind::NotEmpty)
+                self.check_empty(self.inodes.child(to.0, to.1), target)?;
+                None
             }
             (_, false, false) => None,
         };

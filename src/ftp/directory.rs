@@ -29,6 +29,9 @@ use crate::remote::{
 /// with or without `.` and `..`).
 const SUSPICIOUS_COUNTS: [usize; 4] = [1000, 2000, 9998, 10_000];
 
+/// How much of a line that is not understood goes to the log: one with a name of average length is whole.
+const SAMPLE_BYTES_MAX: usize = 200;
+
 /// Lists `dir`.
 pub(super) fn list(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
     let capabilities = &remote.pool.host.capabilities;
@@ -155,6 +158,8 @@ fn decoded(remote: &FtpRemote, mut parsed: Parsed) -> Parsed {
             entry.name = name.into();
         }
     }
+    // Names are looked for in them as they are shown.
+    parsed.rejected = parsed.rejected.map(|line| names.decode(line).into());
     parsed
 }
 
@@ -170,25 +175,40 @@ fn fetch(
         argument: argument.into(),
         ..DataCommand::default()
     };
-    read_listing(remote, dir, &wanted).map_err(|error| match (error.command(), error.kind()) {
-        // bftpd says 451 to a directory that is not there.
-        ("CWD", RemoteErrorKind::Failed) => error.into_kind(RemoteErrorKind::Refused),
-        _ => error,
-    })
+    let read = || {
+        read_listing(remote, dir, &wanted).map_err(|error| match (error.command(), error.kind()) {
+            // bftpd says 451 to a directory that is not there.
+            ("CWD", RemoteErrorKind::Failed) => error.into_kind(RemoteErrorKind::Refused),
+            _ => error,
+        })
+    };
+    let whole = read()?;
+    if whole.ends_a_line() {
+        return Ok(whole);
+    }
+    log::info!("{dir}: the listing ends in the middle of a line; it is asked for once more");
+    let whole = read()?;
+    if whole.ends_a_line() {
+        return Ok(whole);
+    }
+    // A part of a directory is not shown: what is missing would count as absent.
+    let error = RemoteError::new(RemoteErrorKind::Failed, verb).with_path(dir);
+    Err(error.with_source("the listing ends in the middle of a line"))
 }
 
 fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -> Result<Listing> {
     let Parsed {
         mut entries,
         rejected,
-        rejected_count,
+        has_dot_names,
         zone,
     } = parsed;
-    if rejected_count > 0 {
-        let sample = rejected.first().map(|line| line.escape_ascii().to_string());
+    if let Some(line) = rejected.first() {
+        let sample = line.get(..SAMPLE_BYTES_MAX).unwrap_or(line);
         log::warn!(
-            "{dir}: {rejected_count} lines are no entries: {}",
-            sample.unwrap_or_default()
+            "{dir}: {} lines of the listing are not understood and not shown: {}",
+            rejected.count(),
+            sample.escape_ascii()
         );
     }
     if zone == Zone::Server {
@@ -204,11 +224,13 @@ fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -
             .windows(9)
             .any(|word| word == b"truncated")
     });
-    let count = entries.len() + rejected_count;
+    let count = entries.len() + rejected.count();
     Ok(Listing {
         entries: entries.into_iter().map(Arc::new).collect(),
         is_truncated: says_truncated || whole.is_cut || SUSPICIOUS_COUNTS.contains(&count),
-        rejected: rejected_count,
+        rejected,
+        // RFC 3659 section 7 has MLSD show all names.
+        shows_dot_names: zone == Zone::Utc || has_dot_names,
     })
 }
 

@@ -473,6 +473,13 @@ pub(super) struct Whole {
     pub(super) is_cut: bool,
 }
 
+impl Whole {
+    /// Whether the last line ends, so that the listing was not cut off in the middle of one.
+    pub(super) fn ends_a_line(&self) -> bool {
+        self.bytes.last().is_none_or(|byte| *byte == b'\n')
+    }
+}
+
 fn broken(verb: &'static str, error: &io::Error) -> Failure {
     Failure::Broken(verb, Fault::from_io(error, Phase::Data))
 }

@@ -20,33 +20,29 @@ use std::time::SystemTime;
 
 use self::time::Today;
 use super::zone::Zone;
-use crate::remote::{InvalidName, RemoteEntry, RemotePath};
+use crate::remote::{InvalidName, Rejected, RemoteEntry, RemotePath};
 
 /// What a listing held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     /// The entries in the server's order.
     pub entries: Vec<RemoteEntry>,
-    /// The first rejected lines, each cut to 200 bytes, for the log.
-    pub rejected: Vec<Box<[u8]>>,
-    /// How many lines were no entries that can be shown.
-    pub rejected_count: usize,
+    /// The lines that are no entries that can be shown.
+    pub rejected: Rejected,
+    /// Whether names that begin with a dot were among the lines, `.` and `..` too.
+    pub has_dot_names: bool,
     /// In which time the entries are told.
     pub zone: Zone,
 }
-
-/// Rejected lines that are kept. Eight tell the pattern, and a log stays readable.
-const SAMPLE_LINES_MAX: usize = 8;
-
-/// Bytes kept of a rejected line: a line with a name of average length is whole.
-const SAMPLE_BYTES_MAX: usize = 200;
 
 /// What one line is.
 #[derive(Debug)]
 enum Line {
     Entry(RemoteEntry),
-    /// Rightly there and no entry: `total 12`, the directory itself.
+    /// Rightly there and no entry: `total 12`.
     Skip,
+    /// The directory itself, or its parent.
+    Dots,
     Reject,
 }
 
@@ -67,8 +63,8 @@ pub fn parse_list(bytes: &[u8], now: SystemTime) -> Parsed {
 fn parse(bytes: &[u8], zone: Zone, parse_line: impl Fn(&[u8]) -> Line) -> Parsed {
     let mut parsed = Parsed {
         entries: Vec::new(),
-        rejected: Vec::new(),
-        rejected_count: 0,
+        rejected: Rejected::default(),
+        has_dot_names: false,
         zone,
     };
     for line in bytes.split(|byte| *byte == b'\n') {
@@ -77,15 +73,13 @@ fn parse(bytes: &[u8], zone: Zone, parse_line: impl Fn(&[u8]) -> Line) -> Parsed
             continue;
         }
         match parse_line(line) {
-            Line::Entry(entry) => parsed.entries.push(entry),
-            Line::Skip => {}
-            Line::Reject => {
-                parsed.rejected_count += 1;
-                if parsed.rejected.len() < SAMPLE_LINES_MAX {
-                    let sample = line.get(..SAMPLE_BYTES_MAX).unwrap_or(line);
-                    parsed.rejected.push(sample.into());
-                }
+            Line::Entry(entry) => {
+                parsed.has_dot_names |= entry.name.starts_with(b".");
+                parsed.entries.push(entry);
             }
+            Line::Skip => {}
+            Line::Dots => parsed.has_dot_names = true,
+            Line::Reject => parsed.rejected.push(line),
         }
     }
     parsed
@@ -96,7 +90,7 @@ impl Line {
     fn of(entry: RemoteEntry) -> Self {
         match RemotePath::check_name(&entry.name) {
             Ok(()) => Self::Entry(entry),
-            Err(InvalidName::Dots) => Self::Skip,
+            Err(InvalidName::Dots) => Self::Dots,
             Err(InvalidName::Empty | InvalidName::Separator) => Self::Reject,
         }
     }

@@ -3,6 +3,8 @@
 //! suppaftp's client owns login, commands and transfers; the transport lies under it. A session is good only while every
 //! reply has been read ([`Session::is_usable`]); after anything else it is thrown away.
 
+mod offset;
+
 use std::{
     fmt,
     io::Write as _,
@@ -369,35 +371,6 @@ impl Session {
         }
     }
 
-    /// Has the server agree on where the next STOR begins. A STOR never leaves together with this question: behind a `REST` that was
-    /// refused it empties the file. The data connection comes first, so that nothing stands between the two.
-    fn agree_on_offset(&mut self, offset: u64) -> Result<(), Failure> {
-        const VERB: &str = "REST";
-        let prepared = transport::lock(&self.transport).prepare_data();
-        prepared.map_err(|fault| Failure::Broken(VERB, fault))?;
-        let reply = self.command(VERB, format!("REST {offset}").as_bytes())?;
-        if !agrees_on(&reply, offset) {
-            // What the server would make of a STOR now is not known.
-            self.has_offset = true;
-            if offset > 0 {
-                return Err(Failure::Refused(VERB, reply));
-            }
-            // An earlier offset cannot be taken back here; on a fresh session there is none.
-            self.give_up();
-            let fault = Fault::new(RemoteErrorKind::Disconnected, reply.to_string());
-            return Err(Failure::Broken(VERB, fault));
-        }
-        self.has_offset = offset > 0;
-        let mut transport = transport::lock(&self.transport);
-        if transport.makes_own_data() && transport.readiness() < Readiness::Opening {
-            transport.control().give_up();
-            let detail = "the data connection was lost behind REST";
-            let fault = Fault::new(RemoteErrorKind::Disconnected, detail);
-            return Err(Failure::Broken(VERB, fault));
-        }
-        Ok(())
-    }
-
     /// Reads the replies of the commands that left behind a transfer's own.
     pub(super) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
         transport::lock(&self.transport).read_followers()
@@ -487,13 +460,6 @@ pub(super) struct OpenStream {
     pub(super) is_bounded: bool,
     /// The answers to the questions that left ahead of it.
     pub(super) told: Vec<Reply>,
-}
-
-/// Whether a reply to REST agrees on this very offset. Servers that count in fewer bits say 350 as well, and quote another number; where
-/// none is quoted, offsets that 31 bits hold are believed.
-fn agrees_on(reply: &Reply, offset: u64) -> bool {
-    let fits = || i32::try_from(offset).is_ok();
-    reply.is_intermediate() && reply.quotes(offset).unwrap_or_else(fits)
 }
 
 fn client_fault(error: &FtpError) -> Fault {

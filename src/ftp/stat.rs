@@ -76,34 +76,33 @@ fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>>
         let entry = RemoteEntry::new(name_of(path), EntryKind::Directory);
         return Ok(Some(RemoteEntry { modified, ..entry }));
     }
-    let size = size_of(size_reply);
-    if size.is_some() || modified.is_some() {
+    if size_reply.is_done() || mdtm_reply.is_done() {
         let entry = RemoteEntry::new(name_of(path), EntryKind::File);
         return Ok(Some(RemoteEntry {
-            size,
+            size: size_of(size_reply),
             modified,
             ..entry
         }));
     }
-    if size_reply.is_unknown_command() && mdtm_reply.is_unknown_command() {
-        // Nothing was said about a file of that name.
+    // Two answers about a file and one about a directory; a command that is not known answers nothing.
+    let questions = [("SIZE", size_reply), ("MDTM", mdtm_reply)];
+    let mut answered = questions
+        .iter()
+        .filter(|(_, reply)| !reply.is_unknown_command())
+        .peekable();
+    if answered.peek().is_none() {
         return Err(size_reply.to_error("SIZE").with_path(path));
     }
-    absent_or(
-        if size_reply.is_unknown_command() {
-            mdtm_reply
-        } else {
-            size_reply
-        },
-        "SIZE",
-        path,
-    )
+    for (verb, reply) in answered.chain([&("CWD", cwd_reply)]) {
+        absent_or(reply, verb, path)?;
+    }
+    Ok(None)
 }
 
-/// `None` for a permanent refusal, which is how "nothing there" is said; other refusals are errors.
+/// `None` for the refusal by which "nothing there" is said (550); all others have other reasons, and are errors.
 fn absent_or(reply: &Reply, verb: &'static str, path: &RemotePath) -> Result<Option<RemoteEntry>> {
     match reply.kind() {
-        RemoteErrorKind::Refused | RemoteErrorKind::NameRefused => Ok(None),
+        RemoteErrorKind::Refused if reply.code() == 550 => Ok(None),
         _ => Err(reply.to_error(verb).with_path(path)),
     }
 }

@@ -153,6 +153,13 @@ impl Transfer {
         let deadline = guard.pool().host.deadline();
         guard.session().set_deadline(deadline);
         let reply = guard.session().finish(verb, stream, has_ended)?;
+        let lost = transport::lock(guard.session().transport()).take_content_error();
+        if reply.is_done()
+            && let Some(error) = lost
+        {
+            // The connection broke before anything was read from it, and the kernel tells that once: it looked like an end.
+            return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
+        }
         Ok((reply, guard))
     }
 

@@ -199,8 +199,59 @@ pub struct Listing {
     pub entries: Vec<Arc<RemoteEntry>>,
     /// Whether the server said, or the count suggests, that entries are missing: a name that is not here may exist.
     pub is_truncated: bool,
-    /// How many lines were no entries that can be shown (unparsable, or names with `/`, NUL, CR, LF).
-    pub rejected: usize,
+    /// The lines that were not understood, or whose names cannot be shown (with `/`, NUL, CR, LF).
+    pub rejected: Rejected,
+    /// Whether names that begin with a dot are surely among the entries: LIST leaves them out unless it is asked for them.
+    pub shows_dot_names: bool,
+}
+
+/// The most bytes kept of lines that were not understood. 64 KiB: hundreds of lines; a listing with more of them is none that
+/// anything can be concluded from.
+const REJECTED_BYTES_MAX: usize = 64 << 10;
+
+/// Lines of a listing that were not understood: what they may be about is not known to be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejected {
+    lines: Vec<Box<[u8]>>,
+    bytes: usize,
+    count: usize,
+}
+
+impl Rejected {
+    /// Takes up one more line.
+    pub fn push(&mut self, line: &[u8]) {
+        self.count += 1;
+        if self.bytes + line.len() <= REJECTED_BYTES_MAX {
+            self.bytes += line.len();
+            self.lines.push(line.into());
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The first of them, for a message.
+    pub fn first(&self) -> Option<&[u8]> {
+        self.lines.first().map(AsRef::as_ref)
+    }
+
+    /// Whether one of them may be about this name: it stands in the line, in any case of its letters, or not all lines were kept.
+    pub fn may_hold(&self, name: &[u8]) -> bool {
+        let holds = |line: &[u8]| {
+            line.windows(name.len().max(1))
+                .any(|part| part.eq_ignore_ascii_case(name))
+        };
+        self.count > self.lines.len() || self.lines.iter().any(|line| holds(line))
+    }
+
+    /// The same lines with each changed.
+    #[must_use]
+    pub fn map(self, change: impl Fn(&[u8]) -> Box<[u8]>) -> Self {
+        let lines = self.lines.iter().map(|line| change(line)).collect();
+        Self { lines, ..self }
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod attributes;
 mod directory;
 mod disk;
 mod durability;
+mod evidence;
 mod lookup;
 mod open;
 mod quirks;

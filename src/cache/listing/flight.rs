@@ -81,8 +81,10 @@ impl<'a> Lead<'a> {
 
     pub(super) fn fetch(self, remote: &dyn Remote) -> Result<Arc<CachedListing>> {
         // Sorted here, before the cache's lock is taken: 100 000 names take some 20 ms.
-        let fetched = remote.list(self.dir).map(CachedListing::new);
-        self.land(fetched)
+        let asked = self.cache.clock.now();
+        let fetched = remote.list(self.dir);
+        let took = self.cache.clock.now().saturating_duration_since(asked);
+        self.land(fetched.map(|listing| CachedListing::new(listing, asked, took)))
     }
 
     pub(super) fn land(mut self, fetched: Result<CachedListing>) -> Result<Arc<CachedListing>> {

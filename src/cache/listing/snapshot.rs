@@ -1,25 +1,35 @@
 //! A directory as it was listed, sorted by name, and the changes of our own that can be made to it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crate::remote::{Listing, Modified, Precision, RemoteEntry};
+use crate::remote::{Listing, Modified, Precision, Rejected, RemoteEntry};
 
 /// All entries of one directory, sorted by name, at one moment plus our own changes since.
 #[derive(Debug, Clone)]
 pub struct CachedListing {
     entries: Vec<Arc<RemoteEntry>>,
     is_truncated: bool,
+    rejected: Rejected,
+    shows_dot_names: bool,
+    /// When it was asked for: what it says is no newer.
+    asked: Instant,
+    /// How long the server took to send it.
+    took: Duration,
     expires: Instant,
     id: u64,
 }
 
 impl CachedListing {
-    /// Sorts a listing. A name that the server lists twice keeps its last line.
-    pub(super) fn new(listing: Listing) -> Self {
+    /// Sorts a listing that was asked for at that moment and took so long. A name that the server lists twice keeps its last line.
+    pub(super) fn new(listing: Listing, asked: Instant, took: Duration) -> Self {
         let Listing {
             mut entries,
             is_truncated,
-            rejected: _,
+            rejected,
+            shows_dot_names,
         } = listing;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries.dedup_by(|later, kept| {
@@ -33,7 +43,11 @@ impl CachedListing {
         Self {
             entries,
             is_truncated,
-            expires: Instant::now(),
+            rejected,
+            shows_dot_names,
+            asked,
+            took,
+            expires: asked,
             id: 0,
         }
     }
@@ -77,9 +91,29 @@ impl CachedListing {
         &self.entries
     }
 
-    /// Whether a name that is not here may exist nevertheless.
-    pub fn is_truncated(&self) -> bool {
-        self.is_truncated
+    /// Whether it shows that nothing had this name: a name that is not here may exist nevertheless when the listing may have been cut
+    /// short, when a line was not understood, and when names with a dot may have been left out.
+    pub fn lacks(&self, name: &[u8]) -> bool {
+        let may_be_hidden = name.starts_with(b".") && !self.shows_dot_names;
+        self.find(name).is_none()
+            && !self.is_truncated
+            && !may_be_hidden
+            && !self.rejected.may_hold(name)
+    }
+
+    /// Whether it shows all there was, so that what is not here was not there.
+    pub fn is_whole(&self) -> bool {
+        !self.is_truncated && self.rejected.count() == 0
+    }
+
+    /// When it was asked for.
+    pub fn asked(&self) -> Instant {
+        self.asked
+    }
+
+    /// How long the server took to send it.
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// When it becomes too old to be shown.

@@ -22,7 +22,7 @@ enum Type<'a> {
 
 pub(super) fn parse_line(line: &[u8]) -> Line {
     match parse(line) {
-        Some((_, true)) => Line::Skip,
+        Some((_, true)) => Line::Dots,
         Some((entry, false)) => Line::of(entry),
         None => Line::Reject,
     }

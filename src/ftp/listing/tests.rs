@@ -19,7 +19,7 @@ fn seconds(text: &str) -> i64 {
 }
 
 fn only(parsed: Parsed) -> RemoteEntry {
-    assert_eq!(parsed.rejected_count, 0, "{parsed:?}");
+    assert_eq!(parsed.rejected.count(), 0, "{parsed:?}");
     assert_eq!(parsed.entries.len(), 1, "{parsed:?}");
     parsed.entries.into_iter().next().unwrap()
 }
@@ -228,7 +228,7 @@ fn totals_and_dots_are_passed_over() {
         -rw-r--r--   1 0 0    1 Feb 27 09:05 ...\n";
     let parsed = parse_list(text.as_bytes(), now());
     assert_eq!(
-        (parsed.entries.len(), parsed.rejected_count, parsed.zone),
+        (parsed.entries.len(), parsed.rejected.count(), parsed.zone),
         (1, 0, Zone::Server)
     );
 }
@@ -264,18 +264,32 @@ fn what_is_no_entry_is_counted_and_sampled() {
     for line in bad {
         let parsed = parse_list(format!("{line}\r\n").as_bytes(), now());
         assert_eq!(
-            (parsed.entries.len(), parsed.rejected_count),
+            (parsed.entries.len(), parsed.rejected.count()),
             (0, 1),
             "{line}"
         );
     }
     let parsed = parse_list(bad.join("\r\n").as_bytes(), now());
-    assert_eq!(
-        (parsed.rejected.len(), parsed.rejected_count),
-        (8, bad.len())
-    );
-    let long = [&b"?"[..]; 1000].concat();
-    assert_eq!(parse_list(&long, now()).rejected[0].len(), 200);
+    assert_eq!(parsed.rejected.count(), bad.len());
+}
+
+#[test]
+fn a_name_in_a_line_that_is_not_understood_may_be_there() {
+    let parsed = parse_list(b"-rw-r--r-- 1 o g ?? Jan 5 12:30 Report.txt\r\n", now());
+    for (name, may_be_there) in [
+        (&b"Report.txt"[..], true),
+        (b"report.TXT", true),
+        (b"Report", true),
+        (b"other", false),
+        (b"Report.txt.bak", false),
+    ] {
+        assert_eq!(parsed.rejected.may_hold(name), may_be_there);
+    }
+    // More than is kept of them: anything may be in the rest.
+    let many = b"?\r\n".repeat(100_000);
+    let parsed = parse_list(&many, now());
+    assert_eq!(parsed.rejected.count(), 100_000);
+    assert!(parsed.rejected.may_hold(b"anything"));
 }
 
 #[test]
@@ -387,7 +401,7 @@ fn mlsd_passes_over_the_directory_itself_and_rejects_what_is_no_fact() {
     let text = "type=cdir;perm=el; /home/x\r\ntype=pdir; ..\r\ntype=dir; .\r\ntype=Cdir; .\r\n";
     let parsed = parse_mlsd(text.as_bytes());
     assert_eq!(
-        (parsed.entries.len(), parsed.rejected_count, parsed.zone),
+        (parsed.entries.len(), parsed.rejected.count(), parsed.zone),
         (0, 0, Zone::Utc)
     );
     for bad in [
@@ -398,7 +412,7 @@ fn mlsd_passes_over_the_directory_itself_and_rejects_what_is_no_fact() {
         "x",
         "type; x",
     ] {
-        assert_eq!(parse_mlsd(bad.as_bytes()).rejected_count, 1, "{bad}");
+        assert_eq!(parse_mlsd(bad.as_bytes()).rejected.count(), 1, "{bad}");
     }
 }
 
@@ -472,7 +486,7 @@ proptest! {
         }
         line.truncate(cut);
         let parsed = parse_list(&line, now());
-        prop_assert!(parsed.entries.len() + parsed.rejected_count <= 2);
+        prop_assert!(parsed.entries.len() + parsed.rejected.count() <= 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Habits, Precision, RemoteErrorKind, RemotePath};
+use super::super::{Habits, Precision, Rejected, RemoteErrorKind, RemotePath};
 
 /// What a server allows, refuses and tells. The default is friendly: everything works and everything is told.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub can_append: bool,
     /// Whether bytes inside a file can be written, else [`RemoteErrorKind::Unsupported`].
     pub can_patch: bool,
+    /// Whether removing a directory removes all that is in it.
+    pub removes_trees: bool,
     /// The mode of new files.
     pub file_mode: u32,
     /// The mode of new directories.
@@ -43,6 +45,8 @@ pub struct Behaviour {
     pub list_precision: Precision,
     /// A listing ends after so many entries (Pure-FTPd: 10 000, some NAS: 2 000).
     pub list_entries_max: Option<usize>,
+    /// Lines of each listing that are not understood.
+    pub rejected: Rejected,
     /// Whether a listing that was cut says so.
     pub tells_truncation: bool,
     /// A read returns no more than this at once.
@@ -77,12 +81,14 @@ impl Default for Behaviour {
             can_symlink: true,
             can_append: true,
             can_patch: true,
+            removes_trees: false,
             file_mode: 0o644,
             dir_mode: 0o755,
             tells_mode: true,
             tells_target: true,
             list_precision: Precision::Second,
             list_entries_max: None,
+            rejected: Rejected::default(),
             tells_truncation: true,
             read_bytes_max: None,
             space: None,

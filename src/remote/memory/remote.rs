@@ -121,7 +121,8 @@ impl Remote for MemoryRemote {
         self.ask(Operation::RemoveDir, path, || {
             let mut state = self.lock();
             let place = state.tree.place(path)?;
-            if state.tree.children(place.node.ok_or(REFUSED)?)?.is_empty() {
+            let is_empty = state.tree.children(place.node.ok_or(REFUSED)?)?.is_empty();
+            if is_empty || state.behaviour.removes_trees {
                 state.tree.remove(&place, now)
             } else {
                 Err(REFUSED)
@@ -242,7 +243,8 @@ impl State {
         Ok(Listing {
             entries,
             is_truncated,
-            rejected: 0,
+            rejected: self.behaviour.rejected.clone(),
+            shows_dot_names: true,
         })
     }
 

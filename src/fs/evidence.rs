@@ -1,0 +1,146 @@
+//! What the server says of a name now: what a change may destroy is decided by nothing older.
+//!
+//! | evidence | is |
+//! |---|---|
+//! | a whole listing of the directory, asked for at most 2 s ago | what it shows of the name, or that it lacks it |
+//! | the name asked for alone | the answer |
+//!
+//! A listing shows that a name is free only where it was not cut short and no line that was not understood may be about the name
+//! ([`CachedListing::lacks`]).
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Filesystem, FsError, FsErrorKind, Result, lookup::Intent};
+use crate::{
+    cache::CachedListing,
+    remote::{RemoteEntry, RemoteErrorKind, RemotePath},
+};
+
+/// How old an answer may be by which something is overwritten, counted from when it was asked for. 2 s: one listing serves many
+/// creations in a row (cp, tar and mv), and others have little time to make the same name.
+pub(super) const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(2);
+
+/// A directory whose listing has more entries than this is not listed to learn of one name. 5000 entries are some 400 KB, what a slow line
+/// carries in the time that a user calls immediate.
+pub(super) const RELIST_ENTRIES_MAX: usize = 5_000;
+
+/// Nor one whose listing took longer than this.
+const RELIST_TIME_MAX: Duration = Duration::from_millis(500);
+
+impl Filesystem {
+    /// What is at a path, by evidence of at most [`EVIDENCE_AGE_MAX`]; `None` when the server says that nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Also when no evidence is to be had: unknown is not absent.
+    pub(super) fn look(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
+        let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+            return self.entry(path);
+        };
+        if let Some(listing) = self.recent_listing(&dir)
+            && let Shown::Certain(found) = shown(&listing, name)
+        {
+            return Ok(found);
+        }
+        if self.may_relist(&dir, name) {
+            match self.listings.refetch(&*self.remote, &dir) {
+                Ok(listing) => {
+                    if let Shown::Certain(found) = shown(&listing, name) {
+                        return Ok(found);
+                    }
+                }
+                // A directory that may be entered and not listed.
+                Err(error) if error.kind() == RemoteErrorKind::Refused => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.look_alone(path, &dir)
+    }
+
+    /// Asks for one path alone.
+    fn look_alone(&self, path: &RemotePath, dir: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
+        match self.remote.stat(path) {
+            Ok(entry) => {
+                if let Some(entry) = &entry {
+                    self.listings.upsert(dir, entry.clone());
+                }
+                Ok(entry.map(Arc::new))
+            }
+            // The server knows no way to ask for a name.
+            Err(error) if error.kind() == RemoteErrorKind::Unsupported => {
+                let listing = self.listings.refetch(&*self.remote, dir)?;
+                match shown(&listing, path.name().unwrap_or_default()) {
+                    Shown::Certain(found) => Ok(found),
+                    Shown::Unknown => {
+                        log::warn!("{path}: whether it is there cannot be found out: {error}");
+                        Err(FsError::new(FsErrorKind::AccessDenied, path))
+                    }
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The directory's listing, if it is recent enough to be evidence.
+    fn recent_listing(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
+        let listing = self.listings.last_known(dir)?;
+        let age = self.clock.now().saturating_duration_since(listing.asked());
+        (age <= EVIDENCE_AGE_MAX).then_some(listing)
+    }
+
+    /// Whether listing the directory anew costs little and would show what is wanted, by what is known of it.
+    fn may_relist(&self, dir: &RemotePath, name: &[u8]) -> bool {
+        self.listings.last_known(dir).is_none_or(|known| {
+            known.entries().len() <= RELIST_ENTRIES_MAX
+                && known.took() <= RELIST_TIME_MAX
+                && matches!(shown(&known, name), Shown::Certain(_))
+        })
+    }
+
+    /// Fails unless a directory (its inode, where it has one) holds nothing, by a listing that shows all there is and is recent. This
+    /// mount's own temporary files do not count.
+    pub(super) fn check_empty(&self, ino: Option<u64>, path: &RemotePath) -> Result<()> {
+        let unsent = |ino| {
+            let mut files = self.inodes.files_in(ino).into_iter();
+            files.any(|(_, file)| file.lock().needs_upload())
+        };
+        if ino.is_some_and(unsent) {
+            return Err(FsError::new(FsErrorKind::NotEmpty, path));
+        }
+        let is_empty = |listing: &CachedListing| {
+            let mut entries = listing.entries().iter();
+            listing.is_whole() && entries.all(|entry| self.is_temporary(&entry.name))
+        };
+        if self
+            .recent_listing(path)
+            .is_some_and(|listing| is_empty(&listing))
+        {
+            return Ok(());
+        }
+        let listing = self
+            .listings
+            .refetch(&*self.remote, path)
+            .map_err(|error| self.explain(error, path, Intent::RemoveDir))?;
+        if is_empty(&listing) {
+            return Ok(());
+        }
+        if !listing.is_whole() {
+            log::warn!("{path} stays: its listing does not show all that is in it");
+        }
+        Err(FsError::new(FsErrorKind::NotEmpty, path))
+    }
+}
+
+/// What a listing shows of a name.
+enum Shown {
+    Certain(Option<Arc<RemoteEntry>>),
+    Unknown,
+}
+
+fn shown(listing: &CachedListing, name: &[u8]) -> Shown {
+    match listing.find(name) {
+        Some(entry) => Shown::Certain(Some(entry.clone())),
+        None if listing.lacks(name) => Shown::Certain(None),
+        None => Shown::Unknown,
+    }
+}

@@ -1,0 +1,48 @@
+//! Where an upload into a file begins: agreed on with the server before the STOR leaves.
+
+use super::{Session, transport};
+use crate::{
+    ftp::{
+        reply::{Failure, Fault, Reply},
+        transport::Readiness,
+    },
+    remote::RemoteErrorKind,
+};
+
+impl Session {
+    /// Has the server agree on where the next STOR begins. A STOR never leaves together with this question: behind a `REST` that was
+    /// refused it empties the file. The data connection comes first, so that nothing stands between the two.
+    pub(super) fn agree_on_offset(&mut self, offset: u64) -> Result<(), Failure> {
+        const VERB: &str = "REST";
+        let prepared = transport::lock(&self.transport).prepare_data();
+        prepared.map_err(|fault| Failure::Broken(VERB, fault))?;
+        let reply = self.command(VERB, format!("REST {offset}").as_bytes())?;
+        if !agrees_on(&reply, offset) {
+            // What the server would make of a STOR now is not known.
+            self.has_offset = true;
+            if offset > 0 {
+                return Err(Failure::Refused(VERB, reply));
+            }
+            // An earlier offset cannot be taken back here; on a fresh session there is none.
+            self.give_up();
+            let fault = Fault::new(RemoteErrorKind::Disconnected, reply.to_string());
+            return Err(Failure::Broken(VERB, fault));
+        }
+        self.has_offset = offset > 0;
+        let mut transport = transport::lock(&self.transport);
+        if transport.makes_own_data() && transport.readiness() < Readiness::Opening {
+            transport.control().give_up();
+            let detail = "the data connection was lost behind REST";
+            let fault = Fault::new(RemoteErrorKind::Disconnected, detail);
+            return Err(Failure::Broken(VERB, fault));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a reply to REST agrees on this very offset. Servers that count in fewer bits say 350 as well, and quote another number; where
+/// none is quoted, offsets that 31 bits hold are believed.
+fn agrees_on(reply: &Reply, offset: u64) -> bool {
+    let fits = || i32::try_from(offset).is_ok();
+    reply.is_intermediate() && reply.quotes(offset).unwrap_or_else(fits)
+}

@@ -1,0 +1,82 @@
+//! Listings that are cut off: a directory is shown whole or not at all.
+
+use std::{io::Write, thread, time::Duration};
+
+use socket2::SockRef;
+
+use super::{
+    scripted::connect,
+    server::{Handled, ScriptedServer},
+    *,
+};
+
+/// How a data connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// In good order.
+    Fin,
+    /// By a reset.
+    Reset,
+}
+
+/// Sends these bytes as every listing, ends the data connection in this way before or behind its 150, and says that all was sent.
+fn listing_of(bytes: &'static [u8], end: End, is_early: bool) -> ScriptedServer {
+    ScriptedServer::start(move |client, line| {
+        if line != "MLSD" {
+            return Handled::No;
+        }
+        if !is_early {
+            client.say("150 here it comes");
+        }
+        let mut data = client.accept();
+        data.write_all(bytes).unwrap();
+        if end == End::Reset {
+            // What was sent arrives first.
+            thread::sleep(Duration::from_millis(20));
+            SockRef::from(&data)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+        }
+        drop(data);
+        thread::sleep(Duration::from_millis(20));
+        if is_early {
+            client.say("150 here it comes");
+        }
+        client.say("226 done");
+        Handled::Yes
+    })
+}
+
+fn times_asked(server: &ScriptedServer) -> usize {
+    server.take_batches().join(" | ").matches("MLSD").count()
+}
+
+// SEMANTICS: S-list-cut
+#[test]
+fn a_listing_that_ends_in_the_middle_of_a_line_is_asked_for_twice_and_then_an_error() {
+    for bytes in [
+        &b"type=file;size=1; a\r\ntype=file;size=1; longna"[..],
+        b"type=file;size=1; a",
+        b"t",
+    ] {
+        let server = listing_of(bytes, End::Fin, false);
+        let remote = connect(&server);
+        server.take_batches();
+        let error = remote.list(&path("d")).unwrap_err();
+        assert_eq!(error.kind(), RemoteErrorKind::Failed);
+        assert_eq!(times_asked(&server), 2);
+    }
+}
+
+// SEMANTICS: S-list-cut
+#[test]
+fn a_listing_whose_data_connection_is_reset_is_an_error() {
+    for bytes in [&b""[..], b"type=file;size=1; a\r\n"] {
+        for is_early in [false, true] {
+            let server = listing_of(bytes, End::Reset, is_early);
+            let remote = connect(&server);
+            let listed = remote.list(&path("d"));
+            assert!(listed.is_err(), "{bytes:?} {is_early}: {listed:?}");
+        }
+    }
+}
