@@ -14,7 +14,10 @@
 //! Two states, no locks, last over the network: a file that is being uploaded, and one whose name is held (`file::Held`). Who changes a
 //! name waits for uploads of the files below it; an upload waits for nobody's name.
 
+mod account;
+mod append;
 mod attr;
+mod doubt;
 mod error;
 mod evidence;
 mod file;
@@ -26,8 +29,10 @@ mod link;
 mod lookup;
 mod namespace;
 mod open;
+mod patch;
 mod prefetch;
 mod process;
+mod put;
 mod ranges;
 mod readdir;
 mod rename;
@@ -63,6 +68,7 @@ use crate::{
     config::{CacheConfig, FsConfig},
     remote::{Habits, Remote, RemotePath},
 };
+use account::Account;
 use file::OpenFile;
 use handle::Handles;
 use inode::Inodes;
@@ -82,6 +88,9 @@ pub struct Filesystem {
     inodes: Inodes,
     handles: Handles,
     learnt: Learnt,
+    account: Arc<Account>,
+    /// How often the server has refused to rename over a file and has let it be moved aside.
+    renames_refused: AtomicU64,
     prefetcher: Prefetcher,
     /// For threads that outlive the call that starts them.
     this: Weak<Self>,
@@ -172,6 +181,8 @@ impl Filesystem {
             inodes: Inodes::new(cache.entries_max),
             handles: Handles::default(),
             learnt: Learnt::new(remote.habits()),
+            account: Arc::default(),
+            renames_refused: AtomicU64::new(0),
             mounted: clock.wall(),
             epoch: AtomicU64::new(1),
             streams: Arc::new(AtomicUsize::new(0)),
@@ -264,15 +275,11 @@ impl Filesystem {
         self.epoch.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A new name for a temporary file in `dir`.
-    fn temporary_path(&self, dir: &RemotePath) -> Option<RemotePath> {
+    /// A new name for a temporary file in `dir`, with a dot in front or without: some servers forbid names that begin with one (vsftpd's
+    /// `deny_file`, Pure-FTPd's `ProhibitDotFilesWrite`).
+    fn temporary_path(&self, dir: &RemotePath, has_dot: bool) -> Option<RemotePath> {
         let count = self.temporary_count.fetch_add(1, Ordering::Relaxed);
-        // Some servers forbid names that begin with a dot (vsftpd's deny_file, Pure-FTPd's ProhibitDotFilesWrite).
-        let dot = if self.learnt.no_dot_names.load(Ordering::Relaxed) {
-            ""
-        } else {
-            "."
-        };
+        let dot = if has_dot { "." } else { "" };
         dir.join(format!("{dot}{}-{count}.tmp", self.temporary_prefix).as_bytes())
             .ok()
     }

@@ -213,8 +213,8 @@ impl FtpRemote {
             .map_err(|failure| failure.into_error(path))
     }
 
-    /// Sends commands that must not be done twice. When they had to be sent twice and are refused, `is_done` looks whether
-    /// the first ones were heard after all.
+    /// Sends commands that must not be done twice; the last one is `verb`. When they had to be sent twice and are refused, `is_done` looks
+    /// whether the first ones were heard after all.
     fn change(
         &self,
         path: &RemotePath,
@@ -222,20 +222,33 @@ impl FtpRemote {
         lines: &[Vec<u8>],
         is_done: impl FnOnce() -> Result<bool>,
     ) -> Result<()> {
-        let (replies, is_repeated) = self.exchange(path, verb, lines, Repeat::IfUnheard, None)?;
+        self.change_in_steps(path, [verb, verb], lines, is_done)
+    }
+
+    /// The same for commands of which the first ones have another verb than the last.
+    fn change_in_steps(
+        &self,
+        path: &RemotePath,
+        [first, verb]: [&'static str; 2],
+        lines: &[Vec<u8>],
+        is_done: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
+        let (replies, is_repeated) = self.exchange(path, first, lines, Repeat::IfUnheard, None)?;
         let (last, before) = match replies.as_slice() {
             [before @ .., last] => (Some(last), before),
             [] => (None, &[][..]),
         };
-        let mut refused = before.iter().find(|reply| reply.is_refusal()).cloned();
-        if refused.is_none() {
-            refused = last.filter(|reply| !reply.is_done()).cloned();
-        }
-        let Some(reply) = refused else { return Ok(()) };
+        let refused_before = before.iter().find(|reply| reply.is_refusal());
+        let refused_before = refused_before.map(|reply| (first, reply));
+        let refused_last = last.filter(|reply| !reply.is_done());
+        let refused = refused_before.or(refused_last.map(|reply| (verb, reply)));
+        let Some((verb, reply)) = refused else {
+            return Ok(());
+        };
         if is_repeated && reply.kind() == RemoteErrorKind::Refused && is_done()? {
             return Ok(());
         }
-        Err(Failure::Refused(verb, reply).into_error(path))
+        Err(Failure::Refused(verb, reply.clone()).into_error(path))
     }
 }
 
@@ -302,20 +315,18 @@ impl Remote for FtpRemote {
         settle::settle(self, path, attributes)
     }
 
-    fn settle_and_rename(
+    fn settle_beside(
         &self,
-        from: &RemotePath,
-        to: &RemotePath,
+        path: &RemotePath,
         attributes: &Attributes,
-    ) -> Result<(Settled, Result<()>)> {
-        let outcome = settle::settle_and_rename(self, from, to, attributes);
-        self.links.forget();
-        outcome
+        other: &RemotePath,
+    ) -> Result<(Settled, Result<Option<RemoteEntry>>)> {
+        settle::settle_beside(self, path, attributes, other)
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
         let lines = [self.line("RNFR ", from)?, self.line("RNTO ", to)?];
-        let renamed = self.change(from, "RNFR", &lines, || {
+        let renamed = self.change_in_steps(from, ["RNFR", "RNTO"], &lines, || {
             Ok(self.stat(from)?.is_none() && self.stat(to)?.is_some())
         });
         self.links.forget();

@@ -85,7 +85,8 @@ pub trait Remote: Send + Sync + Debug {
     }
 
     /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read. Where the server
-    /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done.
+    /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done. Never sent
+    /// twice: when it fails, the error tells whether the server had begun.
     ///
     /// `attributes` may reach the file that is there when the upload itself is refused.
     fn put(
@@ -103,16 +104,16 @@ pub trait Remote: Send + Sync + Debug {
     /// afterwards. One exchange; a refused attribute does not keep the others from being set.
     fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled>;
 
-    /// Settles a file and renames it to what nothing is called yet, in one exchange where the server takes that: the rename does
-    /// not wait for what was seen of the file, and comes with how it ended.
-    fn settle_and_rename(
+    /// Settles a file, and asks in the same exchange what is at another path: a file with its size and time as [`Remote::settle`] reports
+    /// them, a directory, or nothing.
+    fn settle_beside(
         &self,
-        from: &RemotePath,
-        to: &RemotePath,
+        path: &RemotePath,
         attributes: &Attributes,
-    ) -> Result<(Settled, Result<()>)> {
-        let settled = self.settle(from, attributes)?;
-        Ok((settled, self.rename(from, to)))
+        other: &RemotePath,
+    ) -> Result<(Settled, Result<Option<RemoteEntry>>)> {
+        let settled = self.settle(path, attributes)?;
+        Ok((settled, self.stat(other)))
     }
 
     /// Renames a file or directory. Whether an existing target is replaced, refused or left alone differs by
@@ -219,8 +220,11 @@ pub trait Upload: Send + Debug {
 /// Where an upload puts its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadMode {
-    /// STOR: the file is made, or its old content is gone.
+    /// STOR under a name that is ours alone, or over a file that nobody misses: the file is made, or its old content is gone. Begun again
+    /// on another session when the first one turns out to be dead.
     Replace,
+    /// STOR under a name that must be free: begun once.
+    New,
     /// APPE: behind the present end.
     Append,
     /// REST + STOR: over the bytes at this offset, and nothing else. Only where [`Remote::can_patch`] says so. Never at offset 0: behind

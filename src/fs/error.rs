@@ -58,6 +58,10 @@ pub enum FsErrorKind {
     LeavesMount,
     /// A file would be larger than the kernel can say.
     TooLarge,
+    /// Others have changed the file on the server since it was opened here.
+    Conflict,
+    /// The file was sent, and nobody can say whether the server has taken it.
+    Unconfirmed,
 }
 
 impl FsError {
@@ -119,7 +123,9 @@ impl FsError {
             | FsErrorKind::Unsupported
             | FsErrorKind::Stale
             | FsErrorKind::LeavesMount
-            | FsErrorKind::TooLarge => false,
+            | FsErrorKind::TooLarge
+            | FsErrorKind::Conflict
+            | FsErrorKind::Unconfirmed => false,
         }
     }
 
@@ -148,6 +154,9 @@ impl FsError {
             // What a path that the caller may not follow gives elsewhere too.
             FsErrorKind::LeavesMount => libc::EPERM,
             FsErrorKind::TooLarge => libc::EFBIG,
+            // What NFS says of a file that is not the one that was opened.
+            FsErrorKind::Conflict => libc::ESTALE,
+            FsErrorKind::Unconfirmed => libc::EIO,
         }
     }
 }
@@ -224,6 +233,8 @@ impl fmt::Display for FsError {
             FsErrorKind::Stale => "no longer known",
             FsErrorKind::LeavesMount => "points out of the mounted directory",
             FsErrorKind::TooLarge => "too large",
+            FsErrorKind::Conflict => "changed on the server since it was opened",
+            FsErrorKind::Unconfirmed => "sent, and not confirmed",
         };
         match (&self.path, &self.source) {
             (_, Some(source)) => write!(f, "{reason} ({source})"),

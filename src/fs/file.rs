@@ -2,8 +2,9 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use super::{
@@ -52,10 +53,16 @@ pub(crate) struct FileState {
     pub(crate) is_unlinked: bool,
     /// Whether a stream was given up since the last upload: the program does not write in order.
     pub(crate) is_random: bool,
-    /// Whether an upload into the file itself broke off, so that nobody can say what the server has of it.
-    pub(crate) is_base_uncertain: bool,
-    /// Whether an upload that failed may have left a new file, or a part of it, under its own name.
-    pub(crate) may_be_there: bool,
+    /// A change of ours to the file itself whose outcome is not known.
+    pub(crate) doubt: Doubt,
+    /// Whether all that was written since the last upload was appended, through handles that do nothing else.
+    pub(crate) is_appending: bool,
+    /// Whether a program has had whatever the name holds emptied (`O_TRUNC`), so that it may be replaced.
+    pub(crate) is_emptied: bool,
+    /// Whether the server has taken the file away once it had all of it: nothing is missing there.
+    pub(crate) is_delivered: bool,
+    /// Whether the file is not sent again until a program asks for it.
+    pub(crate) is_parked: bool,
     /// Why the last upload failed; `None` after one that succeeded.
     pub(crate) failure: Option<FsError>,
     /// What the running upload has still to send, as far as that is known.
@@ -88,6 +95,43 @@ pub(crate) struct Base {
     pub(crate) version: Version,
     /// Its permission bits, where known.
     pub(crate) mode: Option<u32>,
+    /// When the server was asked for this file's size and time; `None` when they come from a listing.
+    pub(crate) asked: Option<Instant>,
+}
+
+/// A change of ours to the file itself whose outcome is not known. The next upload looks what has become of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// There is none.
+    #[default]
+    No,
+    /// A new file was being stored under its own name.
+    New {
+        /// Whether the server had begun to take it.
+        has_begun: bool,
+    },
+    /// A tail was being appended.
+    Append {
+        /// Where the file ended before.
+        at: u64,
+        /// The tail, unless it is large: a program may take it back before it is known what has become of it.
+        tail: Option<Arc<[u8]>>,
+    },
+    /// Ranges inside the file were being written.
+    Patch,
+    /// A whole new file of this version was about to take the name.
+    Placed(Version),
+}
+
+/// What the name must hold for an upload to take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Nothing.
+    Absent,
+    /// The version that was last seen, or nothing.
+    Base,
+    /// Anything.
+    Any,
 }
 
 /// One upload's share of the state: what it has to bring to the server.
@@ -103,17 +147,36 @@ pub(crate) struct UploadJob {
     pub(crate) wanted: Attributes,
     /// A stream that has sent a part of it already.
     pub(crate) stream: Option<UploadStream>,
-    /// See [`FileState::is_base_uncertain`].
-    pub(crate) is_base_uncertain: bool,
-    /// See [`FileState::may_be_there`].
-    pub(crate) may_be_there: bool,
+    /// See [`FileState::doubt`].
+    pub(crate) doubt: Doubt,
+    /// See [`FileState::is_emptied`].
+    pub(crate) is_emptied: bool,
 }
 
 impl UploadJob {
-    /// Whether the upload takes the place of something.
-    pub(crate) fn is_replacing(&self) -> bool {
-        self.base.is_some() || self.may_be_there
+    /// What the name must hold.
+    pub(crate) fn want(&self) -> Want {
+        match &self.base {
+            _ if self.is_emptied => Want::Any,
+            None => Want::Absent,
+            Some(_) => Want::Base,
+        }
     }
+
+    /// The length of the file on the server, as last seen.
+    pub(crate) fn old_len(&self) -> u64 {
+        self.base.as_ref().map_or(0, |base| base.version.size)
+    }
+}
+
+/// How an upload has ended.
+#[derive(Debug, Default)]
+pub(crate) enum UploadEnd {
+    /// With nothing achieved, as far as is known.
+    #[default]
+    Failed,
+    /// The server has confirmed it, and the file is this now; `None` when it was taken away.
+    Done(Option<Base>),
 }
 
 impl OpenFile {
@@ -131,8 +194,11 @@ impl OpenFile {
                 refuge: None,
                 is_unlinked: false,
                 is_random: false,
-                is_base_uncertain: false,
-                may_be_there: false,
+                doubt: Doubt::No,
+                is_appending: false,
+                is_emptied: false,
+                is_delivered: false,
+                is_parked: false,
                 failure: None,
                 on_way: 0,
                 moved: 0,
@@ -169,36 +235,37 @@ impl OpenFile {
             dirty,
             wanted: state.wanted,
             stream: state.stream.take(),
-            is_base_uncertain: state.is_base_uncertain,
-            may_be_there: state.may_be_there,
+            doubt: state.doubt.clone(),
+            is_emptied: std::mem::take(&mut state.is_emptied),
         })
     }
 
-    /// Somebody else has appended `by` bytes at `at`, the old end: what was appended here moves behind them.
-    pub(crate) fn move_tail(&self, job: &mut UploadJob, at: u64, by: u64) -> io::Result<()> {
+    /// The file's end on the server is not at `at` any more, as was believed, but at `to`: what was appended here moves there.
+    pub(crate) fn move_tail(&self, job: &mut UploadJob, at: u64, to: u64) -> io::Result<()> {
         let mut state = self.lock();
         if let Some(spool) = state.spool.as_mut() {
-            spool.move_tail(at, by)?;
+            spool.move_tail(at, to)?;
         }
-        job.len += by;
-        let moved = job
-            .dirty
-            .iter()
-            .map(|range| range.start + by..range.end + by);
+        let behind = |range: &Range<u64>| range.start >= at;
+        let moved = job.dirty.iter().map(|range| {
+            if behind(&range) {
+                range.start - at + to..range.end - at + to
+            } else {
+                range
+            }
+        });
         job.dirty = moved.collect();
-        if let Some(base) = state.base.as_mut() {
-            base.version.size = at + by;
-            job.base = Some(base.clone());
-        }
+        job.len = job.len - at + to;
+        state.reader = None;
         Ok(())
     }
 
-    /// The upload is over: with the file as it is on the server now, or with nothing achieved.
-    pub(crate) fn end_upload(&self, job: &UploadJob, uploaded: Option<Base>) {
+    /// The upload is over.
+    pub(crate) fn end_upload(&self, job: &UploadJob, end: UploadEnd) {
         let mut state = self.lock();
         state.is_uploading = false;
         state.on_way = 0;
-        if let Some(base) = uploaded {
+        if let UploadEnd::Done(base) = end {
             if let Some(spool) = state.spool.as_mut() {
                 spool.set_server_len(job.len);
                 // Memory stays, for the reads and the changes that often follow; a file would hold disk space.
@@ -206,15 +273,16 @@ impl OpenFile {
                     state.spool = None;
                 }
             }
-            state.base = Some(base);
+            state.is_delivered = base.is_none();
+            state.base = base;
             // Nothing was added meanwhile: to set attributes waits for the upload's end.
             state.wanted = Attributes::default();
             state.reader = None;
             state.is_random = false;
-            state.is_base_uncertain = false;
-            state.may_be_there = false;
+            state.doubt = Doubt::No;
             state.failure = None;
         } else {
+            state.is_emptied |= job.is_emptied;
             if let Some(spool) = state.spool.as_mut() {
                 spool.give_back_dirty(&job.dirty);
             }
@@ -222,6 +290,12 @@ impl OpenFile {
             state.wanted.modified = state.wanted.modified.or(job.wanted.modified);
         }
         self.upload_ended.notify_all();
+    }
+
+    /// Why it is not sent by itself, if that is so.
+    pub(crate) fn parked(&self) -> Option<FsError> {
+        let state = self.lock();
+        state.failure.clone().filter(|_| state.is_parked)
     }
 
     /// Keeps uploads away until the guard is dropped; waits for one that runs.
@@ -249,18 +323,10 @@ impl FileState {
     pub(crate) fn needs_upload(&self) -> bool {
         // What was set while the file was ahead goes up also when the bytes have become what they were.
         !self.is_unlinked
-            && (self.base.is_none()
-                || self.is_base_uncertain
+            && ((self.base.is_none() && !self.is_delivered)
+                || self.doubt != Doubt::No
                 || !self.wanted.is_empty()
                 || self.spool.as_ref().is_some_and(Spool::is_dirty))
-    }
-
-    /// An upload is about to change what the server has under the file's own name: should it fail, nobody knows what that is.
-    pub(crate) fn doubt_server(&mut self) {
-        match self.base {
-            Some(_) => self.is_base_uncertain = true,
-            None => self.may_be_there = true,
-        }
     }
 
     /// Bytes of an upload have left.

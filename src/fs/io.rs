@@ -185,6 +185,8 @@ impl Filesystem {
             return Err(FsError::new(FsErrorKind::TooLarge, &RemotePath::root()));
         }
         state.before_write(offset);
+        let is_clean = state.spool.as_ref().is_none_or(|spool| !spool.is_dirty());
+        state.is_appending = handle.is_append && (is_clean || state.is_appending);
         let spool = state.spool_mut(&self.spool_limits());
         spool
             .write(offset, data)
@@ -202,15 +204,18 @@ impl Filesystem {
 
     /// Lets a file that is written in order go up while it is written.
     fn start_streaming(&self, file: &Arc<OpenFile>) {
-        // A temporary file that cannot be renamed is of no use.
-        if self.learnt.no_rename.load(Ordering::Relaxed) {
-            return;
-        }
         let Some(permit) = StreamPermit::take(&self.streams, self.streams_max) else {
             return;
         };
-        let dir = self.inodes.path(file.ino).and_then(|path| path.parent());
-        let Some(temporary) = dir.and_then(|dir| self.temporary_path(&dir)) else {
+        let Some(dir) = self.inodes.path(file.ino).and_then(|path| path.parent()) else {
+            return;
+        };
+        // A temporary file that cannot be renamed is of no use.
+        if self.learnt.no_rename.load(Ordering::Relaxed) || !self.account.hides_new_files(&dir) {
+            return;
+        }
+        let has_dot = !self.learnt.no_dot_names.load(Ordering::Relaxed);
+        let Some(temporary) = self.temporary_path(&dir, has_dot) else {
             return;
         };
         let source = file.clone();
@@ -231,7 +236,12 @@ impl Filesystem {
         );
         let mut state = file.lock();
         if state.stream.is_none() && wants_stream(&state) {
-            state.stream = UploadStream::start(self.remote.clone(), temporary, read_chunk);
+            state.stream = UploadStream::start(
+                self.remote.clone(),
+                self.account.clone(),
+                temporary,
+                read_chunk,
+            );
         }
     }
 
@@ -254,12 +264,18 @@ impl Filesystem {
 
     /// Brings what was written through a handle to the server.
     pub fn flush(&self, handle: u64) -> Result<()> {
-        self.upload(&self.handles.file(handle)?.file)
+        self.upload_as_asked(&self.handles.file(handle)?.file)
     }
 
     /// Brings everything written to a file to the server.
     pub fn fsync(&self, handle: u64) -> Result<()> {
-        self.upload(&self.handles.file(handle)?.file)
+        self.upload_as_asked(&self.handles.file(handle)?.file)
+    }
+
+    /// A program asks for it, so what was parked goes up again too.
+    fn upload_as_asked(&self, file: &Arc<OpenFile>) -> Result<()> {
+        file.lock().is_parked = false;
+        self.upload(file)
     }
 
     /// Makes room in a file.
@@ -280,6 +296,7 @@ impl Filesystem {
     fn write_zeros(&self, file: &OpenFile, range: Range<u64>) -> Result<()> {
         let mut state = file.lock();
         state.before_write(range.start);
+        state.is_appending = false;
         let spool = state.spool_mut(&self.spool_limits());
         spool
             .zero(range)
@@ -295,6 +312,8 @@ impl Filesystem {
         }
         let mut state = file.lock();
         state.before_write(len);
+        state.is_emptied |= len == 0;
+        state.is_appending = false;
         if len < state.size() {
             // Also one that has sent nothing yet: the file may be as it is on the server now, and no upload would end the stream.
             state.stream = None;

@@ -267,25 +267,25 @@ impl Filesystem {
         if let Some(base) = state.base.as_mut().filter(|_| is_same) {
             // The next upload keeps it.
             base.mode = entry.mode.or(base.mode);
-        } else {
-            let base = self.base_of(entry);
-            if state.rebase(base) {
-                log::debug!("{} has changed on the server", entry.name.escape_ascii());
-            }
+        } else if let Some(base) = self.base_of(entry)
+            && state.rebase(base)
+        {
+            log::debug!("{} has changed on the server", entry.name.escape_ascii());
         }
     }
 
-    /// What a listing's entry says of a file's content.
-    pub(super) fn base_of(&self, entry: &RemoteEntry) -> Base {
+    /// What a listing's entry says of a file's content; `None` when it does not tell the size.
+    pub(super) fn base_of(&self, entry: &RemoteEntry) -> Option<Base> {
         let version = Version {
-            size: entry.size.unwrap_or(0),
+            size: entry.size?,
             modified: entry.modified,
             epoch: self.next_epoch(),
         };
-        Base {
+        Some(Base {
             version,
             mode: entry.mode,
-        }
+            asked: None,
+        })
     }
 
     /// Finds the reason of a server's refusal in a fresh listing of the directory.
@@ -336,7 +336,7 @@ impl Filesystem {
 
     /// After a change whose outcome is not known, what was known of these names is of no use any more.
     pub(super) fn forget_if_unknown(&self, error: &RemoteError, paths: &[&RemotePath]) {
-        if is_reply_lost(error) {
+        if error.is_reply_lost() {
             for dir in paths.iter().filter_map(|path| path.parent()) {
                 self.listings.invalidate(&dir);
             }
@@ -364,14 +364,6 @@ impl Filesystem {
             Intent::Attributes => FsErrorKind::NotPermitted,
         }
     }
-}
-
-/// Whether the server may have done what it was asked.
-pub(super) fn is_reply_lost(error: &RemoteError) -> bool {
-    matches!(
-        error.kind(),
-        RemoteErrorKind::Disconnected | RemoteErrorKind::TimedOut(_) | RemoteErrorKind::Protocol
-    )
 }
 
 /// Whether an entry shows the content of a version: the same size, and times that agree as far as both are known.

@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     Attr, Filesystem, FsError, FsErrorKind, Result,
-    file::OpenFile,
-    lookup::{Intent, is_reply_lost},
+    file::{Doubt, OpenFile},
+    lookup::Intent,
 };
 use crate::remote::{
     self, Attributes, EntryKind, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath,
@@ -93,7 +93,7 @@ impl Filesystem {
         let (is_on_server, may_be_there) = {
             let mut state = file.lock();
             state.stream = None;
-            (state.base.is_some(), state.may_be_there)
+            (state.base.is_some(), state.doubt != Doubt::No)
         };
         if is_on_server && !self.shelter(file, path)? {
             self.remove_file(path)?;
@@ -152,7 +152,7 @@ impl Filesystem {
         // Once more for a server that forbids names with a dot.
         for _ in 0..2 {
             let had_dot = !self.learnt.no_dot_names.load(Ordering::Relaxed);
-            let Some(aside) = self.temporary_path(dir) else {
+            let Some(aside) = self.temporary_path(dir, had_dot) else {
                 break;
             };
             match self.rename_for_sure(path, &aside) {
@@ -182,7 +182,7 @@ impl Filesystem {
     ) -> remote::Result<()> {
         match outcome {
             Err(error)
-                if is_reply_lost(&error)
+                if error.is_reply_lost()
                     && matches!(self.remote.stat(from), Ok(None))
                     && matches!(self.remote.stat(to), Ok(Some(_))) =>
             {

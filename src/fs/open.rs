@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Attr, Filesystem, FsError, FsErrorKind, Result,
+    doubt::{Told, unknown_size},
     file::{Base, FileState, OpenFile},
     handle::FileHandle,
     lookup::Intent,
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     cache::{Cursor, Version},
-    remote::{Attributes, EntryKind, RemotePath, Settled},
+    remote::{Attributes, EntryKind, RemoteEntry, RemotePath, Settled},
 };
 
 /// How a program opens a file.
@@ -79,10 +80,7 @@ impl Filesystem {
         }
         self.prefetcher.wait_for(ino);
         let entry = self.entry(&path)?.unwrap_or(entry);
-        let mut base = self.base_of(&entry);
-        if (!entry.has_exact_time() || entry.size.is_none()) && !mode.is_truncate {
-            self.make_exact(&path, &mut base)?;
-        }
+        let mut base = self.base_for(&path, &entry, mode)?;
         base.version.adopt_epoch(self.prefetcher.fetched(ino));
         if !mode.is_write {
             self.guess_files(ino, &path);
@@ -124,12 +122,20 @@ impl Filesystem {
                 self.inodes.forget(attr.ino, 1);
                 return Err(FsError::new(FsErrorKind::Exists, &path));
             }
-            let opened = self
-                .open(attr.ino, mode)
-                .inspect_err(|_| self.inodes.forget(attr.ino, 1))?;
-            // Asking again could fail, and nobody would close the handle.
-            let shown = self.attr_ahead(attr.ino).unwrap_or(attr);
-            return Ok((shown, opened));
+            match self.open(attr.ino, mode) {
+                Ok(opened) => {
+                    // Asking again could fail, and nobody would close the handle.
+                    let shown = self.attr_ahead(attr.ino).unwrap_or(attr);
+                    return Ok((shown, opened));
+                }
+                Err(error) => {
+                    self.inodes.forget(attr.ino, 1);
+                    // Removed elsewhere in the same moment: it is made.
+                    if error.kind() != FsErrorKind::Stale || self.look(&path)?.is_some() {
+                        return Err(error);
+                    }
+                }
+            }
         }
         if let Some(file) = self.inodes.file_named(parent, name)
             && !file.lock().is_ahead()
@@ -198,33 +204,58 @@ impl Filesystem {
         })
     }
 
-    /// Replaces a time that a listing tells to the minute, and a size that it does not tell, by what the server says of the file.
-    pub(super) fn make_exact(&self, path: &RemotePath, base: &mut Base) -> Result<()> {
+    /// What the file is whose entry this is, as exactly as the way of opening it needs. A listing is not relied on by what will be changed
+    /// inside or at its end; one that is emptied is replaced whatever it is.
+    fn base_for(&self, path: &RemotePath, entry: &RemoteEntry, mode: OpenMode) -> Result<Base> {
+        if mode.is_truncate {
+            let size = Some(entry.size.unwrap_or(0));
+            let entry = RemoteEntry {
+                size,
+                ..entry.clone()
+            };
+            return self.base_of(&entry).ok_or_else(|| unknown_size(path));
+        }
+        if mode.is_write {
+            return self
+                .ask_exact(path, entry)
+                .map_err(|error| match error.kind() {
+                    // Has the kernel look the name up again, so that O_CREAT makes the file.
+                    FsErrorKind::NotFound => FsError::new(FsErrorKind::Stale, path),
+                    _ => error,
+                });
+        }
+        match self.base_of(entry) {
+            Some(base) if entry.has_exact_time() => Ok(base),
+            _ => self.ask_exact(path, entry),
+        }
+    }
+
+    /// Asks for a file's size and its time to the second.
+    pub(super) fn ask_exact(&self, path: &RemotePath, entry: &RemoteEntry) -> Result<Base> {
         let settled = self.remote.settle(path, &Attributes::default())?;
-        self.take_exact(path, base, settled)
+        self.take_exact(path, entry, settled)
     }
 
     /// Takes size and time of a file over from what the server says of it.
     pub(super) fn take_exact(
         &self,
         path: &RemotePath,
-        base: &mut Base,
+        entry: &RemoteEntry,
         settled: Settled,
-    ) -> Result<()> {
-        match settled.size {
-            Ok(Some(size)) => base.version.size = size,
-            Ok(None) => {}
+    ) -> Result<Base> {
+        let size = match settled.size {
+            Ok(size) => size.or(entry.size),
             Err(error) => return Err(self.explain(error, path, Intent::Content)),
-        }
-        base.version.modified = settled.seen_modified.or(base.version.modified);
+        };
+        let size = size.ok_or_else(|| unknown_size(path))?;
+        let modified = settled.seen_modified.or(entry.modified);
         if let (Some(dir), Some(name)) = (path.parent(), path.name()) {
-            let (size, modified) = (base.version.size, base.version.modified);
             self.listings.update(&dir, name, move |entry| {
                 entry.size = Some(size);
                 entry.modified = modified;
             });
         }
-        Ok(())
+        Ok(self.base_told(Told { size, modified }, entry.mode))
     }
 
     /// Closes a handle. The program was told by [`Self::flush`] how it went; bytes that came later (through a shared mapping) go up now.

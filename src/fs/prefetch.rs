@@ -337,7 +337,9 @@ impl Filesystem {
 
     /// Fetches the whole of a small file, and its exact version where the listing does not tell that.
     fn fetch_content(&self, ino: u64, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
-        let mut base = self.base_of(entry);
+        let Some(mut base) = self.base_of(entry) else {
+            return Ok(());
+        };
         let file = FileId(ino);
         let known = self
             .prefetcher
@@ -348,10 +350,10 @@ impl Filesystem {
             let is_cached = known.is_some_and(|known| self.engine.has_whole(file, &known));
             if is_cached || self.engine.has_disk() {
                 // Perhaps nothing has to be fetched.
-                self.make_exact(path, &mut base)?;
+                base = self.ask_exact(path, entry)?;
             } else {
                 let (settled, whole) = self.remote.read_small_exact(path, FILE_BYTES_MAX)?;
-                self.take_exact(path, &mut base, settled)?;
+                base = self.take_exact(path, entry, settled)?;
                 content = Some(whole);
             }
         }

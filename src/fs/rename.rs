@@ -10,7 +10,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
-    file::{Held, OpenFile},
+    file::{Doubt, Held, OpenFile},
     lookup::Intent,
 };
 use crate::remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath};
@@ -142,7 +142,7 @@ impl Filesystem {
         };
         let is_unborn = victim.is_some_and(|file| {
             let state = file.lock();
-            state.base.is_none() && !state.may_be_there
+            state.base.is_none() && state.doubt == Doubt::No
         });
         let renamed =
             self.replace_by_rename(source, target, is_replacing && !is_sheltered && !is_unborn);
@@ -185,7 +185,10 @@ impl Filesystem {
             Ok(()) if !is_replacing || self.remote.stat(source)?.is_none() => return Ok(()),
             Ok(()) => log::info!("this server only pretends to rename over {target}"),
             Err(error) if is_replacing && error.kind() == RemoteErrorKind::Refused => {}
-            Err(error) => return Err(self.explain(error, source, Intent::Rename)),
+            Err(error) => {
+                self.forget_if_unknown(&error, &[source, target]);
+                return Err(self.explain(error, source, Intent::Rename));
+            }
         }
         // The server does not rename over an empty directory; it is known to be empty.
         self.remote
@@ -238,7 +241,11 @@ impl Filesystem {
             match self.rename_for_sure(source, target) {
                 Ok(()) if !is_replacing || self.remote.stat(source)?.is_none() => return Ok(()),
                 Ok(()) => log::info!("this server only pretends to rename over {target}"),
-                Err(error) if error.kind() != RemoteErrorKind::Refused => return Err(error.into()),
+                // Only a no to the new name can be for the sake of the old file there.
+                Err(error) if !error.is_answer() || error.command() != "RNTO" => {
+                    self.forget_if_unknown(&error, &[source, target]);
+                    return Err(self.explain(error, source, Intent::Rename));
+                }
                 Err(error) if self.remote.stat(target)?.is_none() => {
                     return Err(self.explain(error, source, Intent::Rename));
                 }
@@ -266,7 +273,10 @@ impl Filesystem {
             return Err(explain(error));
         }
         let Some(aside) = aside else { return Ok(()) };
-        self.learn(|learnt| &learnt.no_rename_over, true);
+        // One refusal may have had a reason of its own.
+        if self.renames_refused.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.learn(|learnt| &learnt.no_rename_over, true);
+        }
         if let Err(error) = self.remote.remove_file(&aside) {
             log::warn!("the old content of {target} stays on the server as {aside}: {error}");
         }

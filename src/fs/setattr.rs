@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{
     Attr, Filesystem, FsError, FsErrorKind, OpenMode, Result, inode::ROOT, lookup::Intent,
 };
-use crate::remote::{Attributes, EntryKind, RemoteError, RemoteErrorKind, RemotePath};
+use crate::remote::{Attributes, EntryKind, Modified, RemoteError, RemoteErrorKind, RemotePath};
 
 /// A time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,17 +110,27 @@ impl Filesystem {
         // What is so already need not be asked for; programs set the mode that they have just read.
         let shown = self.attr(ino, &entry).mode;
         let mode = attributes.mode.filter(|mode| *mode != shown);
-        self.settle_attributes(&path, entry.kind, Attributes { mode, ..attributes })
+        let wanted = Attributes { mode, ..attributes };
+        let seen = self.settle_attributes(&path, entry.kind, wanted)?;
+        if let Some(file) = self.inodes.file(ino)
+            && let Some(base) = &mut file.lock().base
+        {
+            // Ours, and no sign that others have changed the file.
+            base.version.modified = seen.or(base.version.modified);
+            base.mode = mode.or(base.mode);
+        }
+        Ok(())
     }
 
+    /// Sets them on the server; the time that the file has then, where one was set.
     fn settle_attributes(
         &self,
         path: &RemotePath,
         kind: EntryKind,
         attributes: Attributes,
-    ) -> Result<()> {
+    ) -> Result<Option<Modified>> {
         if attributes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if attributes.modified.is_some() {
             // The time may be one that other content had.
@@ -156,7 +166,7 @@ impl Filesystem {
         }
         let failed = settled.mode.err().or(settled.modified.err());
         match failed {
-            None => Ok(()),
+            None => Ok(seen.filter(|_| attributes.modified.is_some())),
             Some(error) if error.kind() == RemoteErrorKind::Refused => {
                 Err(self.explain(error, path, Intent::Attributes))
             }

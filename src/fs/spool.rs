@@ -141,6 +141,15 @@ impl Spool {
         Ok(())
     }
 
+    /// Drops what was fetched from the server in these ranges, but for what was written there since.
+    pub(crate) fn forget_fetched(&mut self, ranges: &[Range<u64>]) {
+        for range in ranges {
+            for gap in self.dirty.gaps(range.clone()) {
+                self.local.remove(gap);
+            }
+        }
+    }
+
     /// Makes a range of the file read as zero, without taking room for it.
     pub(crate) fn zero(&mut self, range: Range<u64>) -> io::Result<()> {
         if range.is_empty() {
@@ -165,32 +174,59 @@ impl Spool {
         Ok(())
     }
 
-    /// The server's file has got `by` more bytes at `at`, its old end: what is local from there on moves behind them.
-    pub(crate) fn move_tail(&mut self, at: u64, by: u64) -> io::Result<()> {
-        let behind = |set: &RangeSet| -> Vec<Range<u64>> {
-            let cut = set.iter().map(|range| range.start.max(at)..range.end);
+    /// The server's file ends at `to` and not at `at`, as was believed: what is local from there on moves. Below, only what is dirty stays
+    /// local, for the server's file is another.
+    ///
+    /// # Errors
+    ///
+    /// Also when something is dirty that would lie behind the new end.
+    pub(crate) fn move_tail(&mut self, at: u64, to: u64) -> io::Result<()> {
+        let part = |set: &RangeSet, within: Range<u64>| -> Vec<Range<u64>> {
+            let cut = set.iter().map(|range| {
+                range.start.max(within.start)..range.end.min(within.end).max(within.start)
+            });
             cut.filter(|range| !range.is_empty()).collect()
         };
-        let (local, dirty) = (behind(&self.local), behind(&self.dirty));
-        // From the end on, because the new place overlaps the old one.
-        for range in local.iter().rev() {
-            let mut end = range.end;
-            while end > range.start {
-                let start = range.start.max(end.saturating_sub(PAGE_BYTES));
-                let mut bytes = vec![0; index(end - start)];
-                self.store.read(start, &mut bytes)?;
-                self.put(start + by, &bytes)?;
-                end = start;
+        let (local, dirty) = (
+            part(&self.local, at..u64::MAX),
+            part(&self.dirty, at..u64::MAX),
+        );
+        let below = part(&self.dirty, 0..at);
+        if below.iter().any(|range| range.end > to) {
+            return Err(io::Error::other(
+                "the file was cut off where it was changed here",
+            ));
+        }
+        let mut pieces = Vec::new();
+        for range in &local {
+            let mut start = range.start;
+            while start < range.end {
+                let end = range.end.min(start + PAGE_BYTES);
+                pieces.push(start..end);
+                start = end;
             }
+        }
+        if to > at {
+            // From the end on, because the new place overlaps the old one.
+            pieces.reverse();
+        }
+        for piece in pieces {
+            let mut bytes = vec![0; index(piece.end - piece.start)];
+            self.store.read(piece.start, &mut bytes)?;
+            self.put(piece.start - at + to, &bytes)?;
+        }
+        (self.local, self.dirty) = (RangeSet::default(), RangeSet::default());
+        for range in below {
+            self.mark_written(range);
         }
         for (set, ranges) in [(&mut self.local, local), (&mut self.dirty, dirty)] {
-            set.remove(at..u64::MAX);
             for range in ranges {
-                set.insert(range.start + by..range.end + by);
+                set.insert(range.start - at + to..range.end - at + to);
             }
         }
-        self.len += by;
-        self.server_len = at + by;
+        self.len = self.len - at + to;
+        self.store.cut(self.len)?;
+        self.server_len = to;
         Ok(())
     }
 
@@ -465,20 +501,42 @@ mod tests {
     }
 
     #[test]
-    fn an_appended_tail_moves_behind_what_others_appended() {
+    fn an_appended_tail_moves_to_where_the_file_ends_now() {
         for memory in [0, 1 << 20] {
+            for (now, is_changed_inside) in [
+                (&b"abcdtheirs"[..], true),
+                (b"abcdtheirs", false),
+                (b"cut", true),
+                (b"cut", false),
+                (b"", false),
+            ] {
+                let mut spool = Spool::new(4, limits(memory));
+                spool.fill(0, b"abcd").unwrap();
+                let tail = pattern(200_000);
+                if is_changed_inside {
+                    spool.write(1, b"X").unwrap();
+                }
+                spool.write(4, &tail).unwrap();
+                spool.move_tail(4, now.len() as u64).unwrap();
+                let mut expected = [now, &tail].concat();
+                let end = now.len() as u64;
+                let mut dirty = vec![end..end + 200_000];
+                if is_changed_inside {
+                    expected[1] = b'X';
+                    dirty.insert(0, 1..2);
+                }
+                assert!(content(&spool, now) == expected);
+                assert_eq!(spool.dirty().iter().collect::<Vec<_>>(), dirty);
+            }
             let mut spool = Spool::new(4, limits(memory));
-            let tail = vec![b't'; 200_000];
-            spool.write(1, b"X").unwrap();
-            spool.write(4, &tail).unwrap();
-            spool.move_tail(4, 6).unwrap();
-            let expected = [b"aXcdtheirs".as_slice(), &tail].concat();
-            assert!(content(&spool, b"abcdtheirs") == expected);
-            assert_eq!(
-                spool.dirty().iter().collect::<Vec<_>>(),
-                [1..2, 10..200_010]
-            );
+            spool.write(3, b"X").unwrap();
+            assert!(spool.move_tail(4, 2).is_err(), "a change would be lost");
         }
+    }
+
+    /// Bytes that differ from place to place.
+    fn pattern(len: u32) -> Vec<u8> {
+        (0..len).map(|at| (at % 251) as u8).collect()
     }
 
     #[test]

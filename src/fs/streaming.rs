@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use super::account::Account;
 use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
 
 /// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
@@ -29,6 +30,7 @@ pub(crate) struct UploadStream {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
     remote: Arc<dyn Remote>,
+    account: Arc<Account>,
     temporary: RemotePath,
 }
 
@@ -51,6 +53,7 @@ impl UploadStream {
     /// Starts sending to `temporary` what `read_chunk` yields. `None` when no thread can be had.
     pub(crate) fn start(
         remote: Arc<dyn Remote>,
+        account: Arc<Account>,
         temporary: RemotePath,
         read_chunk: Box<ReadChunk>,
     ) -> Option<Self> {
@@ -70,6 +73,7 @@ impl UploadStream {
             shared,
             thread: Some(thread),
             remote,
+            account,
             temporary,
         })
     }
@@ -101,7 +105,11 @@ impl UploadStream {
                 // Who did not answer the upload would let us wait for this too.
                 match error.kind() {
                     RemoteErrorKind::TimedOut(_) => {
-                        discard(self.remote.clone(), self.temporary.clone());
+                        discard(
+                            self.remote.clone(),
+                            self.account.clone(),
+                            self.temporary.clone(),
+                        );
                     }
                     _ => self.remove_temporary(),
                 }
@@ -116,9 +124,7 @@ impl UploadStream {
     }
 
     fn remove_temporary(&self) {
-        if let Err(error) = self.remote.remove_file(&self.temporary) {
-            log::debug!("temporary file not removed: {error}");
-        }
+        remove(&*self.remote, &self.account, &self.temporary);
     }
 }
 
@@ -130,13 +136,14 @@ impl Drop for UploadStream {
         self.shared.lock().is_cancelled = true;
         self.shared.changed.notify_all();
         let (remote, temporary) = (self.remote.clone(), self.temporary.clone());
+        let account = self.account.clone();
         // Not here: the file's lock is held, and both the join and the removal wait for the network.
         let cleanup = std::thread::Builder::new()
             .name("ftpfs-cleanup".into())
             .spawn(move || {
                 let was_opened = !matches!(thread.join(), Ok(Err(error)) if is_refusal(&error));
-                if was_opened && let Err(error) = remote.remove_file(&temporary) {
-                    log::debug!("temporary file not removed: {error}");
+                if was_opened {
+                    remove(&*remote, &account, &temporary);
                 }
             });
         if let Err(error) = cleanup {
@@ -239,17 +246,24 @@ impl Shared {
 }
 
 /// Removes a temporary file without making anyone wait.
-pub(super) fn discard(remote: Arc<dyn Remote>, temporary: RemotePath) {
-    let remove = move || {
-        if let Err(error) = remote.remove_file(&temporary) {
-            log::debug!("temporary file not removed: {error}");
-        }
-    };
+pub(super) fn discard(remote: Arc<dyn Remote>, account: Arc<Account>, temporary: RemotePath) {
     let spawned = std::thread::Builder::new()
         .name("ftpfs-cleanup".into())
-        .spawn(remove);
+        .spawn(move || remove(&*remote, &account, &temporary));
     if let Err(error) = spawned {
         log::warn!("no thread to remove a temporary file: {error}");
+    }
+}
+
+/// Removes a temporary file; one that the server does not let go teaches that there should be no more of them.
+fn remove(remote: &dyn Remote, account: &Account, temporary: &RemotePath) {
+    let Err(error) = remote.remove_file(temporary) else {
+        return;
+    };
+    log::debug!("temporary file not removed: {error}");
+    if error.is_answer() && matches!(remote.stat(temporary), Ok(Some(_))) {
+        log::warn!("{temporary} stays on the server: {error}");
+        account.note_no_removal();
     }
 }
 

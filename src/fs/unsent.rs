@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Filesystem, FsError, FsErrorKind, Kept, Result, file::OpenFile};
+use super::{
+    Filesystem, FsError, FsErrorKind, Kept, Result,
+    file::{Doubt, OpenFile},
+};
 use crate::remote::{Attributes, RemoteErrorKind, RemotePath};
 
 /// How often closed files that the server lacks are tried again. Often enough that a restarted server gets them before the user
@@ -194,7 +197,7 @@ impl Filesystem {
         let mut state = file.lock();
         state.spool = None;
         state.wanted = Attributes::default();
-        state.is_base_uncertain = false;
+        state.doubt = Doubt::No;
         let is_unborn = state.base.is_none();
         state.is_unlinked |= is_unborn;
         drop(state);

@@ -12,23 +12,20 @@
 //! Every plan ends with the size that the server tells. The spool keeps the bytes until then.
 
 use std::{
-    num::NonZeroU64,
     ops::Range,
     sync::{Arc, atomic::Ordering},
 };
 
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
-    file::{Base, OpenFile, UploadJob},
-    lookup::Intent,
-    namespace::is_name_refusal,
+    file::{Base, OpenFile, UploadEnd, UploadJob},
     streaming::{CHUNK_BYTES, discard},
 };
 use crate::{
     cache::{FileId, Version},
     remote::{
         self, Attributes, EntryKind, Modified, Precision, RemoteEntry, RemoteError,
-        RemoteErrorKind, RemotePath, Settled, UploadMode,
+        RemoteErrorKind, RemotePath, Settled,
     },
 };
 
@@ -51,16 +48,26 @@ enum Plan {
     Whole,
 }
 
+/// How an upload has ended well.
+#[derive(Debug)]
+pub(super) enum Landed {
+    /// The file is there, and is this.
+    There(Settled),
+    /// The server confirmed all of it, and has taken it away since.
+    Taken,
+}
+
 /// Ends an upload, also when the thread panics in it.
 struct Running<'a> {
     file: &'a OpenFile,
     job: UploadJob,
-    uploaded: Option<Base>,
+    end: UploadEnd,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.file.end_upload(&self.job, self.uploaded.take());
+        let end = std::mem::take(&mut self.end);
+        self.file.end_upload(&self.job, end);
     }
 }
 
@@ -73,25 +80,46 @@ impl Filesystem {
         let mut running = Running {
             file,
             job,
-            uploaded: None,
+            end: UploadEnd::Failed,
         };
         let path = self.path(file.ino)?;
+        if let Some(failure) = file.parked() {
+            return Err(failure);
+        }
         // Before, should this be the last that the program does; and after, should somebody have read meanwhile.
         self.forget_content(&[&path]);
-        let settled = self.run_plan(file, &path, &mut running.job);
+        let landed = self.run_plan(file, &path, &mut running.job);
         self.forget_content(&[&path]);
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
-        let settled = settled.inspect_err(|error| file.lock().failure = Some(error.clone()))?;
+        let landed = landed.inspect_err(|error| {
+            file.lock().failure = Some(error.clone());
+            // What the listing tells of the file may not be so any more.
+            if let Some(dir) = path.parent() {
+                self.listings.invalidate(&dir);
+            }
+        })?;
         self.engine.invalidate(FileId(file.ino));
-        running.uploaded = Some(self.record(&path, &running.job, &settled));
+        running.end = UploadEnd::Done(match landed {
+            Landed::There(settled) => Some(self.record(&path, &running.job, &settled)),
+            Landed::Taken => {
+                self.leave(&path);
+                None
+            }
+        });
         Ok(())
     }
 
-    fn run_plan(&self, file: &OpenFile, path: &RemotePath, job: &mut UploadJob) -> Result<Settled> {
+    fn run_plan(
+        &self,
+        file: &Arc<OpenFile>,
+        path: &RemotePath,
+        job: &mut UploadJob,
+    ) -> Result<Landed> {
+        self.resolve(file, path, job)?;
         let plan = self.plan(path, job);
         log::debug!("upload of {path}, {} bytes: {plan:?}", job.len);
         match plan {
-            Plan::Attributes => self.settle(path, job),
+            Plan::Attributes => self.settle(path, self.attributes(job)).map(Landed::There),
             Plan::Stream => self.finish_stream(file, path, job),
             Plan::Put => self.put(file, path, job),
             Plan::Append => self.append(file, path, job),
@@ -101,22 +129,22 @@ impl Filesystem {
     }
 
     fn plan(&self, path: &RemotePath, job: &UploadJob) -> Plan {
-        let old_len = job.base.as_ref().map_or(0, |base| base.version.size);
+        let old_len = job.old_len();
         if job.stream.is_some() {
             return Plan::Stream;
-        }
-        if job.is_base_uncertain {
-            return Plan::Whole;
         }
         if job.base.is_some() && job.dirty.is_empty() && job.len == old_len {
             return Plan::Attributes;
         }
-        if old_len == 0 {
+        if old_len == 0 || job.base.is_none() {
             return if job.len <= PUT_BYTES_MAX {
                 Plan::Put
             } else {
                 Plan::Whole
             };
+        }
+        if job.is_emptied {
+            return Plan::Whole;
         }
         let is_tail = job.len > old_len && job.dirty.iter().all(|range| range.start >= old_len);
         if is_tail && !self.learnt.no_append.load(Ordering::Relaxed) {
@@ -136,10 +164,10 @@ impl Filesystem {
 
     fn finish_stream(
         &self,
-        file: &OpenFile,
+        file: &Arc<OpenFile>,
         path: &RemotePath,
         job: &mut UploadJob,
-    ) -> Result<Settled> {
+    ) -> Result<Landed> {
         let Some(stream) = job.stream.take() else {
             return self.replace(file, path, job);
         };
@@ -151,145 +179,6 @@ impl Filesystem {
                 self.replace(file, path, job)
             }
         }
-    }
-
-    fn put(&self, file: &OpenFile, path: &RemotePath, job: &UploadJob) -> Result<Settled> {
-        let data = self.spooled(file, 0..job.len)?;
-        let wanted = self.attributes(job);
-        // A refused upload may leave them to the file that is there: never to one that is known to be.
-        let along = if job.base.is_none() {
-            wanted
-        } else {
-            Attributes::default()
-        };
-        match self.remote.put(path, &data, &along) {
-            Ok(settled) => {
-                // Until it is known to be whole.
-                let mut state = file.lock();
-                state.doubt_server();
-                state.note_sent(job.len);
-                drop(state);
-                self.check_name(path, |stored| self.remote.remove_file(stored))?;
-                let settled = match settled {
-                    Some(settled) if along == wanted => self.note_settled(path, settled),
-                    _ => self.settle(path, job)?,
-                };
-                check_size(path, &settled, job.len)?;
-                Ok(settled)
-            }
-            // A server that does not let files be overwritten may let them be replaced.
-            Err(error) if error.kind() == RemoteErrorKind::Refused && job.is_replacing() => {
-                self.replace(file, path, job)
-            }
-            Err(error) => {
-                if !is_name_refusal(&error) {
-                    match job.base {
-                        Some(_) => file.lock().doubt_server(),
-                        None => self.remove_half(file, path, &error),
-                    }
-                }
-                Err(self.explain(error, path, Intent::Upload))
-            }
-        }
-    }
-
-    /// Removes what a broken upload of a new file may have left under its own name: a server takes it for the whole.
-    fn remove_half(&self, file: &OpenFile, path: &RemotePath, cause: &RemoteError) {
-        if has_timed_out(cause) {
-            // Who did not answer the upload would not answer this either, and the program has waited long enough.
-            file.lock().may_be_there = true;
-            return;
-        }
-        let Err(error) = self.remote.remove_file(path) else {
-            return;
-        };
-        if !is_name_refusal(&error) {
-            log::warn!("{path} may be there in part until it is uploaded again: {error}");
-            file.lock().doubt_server();
-        }
-    }
-
-    fn append(&self, file: &OpenFile, path: &RemotePath, job: &mut UploadJob) -> Result<Settled> {
-        let old_len = job.base.as_ref().map_or(0, |base| base.version.size);
-        let before = self.remote.settle(path, &Attributes::default())?;
-        let old_len = match before.size {
-            Ok(Some(size)) if size == old_len => size,
-            Ok(Some(size)) if size > old_len => {
-                log::info!("{path} has grown elsewhere: what was appended here goes behind that");
-                file.move_tail(job, old_len, size - old_len)
-                    .map_err(|error| self.spool_error(&error))?;
-                size
-            }
-            _ => return self.replace(file, path, job),
-        };
-        let opened = self.remote.open_upload(path, UploadMode::Append);
-        let sent = match opened {
-            Ok(upload) => self
-                .send(file, old_len..job.len, upload)
-                .map_err(FsError::from),
-            Err(error) if is_name_refusal(&error) || error.kind() == RemoteErrorKind::Failed => {
-                log::info!("this server does not append ({error}): whole files go up instead");
-                self.learn(|learnt| &learnt.no_append, true);
-                return self.replace(file, path, job);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if let Err(error) = &sent
-            && error.remote().is_some_and(has_timed_out)
-        {
-            file.lock().doubt_server();
-            return Err(error.clone());
-        }
-        let settled = self.settle(path, job);
-        let size = settled
-            .as_ref()
-            .ok()
-            .and_then(|settled| settled.size.clone().ok())
-            .flatten();
-        match (sent, size) {
-            (_, Some(size)) if size == job.len => settled,
-            (Ok(()), None) if settled.is_ok() => settled,
-            (sent, _) => {
-                // Some of the tail may have arrived; only a whole upload is certain to be right now.
-                file.lock().doubt_server();
-                let cause = sent.err().or(settled.err());
-                Err(cause.unwrap_or_else(|| FsError::new(FsErrorKind::Io, path)))
-            }
-        }
-    }
-
-    fn patch(&self, file: &OpenFile, path: &RemotePath, job: &mut UploadJob) -> Result<Settled> {
-        let base = job
-            .base
-            .as_ref()
-            .map(|base| base.version)
-            .unwrap_or_default();
-        let before = self.remote.settle(path, &Attributes::default())?;
-        let is_same_size = matches!(before.size, Ok(Some(size)) if size == base.size);
-        let is_same_time = match (before.seen_modified, base.modified) {
-            (Some(now), Some(then)) => now.agrees_with(then),
-            _ => true,
-        };
-        if !is_same_size || !is_same_time {
-            return self.replace(file, path, job);
-        }
-        for range in job.dirty.iter() {
-            let Some(offset) = NonZeroU64::new(range.start) else {
-                return self.replace(file, path, job);
-            };
-            let upload = match self.remote.open_upload(path, UploadMode::At(offset)) {
-                Ok(upload) => upload,
-                Err(error) if error.command() == "REST" => {
-                    log::info!("{path} goes up as a whole: {error}");
-                    return self.replace(file, path, job);
-                }
-                Err(error) => return Err(self.explain(error, path, Intent::Upload)),
-            };
-            self.send(file, range, upload)?;
-        }
-        let settled = self.settle(path, job)?;
-        check_size(path, &settled, job.len)?;
-        Ok(settled)
     }
 
     pub(super) fn send(
@@ -316,7 +205,7 @@ impl Filesystem {
     }
 
     /// Bytes of the spool; zeros where it was cut off meanwhile.
-    fn spooled(&self, file: &OpenFile, range: Range<u64>) -> Result<Vec<u8>> {
+    pub(super) fn spooled(&self, file: &OpenFile, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         match &file.lock().spool {
             Some(spool) => spool
@@ -329,10 +218,19 @@ impl Filesystem {
         Ok(bytes)
     }
 
-    /// What the server is to be told of the file.
+    /// What a program has set on the file.
     pub(super) fn attributes(&self, job: &UploadJob) -> Attributes {
-        let kept = job.base.as_ref().and_then(|base| base.mode);
         let has_mode = !self.learnt.no_mode.load(Ordering::Relaxed);
+        Attributes {
+            mode: job.wanted.mode.filter(|_| has_mode),
+            modified: job.wanted.modified,
+        }
+    }
+
+    /// The same, and the mode of the old file for one that takes its place.
+    pub(super) fn attributes_of_new(&self, job: &UploadJob) -> Attributes {
+        let has_mode = !self.learnt.no_mode.load(Ordering::Relaxed);
+        let kept = job.base.as_ref().and_then(|base| base.mode);
         Attributes {
             mode: job.wanted.mode.or(kept).filter(|_| has_mode),
             modified: job.wanted.modified,
@@ -340,13 +238,22 @@ impl Filesystem {
     }
 
     /// Sets mode and time and reads back what the server has.
-    pub(super) fn settle(&self, path: &RemotePath, job: &UploadJob) -> Result<Settled> {
-        let settled = self.remote.settle(path, &self.attributes(job))?;
+    pub(super) fn settle(&self, path: &RemotePath, attributes: Attributes) -> Result<Settled> {
+        let settled = self.remote.settle(path, &attributes)?;
         Ok(self.note_settled(path, settled))
     }
 
-    /// Takes down what could not be set.
-    pub(super) fn note_settled(&self, path: &RemotePath, settled: Settled) -> Settled {
+    /// Takes down what could not be set; a size that SIZE does not tell comes from a listing.
+    pub(super) fn note_settled(&self, path: &RemotePath, mut settled: Settled) -> Settled {
+        let is_unreadable =
+            matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Failed);
+        if (is_unreadable || matches!(settled.size, Ok(None)))
+            && let (Some(dir), Some(name)) = (path.parent(), path.name())
+            && let Ok(listing) = self.listings.refetch(&*self.remote, &dir)
+            && let Some(size) = listing.find(name).and_then(|entry| entry.size)
+        {
+            settled.size = Ok(Some(size));
+        }
         if let Err(error) = &settled.mode {
             if error.kind() == RemoteErrorKind::Unsupported {
                 self.learn(|learnt| &learnt.no_mode, true);
@@ -370,14 +277,14 @@ impl Filesystem {
         let mode = mode
             .filter(|_| !self.learnt.no_mode.load(Ordering::Relaxed))
             .or(old_mode);
-        let modified = settled.seen_modified.unwrap_or(Modified {
+        let shown = settled.seen_modified.unwrap_or(Modified {
             precision: Precision::Minute,
             ..self.clock.wall().into()
         });
         if let (Some(dir), Some(name)) = (path.parent(), path.name()) {
             let mut entry = RemoteEntry::new(name, EntryKind::File);
             entry.size = Some(job.len);
-            entry.modified = Some(modified);
+            entry.modified = Some(shown);
             entry.mode = mode;
             self.listings.upsert(&dir, entry);
             if job.base.is_none() {
@@ -386,19 +293,24 @@ impl Filesystem {
         }
         let version = Version {
             size: job.len,
-            modified: Some(modified),
+            // Not what this machine's clock says: the file is known again by it.
+            modified: settled.seen_modified,
             epoch: self.next_epoch(),
         };
-        Base { version, mode }
+        Base {
+            version,
+            mode,
+            asked: Some(self.clock.now()),
+        }
     }
 
     /// Removes a temporary file without making anyone wait.
     pub(super) fn discard(&self, temporary: RemotePath) {
-        discard(self.remote.clone(), temporary);
+        discard(self.remote.clone(), self.account.clone(), temporary);
     }
 }
 
-fn has_timed_out(error: &RemoteError) -> bool {
+pub(super) fn has_timed_out(error: &RemoteError) -> bool {
     matches!(error.kind(), RemoteErrorKind::TimedOut(_))
 }
 

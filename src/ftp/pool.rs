@@ -188,14 +188,33 @@ impl Pool {
         wanted: Use,
         deadline: Deadline,
     ) -> Result<Guard, RemoteError> {
-        let suspects = {
-            let mut state = self.lock();
-            let suspects = std::mem::take(&mut state.idle);
-            state.open -= suspects.len();
-            suspects
-        };
-        drop(suspects);
+        drop(self.take_suspects());
         self.check_out(wanted, deadline)
+    }
+
+    /// Takes all idle sessions out.
+    fn take_suspects(&self) -> Vec<Session> {
+        let mut state = self.lock();
+        let suspects = std::mem::take(&mut state.idle);
+        state.open -= suspects.len();
+        suspects
+    }
+
+    /// Does `work`, which must not be repeated, on a session. When the connection broke, idle ones are not used again: they may be as dead.
+    pub(super) fn once<T>(
+        self: &Arc<Self>,
+        wanted: Use,
+        path: &RemotePath,
+        work: impl FnOnce(Guard) -> Result<T, Failure>,
+    ) -> Result<T, RemoteError> {
+        let guard = self
+            .check_out(wanted, self.host.deadline())
+            .map_err(|error| error.with_path(path))?;
+        let done = work(guard);
+        if done.as_ref().is_err_and(Failure::is_disconnected) {
+            drop(self.take_suspects());
+        }
+        done.map_err(|failure| failure.into_error(path))
     }
 
     /// Does `work`, which is safe to repeat, on a session; once more on a fresh one when the connection broke.

@@ -193,7 +193,9 @@ impl Reply {
 
     /// The error that this reply to `verb` is.
     pub(super) fn to_error(&self, verb: &'static str) -> RemoteError {
-        RemoteError::new(self.kind(), verb).with_source(self.to_string())
+        RemoteError::new(self.kind(), verb)
+            .with_source(self.to_string())
+            .answered()
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::SystemTime;
 use chrono::{DateTime, Datelike, Utc};
 
 use super::{
-    FtpRemote, Repeat,
+    FtpRemote,
     capabilities::{Learnt, SetMode, SetTime},
     reply::Reply,
-    stat::{mdtm_time, size_of},
+    stat::{self, mdtm_time, size_of},
 };
 use crate::remote::{
-    Attributes, Modified, RemoteError, RemoteErrorKind, RemotePath, Result, Settled,
+    Attributes, Modified, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result, Settled,
 };
 
 /// Sets what is wanted of `path` and reports what the server sees afterwards.
@@ -33,28 +33,24 @@ pub(super) fn settle(
     }
 }
 
-/// Likewise, and renames it in the same exchange.
-pub(super) fn settle_and_rename(
+/// Likewise, and asks in the same exchange what is at another path.
+pub(super) fn settle_beside(
     remote: &FtpRemote,
-    from: &RemotePath,
-    to: &RemotePath,
+    path: &RemotePath,
     attributes: &Attributes,
-) -> Result<(Settled, Result<()>)> {
-    let mut asking = Asking::new(remote, from, attributes)?;
+    other: &RemotePath,
+) -> Result<(Settled, Result<Option<RemoteEntry>>)> {
+    let mut asking = Asking::new(remote, path, attributes)?;
     let mut lines = asking.lines();
     let count = lines.len();
-    lines.extend([remote.line("RNFR ", from)?, remote.line("RNTO ", to)?]);
-    let (mut replies, _) = remote.exchange(from, "settle", &lines, Repeat::IfUnheard, None)?;
-    let last = replies.split_off(count).pop();
-    let renamed = match last {
-        Some(reply) => done_or(&reply, "RNTO", from),
-        None => Err(RemoteError::new(RemoteErrorKind::Protocol, "RNTO").with_path(from)),
-    };
+    lines.extend(stat::size_questions(remote, other)?);
+    let mut replies = remote.repeatable(path, "settle", &lines)?;
+    let beside = replies.split_off(count);
     let settled = match asking.judge(replies)? {
         Some(settled) => settled,
-        None => settle(remote, if renamed.is_ok() { to } else { from }, attributes)?,
+        None => settle(remote, path, attributes)?,
     };
-    Ok((settled, renamed))
+    Ok((settled, stat::judge_by_size(other, &beside)))
 }
 
 /// One file being settled: commands out, replies in, until both attributes are done or have failed for good.
@@ -267,11 +263,17 @@ fn done_or(reply: &Reply, verb: &'static str, path: &RemotePath) -> Result<()> {
     }
 }
 
-/// The size, if the server knows SIZE at all. A refusal is an error: nothing is there, or a directory.
+/// The size, if the server knows SIZE at all. A refusal is an error: nothing is there, or a directory. So is an answer that is no
+/// number: the server knows sizes, and this one cannot be read.
 fn told_size(reply: &Reply, path: &RemotePath) -> Result<Option<u64>> {
     match reply.kind() {
-        _ if reply.is_done() => Ok(size_of(reply)),
         RemoteErrorKind::Unsupported => Ok(None),
+        _ if reply.is_done() => match size_of(reply) {
+            Some(size) => Ok(Some(size)),
+            None => Err(RemoteError::new(RemoteErrorKind::Failed, "SIZE")
+                .with_path(path)
+                .with_source(format!("no size: {reply}"))),
+        },
         _ => Err(reply.to_error("SIZE").with_path(path)),
     }
 }

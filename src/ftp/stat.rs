@@ -65,10 +65,25 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
 
 /// What can be told without MLST: a file by its size and time, a directory by entering it.
 fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
+    let replies = remote.repeatable(path, "SIZE", &size_questions(remote, path)?)?;
+    judge_by_size(path, &replies)
+}
+
+/// How many commands [`size_questions`] are.
+pub(super) const SIZE_QUESTIONS: usize = 3;
+
+/// The commands by which a path is asked for without MLST.
+pub(super) fn size_questions(
+    remote: &FtpRemote,
+    path: &RemotePath,
+) -> Result<[Vec<u8>; SIZE_QUESTIONS]> {
     let full_path = remote.full_path(path)?;
-    let lines = ["SIZE ", "MDTM ", "CWD "].map(|verb| [verb.as_bytes(), &full_path].concat());
-    let replies = remote.repeatable(path, "SIZE", &lines)?;
-    let [size_reply, mdtm_reply, cwd_reply] = replies.as_slice() else {
+    Ok(["SIZE ", "MDTM ", "CWD "].map(|verb| [verb.as_bytes(), &full_path].concat()))
+}
+
+/// What the answers to these say.
+pub(super) fn judge_by_size(path: &RemotePath, replies: &[Reply]) -> Result<Option<RemoteEntry>> {
+    let [size_reply, mdtm_reply, cwd_reply] = replies else {
         return Err(RemoteError::new(RemoteErrorKind::Protocol, "SIZE").with_path(path));
     };
     let modified = mdtm_time(mdtm_reply);

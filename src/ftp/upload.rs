@@ -32,7 +32,7 @@ pub(super) struct FileUpload {
 impl FileUpload {
     /// Starts to write, the `first` bytes of the content before the server's go-ahead as far as they may leave then. That was
     /// read when this returns. A dead session is replaced, as these bytes go to the same place again; those of an append would
-    /// not, and wait.
+    /// not, and wait. Under a name that must be free nothing is begun twice.
     pub(super) fn open(
         pool: &Arc<Pool>,
         path: &RemotePath,
@@ -41,12 +41,12 @@ impl FileUpload {
         first: &[u8],
     ) -> Result<Self> {
         let (verb, rest) = match mode {
-            UploadMode::Replace => ("STOR", None),
+            UploadMode::Replace | UploadMode::New => ("STOR", None),
             UploadMode::Append => ("APPE", None),
             UploadMode::At(offset) => ("STOR", Some(offset.get())),
         };
         let eager = match mode {
-            UploadMode::Append => 0,
+            UploadMode::Append | UploadMode::New => 0,
             UploadMode::Replace | UploadMode::At(_) => first.len().min(EAGER_BYTES_MAX),
         };
         let (eager, later) = first.split_at(eager);
@@ -58,8 +58,11 @@ impl FileUpload {
             goes_on: true,
             ..DataCommand::default()
         };
-        let transfer =
-            pool.with_session(Use::Transfer, path, |guard| Transfer::open(guard, &wanted))?;
+        let open = |guard| Transfer::open(guard, &wanted);
+        let transfer = match mode {
+            UploadMode::New => pool.once(Use::Transfer, path, open)?,
+            _ => pool.with_session(Use::Transfer, path, open)?,
+        };
         let mut upload = Self {
             path: path.clone(),
             verb,
@@ -88,7 +91,9 @@ impl Upload for FileUpload {
                 self.transfer = Some(transfer);
                 Ok(())
             }
-            Err(error) => Err(reason(self.verb, transfer, &error).into_error(&self.path)),
+            Err(error) => Err(reason(self.verb, transfer, &error)
+                .into_error(&self.path)
+                .begun()),
         }
     }
 
@@ -99,7 +104,7 @@ impl Upload for FileUpload {
         let ended = transfer
             .finish_upload()
             .and_then(|end| complete(self.verb, end));
-        ended.map_err(|failure| failure.into_error(&self.path))
+        ended.map_err(|failure| failure.into_error(&self.path).begun())
     }
 }
 
@@ -117,30 +122,38 @@ pub(super) fn put(
         ..DataCommand::default()
     };
     let capabilities = &remote.pool.host.capabilities;
-    // Repeated as a whole when the connection breaks or the replies tell nothing: the second one replaces what came of the first,
-    // and is the plain exchange.
     let is_eager = data.len() <= EAGER_BYTES_MAX;
-    let was_tried = Cell::new(false);
-    let settled = remote.pool.with_session(Use::Transfer, path, |guard| {
+    let has_begun = Cell::new(false);
+    let begin = |guard, wanted: &DataCommand<'_>| {
+        let transfer = Transfer::open(guard, wanted)?;
+        has_begun.set(true);
+        Ok(transfer)
+    };
+    let settled = remote.pool.once(Use::Transfer, path, |guard| {
         let wanted = DataCommand {
             content: is_eager.then_some(data),
-            ..wanted.clone()
+            ..wanted
         };
-        let is_first = !was_tried.replace(true);
-        let following = capabilities.following();
-        if let Some(following) = following.filter(|_| is_eager && is_first) {
+        if let Some(following) = capabilities.following().filter(|_| is_eager) {
             let asking = Asking::new(remote, path, attributes);
             let asking = asking.map_err(|error| {
                 Failure::Broken("STOR", Fault::new(error.kind(), error.to_string()))
             })?;
-            return put_and_settle(guard, asking, &wanted, following);
+            return put_and_settle(guard, asking, &wanted, following, begin);
         }
-        let mut transfer = Transfer::open(guard, &wanted)?;
+        let mut transfer = begin(guard, &wanted)?;
         if !is_eager && let Err(error) = transfer.write_all(data) {
             return Err(reason("STOR", transfer, &error));
         }
         complete("STOR", transfer.finish_upload()?)?;
         Ok(None)
+    });
+    let settled = settled.map_err(|error| {
+        if has_begun.get() {
+            error.begun()
+        } else {
+            error
+        }
     })?;
     let told = settled
         .as_ref()
@@ -161,6 +174,7 @@ fn put_and_settle(
     mut asking: Asking<'_>,
     wanted: &DataCommand<'_>,
     following: Following,
+    begin: impl FnOnce(Guard, &DataCommand<'_>) -> std::result::Result<Transfer, Failure>,
 ) -> std::result::Result<Option<Settled>, Failure> {
     let pool = Arc::clone(guard.pool());
     let capabilities = &pool.host.capabilities;
@@ -175,7 +189,7 @@ fn put_and_settle(
         asks_next: capabilities.may_ask_with_transfer(),
         ..wanted.clone()
     };
-    let transfer = Transfer::open(guard, &wanted)?;
+    let transfer = begin(guard, &wanted)?;
     let (last, mut guard) = transfer.finish_upload()?;
     let replies = match guard.session().read_followers() {
         Ok(replies) => replies,
@@ -188,13 +202,16 @@ fn put_and_settle(
     if !is_in_order(&last, &wanted.followers, &replies) {
         log::debug!("{}: replies overtook an upload", guard.session().number());
         guard.check_in_warm();
-        let is_stored = last.code() == 226 || replies.iter().any(|reply| reply.code() == 226);
-        if is_stored {
+        let mut all = replies.iter().chain([&last]);
+        if all.clone().any(|reply| reply.code() == 226) {
             capabilities.note_overtaken(following);
             return Ok(None);
         }
-        // Its codes do not tell an upload's end from an answer.
+        // Its codes do not tell an upload's end from an answer; but when all say yes, that to the upload does.
         capabilities.fail_following(following);
+        if all.all(Reply::is_done) {
+            return Ok(None);
+        }
         let fault = Fault::new(RemoteErrorKind::Disconnected, "replies out of order");
         return Err(Failure::Broken("STOR", fault));
     }
@@ -202,8 +219,6 @@ fn put_and_settle(
     if following == Following::End && !is_proven && last.code() / 100 == 4 {
         log::info!("the server may not take commands while an upload runs: {last}");
         capabilities.fail_following(following);
-        let fault = Fault::new(RemoteErrorKind::Disconnected, last.to_string());
-        return Err(Failure::Broken("STOR", fault));
     }
     done_or_refused("STOR", last)?;
     capabilities.prove_following(following);

@@ -11,6 +11,8 @@ pub struct RemoteError {
     kind: RemoteErrorKind,
     command: &'static str,
     path: Option<RemotePath>,
+    is_answer: bool,
+    has_begun: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -67,8 +69,24 @@ impl RemoteError {
             kind,
             command,
             path: None,
+            is_answer: false,
+            has_begun: false,
             source: None,
         }
+    }
+
+    /// Says that this was the server's own answer.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.is_answer = true;
+        self
+    }
+
+    /// Says that the server had begun to do what was asked.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        self.has_begun = true;
+        self
     }
 
     /// Names the path that the command was about.
@@ -99,6 +117,27 @@ impl RemoteError {
     /// The FTP verb, or what stands for it.
     pub fn command(&self) -> &'static str {
         self.command
+    }
+
+    /// Whether the server's answer was no, so that it did nothing of what was asked, or did not finish it. Else nobody knows.
+    pub fn is_answer(&self) -> bool {
+        self.is_answer
+    }
+
+    /// Whether the server had begun to do what was asked.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether the server may have done all that it was asked: no answer came.
+    pub fn is_reply_lost(&self) -> bool {
+        let is_lost = matches!(
+            self.kind,
+            RemoteErrorKind::Disconnected
+                | RemoteErrorKind::TimedOut(_)
+                | RemoteErrorKind::Protocol
+        );
+        is_lost && !self.is_answer
     }
 
     /// The path that the command was about.

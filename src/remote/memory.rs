@@ -256,7 +256,20 @@ impl MemoryRemote {
         path: &RemotePath,
         work: impl FnOnce() -> Answer<T>,
     ) -> Result<T> {
-        let error = |kind| RemoteError::new(kind, operation.command()).with_path(path);
+        let error = |kind| {
+            let command = match (operation, kind) {
+                // A server without renaming says so to the first of the two commands.
+                (Operation::Rename, RemoteErrorKind::Unsupported) => "RNFR",
+                _ => operation.command(),
+            };
+            let error = RemoteError::new(kind, command).with_path(path);
+            match kind {
+                RemoteErrorKind::Disconnected
+                | RemoteErrorKind::TimedOut(_)
+                | RemoteErrorKind::Protocol => error,
+                _ => error.answered(),
+            }
+        };
         let plan = self.lock().script.begin(operation, path);
         if let Some(step) = plan.before {
             step(self);
@@ -264,11 +277,22 @@ impl MemoryRemote {
         if let Some(kind) = plan.fails {
             return Err(error(kind));
         }
-        let answer = work().map_err(error);
+        let is_transfer = matches!(
+            operation,
+            Operation::Put | Operation::WriteAll | Operation::Finish
+        );
+        let answer = work().map_err(|kind| {
+            if is_transfer {
+                error(kind).begun()
+            } else {
+                error(kind)
+            }
+        });
         if let Some(step) = plan.after {
             step(self);
         }
-        plan.reply_lost.map_or(answer, |kind| Err(error(kind)))
+        plan.reply_lost
+            .map_or(answer, |kind| Err(error(kind).begun()))
     }
 }
 

@@ -50,6 +50,11 @@ fn what_one_mount_has_found_out_serves_the_next() {
     world.put("/file", b"old");
     assert!(!world.server.habits().no_rename_over);
     world.save("/file", b"new").unwrap();
+    assert!(
+        !world.server.habits().no_rename_over,
+        "one refusal may have another reason"
+    );
+    world.save("/file", b"newer").unwrap();
     let habits = world.server.habits();
     assert!(habits.no_rename_over && !habits.no_rename);
     let next = World::on_server(|server| {
@@ -83,14 +88,54 @@ fn a_server_that_does_not_rename_has_its_files_written_in_place() {
 
 // SEMANTICS: S-replace-in-place
 #[test]
-fn a_directory_that_takes_no_new_names_has_its_files_written_in_place() {
+fn where_no_temporary_file_can_be_made_the_old_file_stays() {
+    for kind in [
+        Kind::Refused,
+        Kind::NameRefused,
+        Kind::NoSpace,
+        Kind::QuotaExceeded,
+        Kind::Busy,
+        Kind::Failed,
+    ] {
+        for len in [10, 2 << 20] {
+            let world = World::new();
+            let old = pattern(3 << 20, 9);
+            world.put("/file", &old);
+            let content = pattern(len, 1);
+            let handle = world.open("/file", TRUNCATE).unwrap();
+            for (index, part) in content.chunks(128 << 10).enumerate() {
+                world.write(handle, (index * (128 << 10)) as u64, part);
+            }
+            for nth in 1..=4 {
+                world.server.fail_next(Operation::OpenUpload, nth, kind);
+            }
+            let failed = world.fs.fsync(handle);
+            assert!(failed.is_err(), "{kind:?} {len}");
+            assert!(world.on("/file").unwrap() == old, "{kind:?} {len}");
+            world.server.forget_faults();
+            world.fs.fsync(handle).unwrap();
+            assert!(world.on("/file").unwrap() == content, "{kind:?} {len}");
+            assert!(!world.server.habits().no_dot_names, "{kind:?}");
+            world.fs.release(handle);
+        }
+    }
+}
+
+// SEMANTICS: S-replace-in-place
+#[test]
+fn a_directory_that_takes_no_new_names_keeps_its_files() {
     let world = World::on_server(|server| {
         server.closed_dirs.insert(path("/closed"));
     });
     world.put("/closed/file", b"old");
     let content = pattern(2 << 20, 1);
-    world.save("/closed/file", &content).unwrap();
-    assert!(world.on("/closed/file").unwrap() == content);
+    assert_eq!(world.save("/closed/file", &content), Err(libc::EACCES));
+    assert_eq!(world.on("/closed/file").unwrap(), b"old");
+    // An append needs no other name.
+    let handle = world.open("/closed/file", APPEND).unwrap();
+    world.write(handle, 0, b" and more");
+    world.close(handle).unwrap();
+    assert_eq!(world.on("/closed/file").unwrap(), b"old and more");
     let handle = world.create("/closed/new", WRITE).unwrap();
     assert_eq!(world.close(handle), Err(libc::EACCES));
     assert!(
@@ -148,8 +193,9 @@ fn what_a_server_refused_for_good_is_not_asked_again() {
     let world = World::on_server(|server| server.rename_over = RenameOver::Refuses);
     world.put("/a", b"old");
     world.save("/a", b"new").unwrap();
-    world.server.forget_calls();
     world.save("/a", b"newer").unwrap();
+    world.server.forget_calls();
+    world.save("/a", b"newest").unwrap();
     assert_eq!(
         world.calls(Operation::Rename),
         2,

@@ -14,8 +14,10 @@ fn unsent(world: &World, at: &str, content: &[u8]) {
     let handle = world.create(at, TRUNCATE).unwrap();
     world.write(handle, 0, content);
     for step in [Operation::Put, Operation::OpenUpload] {
-        world.server.fail_next(step, 1, Kind::Disconnected);
-        world.server.fail_next(step, 2, Kind::Disconnected);
+        // Two of the close, two of what comes behind it.
+        for nth in 1..=4 {
+            world.server.fail_next(step, nth, Kind::Disconnected);
+        }
     }
     assert_eq!(world.close(handle), Err(libc::EIO));
     world.server.forget_faults();

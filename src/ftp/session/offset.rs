@@ -18,13 +18,14 @@ impl Session {
         prepared.map_err(|fault| Failure::Broken(VERB, fault))?;
         let reply = self.command(VERB, format!("REST {offset}").as_bytes())?;
         if !agrees_on(&reply, offset) {
-            // What the server would make of a STOR now is not known.
-            self.has_offset = true;
+            // Refused, it changes nothing; else what the server would make of the next transfer is not known.
+            if offset == 0 || !reply.is_refusal() {
+                self.give_up();
+            }
             if offset > 0 {
                 return Err(Failure::Refused(VERB, reply));
             }
             // An earlier offset cannot be taken back here; on a fresh session there is none.
-            self.give_up();
             let fault = Fault::new(RemoteErrorKind::Disconnected, reply.to_string());
             return Err(Failure::Broken(VERB, fault));
         }

@@ -176,8 +176,9 @@ impl MemoryRemote {
     ) -> Answer<OpenFile> {
         let now = self.wall();
         let mut state = self.lock();
+        let is_whole = matches!(mode, UploadMode::Replace | UploadMode::New);
         let is_known = match mode {
-            UploadMode::Replace => true,
+            UploadMode::Replace | UploadMode::New => true,
             UploadMode::Append => state.behaviour.can_append,
             UploadMode::At(_) => state.behaviour.can_patch,
         };
@@ -186,7 +187,7 @@ impl MemoryRemote {
         }
         let place = state.tree.place_followed(path)?;
         let node = match place.node {
-            Some(_) if mode == UploadMode::Replace && !state.behaviour.can_overwrite => {
+            Some(_) if is_whole && !state.behaviour.can_overwrite => {
                 return Err(REFUSED);
             }
             Some(node) => node,
@@ -194,14 +195,14 @@ impl MemoryRemote {
         };
         let file = state.tree.file_mut(node)?;
         let position = match mode {
-            UploadMode::Replace => {
+            UploadMode::Replace | UploadMode::New => {
                 file.clear();
                 0
             }
             UploadMode::Append => file.len() as u64,
             UploadMode::At(offset) => offset.get(),
         };
-        if mode == UploadMode::Replace {
+        if is_whole {
             state.tree.node_mut(node)?.modified = now;
         }
         Ok(self.hold(&mut state, path, node, operation, position))

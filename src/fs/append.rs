@@ -1,0 +1,122 @@
+//! Bytes behind a file's end: APPE, which destroys nothing, and doubles when it is repeated without a look.
+
+use std::sync::Arc;
+
+use super::{
+    Filesystem, FsError, FsErrorKind, Result,
+    doubt::{Told, take_base},
+    evidence::EVIDENCE_AGE_MAX,
+    file::{Base, Doubt, OpenFile, UploadJob},
+    lookup::Intent,
+    namespace::is_name_refusal,
+    upload::Landed,
+};
+use crate::remote::{RemoteErrorKind, RemotePath, UploadMode};
+
+/// The largest tail of which a copy is kept until it is confirmed. 1 MiB: more than programs append at once, and little memory.
+const TAIL_BYTES_MAX: u64 = 1 << 20;
+
+impl Filesystem {
+    /// Sends the tail, behind the end that the file has now: others may have appended meanwhile, or cut it off.
+    pub(super) fn append(
+        &self,
+        file: &Arc<OpenFile>,
+        path: &RemotePath,
+        job: &mut UploadJob,
+    ) -> Result<Landed> {
+        if !job.base.as_ref().is_some_and(|base| self.is_recent(base)) {
+            self.find_end(file, path, job)?;
+        }
+        let at = job.old_len();
+        let upload = match self.remote.open_upload(path, UploadMode::Append) {
+            Ok(upload) => upload,
+            Err(error) if is_name_refusal(&error) || error.kind() == RemoteErrorKind::Failed => {
+                log::info!("{path} is not appended to ({error}): the whole file goes up instead");
+                if error.kind() == RemoteErrorKind::Unsupported {
+                    self.learn(|learnt| &learnt.no_append, true);
+                }
+                return self.replace(file, path, job);
+            }
+            Err(error) => return Err(self.explain(error, path, Intent::Upload)),
+        };
+        let tail = if job.len - at <= TAIL_BYTES_MAX {
+            Some(self.spooled(file, at..job.len)?.into())
+        } else {
+            None
+        };
+        file.lock().doubt = Doubt::Append { at, tail };
+        let sent = self.send(file, at..job.len, upload);
+        if let Err(error) = &sent
+            && !error.is_answer()
+            && error.kind() != RemoteErrorKind::Disconnected
+        {
+            return Err(error.clone().into());
+        }
+        let settled = self.settle(path, self.attributes(job));
+        let size = settled
+            .as_ref()
+            .ok()
+            .and_then(|settled| settled.size.clone().ok());
+        let settled = settled.map(Landed::There);
+        match (sent, size) {
+            (Ok(()), Some(None)) => settled,
+            (Ok(()), Some(Some(size))) if size == job.len => settled,
+            // Others have appended in the same moment, before or behind what was sent.
+            (Ok(()), Some(Some(size))) if size > job.len => {
+                let len = job.len;
+                self.spool_moved(file.move_tail(job, len, size), path)?;
+                settled
+            }
+            (Err(_), Some(Some(size)))
+                if size == job.len && self.holds_ours(file, path, at..size, job)? =>
+            {
+                settled
+            }
+            (sent, _) => {
+                let cause = sent.err().map(FsError::from).or(settled.err());
+                Err(cause.unwrap_or_else(|| FsError::new(FsErrorKind::Io, path)))
+            }
+        }
+    }
+
+    /// Whether what the server has told of the file is recent enough to decide by.
+    pub(super) fn is_recent(&self, base: &Base) -> bool {
+        let now = self.clock.now();
+        base.asked
+            .is_some_and(|asked| now.saturating_duration_since(asked) <= EVIDENCE_AGE_MAX)
+    }
+
+    /// Asks where the file ends now, and moves the tail there.
+    fn find_end(&self, file: &Arc<OpenFile>, path: &RemotePath, job: &mut UploadJob) -> Result<()> {
+        let not_found = || FsError::new(FsErrorKind::NotFound, path);
+        let told = self.ask_version(path)?;
+        let is_appending = file.lock().is_appending;
+        // What was written through handles that only append may begin a new file: a log that was moved away.
+        let told = told.or_else(|| {
+            let gone = Told {
+                size: 0,
+                modified: None,
+            };
+            is_appending.then_some(gone)
+        });
+        let told = told.ok_or_else(not_found)?;
+        let at = job.old_len();
+        if told.size != at {
+            log::info!(
+                "{path} had {at} bytes and has {} now: what was appended goes behind these",
+                told.size
+            );
+            self.spool_moved(file.move_tail(job, at, told.size), path)?;
+        }
+        let mode = job.base.as_ref().and_then(|base| base.mode);
+        take_base(file, job, self.base_told(told, mode));
+        Ok(())
+    }
+
+    fn spool_moved(&self, moved: std::io::Result<()>, path: &RemotePath) -> Result<()> {
+        moved.map_err(|error| {
+            log::debug!("{path}: {error}");
+            self.spool_error(&error)
+        })
+    }
+}

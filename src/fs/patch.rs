@@ -1,0 +1,66 @@
+//! Ranges inside a large file: REST + STOR of these, where the server is known to keep the rest.
+//!
+//! The file itself is changed, so it must be the version that was opened; and the size cannot tell whether all has arrived, so that the
+//! ranges are read back.
+
+use std::{num::NonZeroU64, sync::Arc};
+
+use super::{
+    Filesystem, FsError, FsErrorKind, Result,
+    doubt::{is_still, take_base},
+    file::{Doubt, OpenFile, UploadJob},
+    lookup::Intent,
+    upload::{Landed, check_size},
+};
+use crate::remote::{RemotePath, UploadMode};
+
+impl Filesystem {
+    /// Writes the ranges into the file.
+    pub(super) fn patch(
+        &self,
+        file: &Arc<OpenFile>,
+        path: &RemotePath,
+        job: &mut UploadJob,
+    ) -> Result<Landed> {
+        if !job.base.as_ref().is_some_and(|base| self.is_recent(base)) {
+            let told = self.ask_version(path)?;
+            let told = told.ok_or_else(|| FsError::new(FsErrorKind::NotFound, path))?;
+            if !is_still(Some(told), job) {
+                return Err(self.conflict(path));
+            }
+        }
+        for range in job.dirty.clone().iter() {
+            let Some(offset) = NonZeroU64::new(range.start) else {
+                return self.replace(file, path, job);
+            };
+            let upload = match self.remote.open_upload(path, UploadMode::At(offset)) {
+                Ok(upload) => upload,
+                Err(error) if error.command() == "REST" && error.is_answer() => {
+                    log::info!("{path} goes up as a whole: {error}");
+                    if file.lock().doubt == Doubt::Patch {
+                        // Some ranges are in it already.
+                        let told = self.ask_version(path)?;
+                        let told = told.ok_or_else(|| self.conflict(path))?;
+                        take_base(file, job, self.base_told(told, None));
+                    }
+                    return self.replace(file, path, job);
+                }
+                Err(error) => return Err(self.explain(error, path, Intent::Upload)),
+            };
+            file.lock().doubt = Doubt::Patch;
+            self.send(file, range, upload)?;
+        }
+        let settled = self.settle(path, self.attributes(job))?;
+        check_size(path, &settled, job.len)?;
+        for range in job.dirty.iter() {
+            if !self.holds_ours(file, path, range.clone(), job)? {
+                log::error!(
+                    "{path}: the server has not stored all of what was changed at {}",
+                    range.start
+                );
+                return Err(FsError::new(FsErrorKind::Io, path));
+            }
+        }
+        Ok(Landed::There(settled))
+    }
+}

@@ -1,0 +1,211 @@
+//! New files under their own names: small ones in one exchange, and any where no temporary name is of use.
+//!
+//! A file of that name is never written over: right before, the name must be free, or hold an empty file. When an upload breaks off,
+//! nothing is removed, for what is there may be another's; the next try looks ([`super::doubt`]).
+
+use std::sync::Arc;
+
+use super::{
+    Filesystem, FsError, FsErrorKind, Result,
+    doubt::park,
+    file::{Doubt, OpenFile, UploadJob, Want},
+    lookup::Intent,
+    namespace::is_name_refusal,
+    upload::Landed,
+};
+use crate::remote::{
+    Attributes, EntryKind, RemoteError, RemoteErrorKind, RemotePath, Settled, UploadMode,
+};
+
+/// What a name holds for a file that is to be stored under it.
+enum Place {
+    /// Nothing, or a file without a byte.
+    Free,
+    /// A file, which is to be replaced.
+    Taken,
+}
+
+impl Filesystem {
+    /// A small file that is new or empty.
+    pub(super) fn put(
+        &self,
+        file: &Arc<OpenFile>,
+        path: &RemotePath,
+        job: &mut UploadJob,
+    ) -> Result<Landed> {
+        match self.place(path, job)? {
+            Place::Free => {}
+            Place::Taken => return self.replace(file, path, job),
+        }
+        match self.put_once(file, path, job) {
+            Ok(landed) => Ok(landed),
+            Err(error) if may_try_again(&error) => {
+                log::debug!("{path}: {error}; looking what has become of it");
+                self.put_again(file, path, job, error)
+            }
+            // A server that does not let files be overwritten may let them be replaced.
+            Err(error) if error.kind() == RemoteErrorKind::Refused && job.base.is_some() => {
+                self.replace(file, path, job)
+            }
+            Err(error) => Err(self.put_failed(file, path, &error)),
+        }
+    }
+
+    /// After an upload that broke off: goes on with what has come of it.
+    fn put_again(
+        &self,
+        file: &Arc<OpenFile>,
+        path: &RemotePath,
+        job: &mut UploadJob,
+        error: RemoteError,
+    ) -> Result<Landed> {
+        let doubt = Doubt::New {
+            has_begun: error.has_begun() && error.is_reply_lost(),
+        };
+        file.lock().doubt = doubt.clone();
+        let Ok(told) = self.ask_version(path) else {
+            return Err(error.into());
+        };
+        let Some(told) = told else {
+            if doubt == (Doubt::New { has_begun: true }) {
+                return Err(park(file, path));
+            }
+            let again = self.put_once(file, path, job);
+            return again.map_err(|error| self.put_failed(file, path, &error));
+        };
+        if !self.holds_ours(file, path, 0..told.size, job)? {
+            // Before it was begun the name was free, or the file empty.
+            return match job.want() {
+                Want::Any => self.replace(file, path, job),
+                Want::Absent | Want::Base => Err(self.conflict(path)),
+            };
+        }
+        let base = self.base_told(told, None);
+        if told.size == job.len {
+            job.dirty.remove(0..job.len);
+            job.base = Some(base);
+            return self.settle(path, self.attributes(job)).map(Landed::There);
+        }
+        job.base = Some(base);
+        self.replace(file, path, job)
+    }
+
+    fn put_once(
+        &self,
+        file: &OpenFile,
+        path: &RemotePath,
+        job: &UploadJob,
+    ) -> std::result::Result<Landed, RemoteError> {
+        let data = self.spooled(file, 0..job.len).map_err(|error| {
+            RemoteError::new(RemoteErrorKind::NoSpace, "STOR").with_source(error)
+        })?;
+        let wanted = self.attributes(job);
+        // A refused upload may leave them to the file that is there: never to one that is known to be.
+        let along = if job.base.is_none() {
+            wanted
+        } else {
+            Attributes::default()
+        };
+        let settled = self.remote.put(path, &data, &along)?;
+        // Until it is known to be whole.
+        let mut state = file.lock();
+        state.doubt = Doubt::New { has_begun: false };
+        state.note_sent(job.len);
+        drop(state);
+        let settled = match settled {
+            Some(settled) if along == wanted => settled,
+            _ => self.remote.settle(path, &wanted)?,
+        };
+        self.confirm(path, job, settled)
+    }
+
+    /// Makes sure that a file which the server has confirmed is there under its name and whole, or was taken away.
+    fn confirm(
+        &self,
+        path: &RemotePath,
+        job: &UploadJob,
+        settled: Settled,
+    ) -> std::result::Result<Landed, RemoteError> {
+        let settled = self.note_settled(path, settled);
+        match &settled.size {
+            Err(error) if error.kind() == RemoteErrorKind::Refused => {
+                if self.remote.stat(path)?.is_none() {
+                    if let Some(dir) = path.parent() {
+                        self.account.note_taken(&dir);
+                    }
+                    return Ok(Landed::Taken);
+                }
+                Err(error.clone())
+            }
+            Err(error) => Err(error.clone()),
+            Ok(Some(size)) if *size != job.len => {
+                log::error!("{path}: the server has {size} bytes of {}", job.len);
+                Err(RemoteError::new(RemoteErrorKind::Failed, "STOR")
+                    .with_path(path)
+                    .with_source("the server has another size"))
+            }
+            Ok(_) => Ok(Landed::There(settled)),
+        }
+    }
+
+    /// Any new file, under its own name, its bytes after the server's go-ahead.
+    pub(super) fn store(
+        &self,
+        file: &Arc<OpenFile>,
+        path: &RemotePath,
+        job: &mut UploadJob,
+    ) -> Result<Landed> {
+        if let Place::Taken = self.place(path, job)? {
+            return Err(no_replacing(path));
+        }
+        let failed = |error| self.put_failed(file, path, &error);
+        let upload = self
+            .remote
+            .open_upload(path, UploadMode::New)
+            .map_err(failed)?;
+        file.lock().doubt = Doubt::New { has_begun: true };
+        self.send(file, 0..job.len, upload).map_err(failed)?;
+        let settled = self.remote.settle(path, &self.attributes_of_new(job))?;
+        self.confirm(path, job, settled).map_err(failed)
+    }
+
+    /// What is under the name now.
+    fn place(&self, path: &RemotePath, job: &UploadJob) -> Result<Place> {
+        let Some(entry) = self.look(path)? else {
+            return Ok(Place::Free);
+        };
+        if entry.kind == EntryKind::Directory {
+            return Err(FsError::new(FsErrorKind::IsADirectory, path));
+        }
+        match job.want() {
+            Want::Absent => Err(self.conflict(path)),
+            Want::Any | Want::Base if entry.kind == EntryKind::File && entry.size == Some(0) => {
+                Ok(Place::Free)
+            }
+            Want::Any | Want::Base => Ok(Place::Taken),
+        }
+    }
+
+    /// Keeps in mind that a part of the file may be there, unless the server did not let it begin.
+    fn put_failed(&self, file: &OpenFile, path: &RemotePath, error: &RemoteError) -> FsError {
+        if !is_name_refusal(error) {
+            file.lock().doubt = Doubt::New {
+                has_begun: error.has_begun() && error.is_reply_lost(),
+            };
+        }
+        self.explain(error.clone(), path, Intent::Upload)
+    }
+}
+
+/// The failure of an upload over a file that exists, by an account that may not rename.
+pub(super) fn no_replacing(path: &RemotePath) -> FsError {
+    log::error!(
+        "{path} is not overwritten: this account may not rename, so the old file could be lost (give it that right, or remove the file first)"
+    );
+    FsError::new(FsErrorKind::AccessDenied, path)
+}
+
+/// Whether what broke the upload was the connection, so that a look tells how to go on.
+fn may_try_again(error: &RemoteError) -> bool {
+    error.kind() == RemoteErrorKind::Disconnected
+}
