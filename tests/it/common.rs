@@ -1,6 +1,7 @@
 //! Fixtures: servers, mounts, and the ground that a test body works on.
 
 pub(crate) mod link;
+pub(crate) mod meddler;
 pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod server;
@@ -23,6 +24,7 @@ use std::{
 use tempfile::TempDir;
 
 pub(crate) use self::{
+    meddler::{End, Meddler},
     mount::Mount,
     server::{Kind, Security, Server},
 };
@@ -61,7 +63,20 @@ macro_rules! for_each_site {
     )+ };
 }
 
-pub(crate) use {for_each_server, for_each_site};
+/// Makes each body, a `fn(&mut Rig)` that stands between the mount and its server, a test on each server.
+macro_rules! for_each_rig {
+    ($options:expr; $($body:ident),+ $(,)?) => { $(
+        mod $body {
+            use crate::common::{Kind, on_rig};
+            #[test] fn vsftpd() { on_rig(Kind::Vsftpd, $options, super::$body); }
+            #[test] fn proftpd() { on_rig(Kind::Proftpd, $options, super::$body); }
+            #[test] fn pure_ftpd() { on_rig(Kind::PureFtpd, $options, super::$body); }
+            #[test] fn pyftpdlib() { on_rig(Kind::Pyftpdlib, $options, super::$body); }
+        }
+    )+ };
+}
+
+pub(crate) use {for_each_rig, for_each_server, for_each_site};
 
 /// Runs a body on a fresh ground and compares what the mount shows with what the server's disk holds.
 pub(crate) fn on(kind: Kind, options: &[&str], body: fn(&Target)) {
@@ -79,6 +94,15 @@ pub(crate) fn on(kind: Kind, options: &[&str], body: fn(&Target)) {
 pub(crate) fn on_site(kind: Kind, options: &[&str], body: impl FnOnce(&mut Site)) {
     if let Some(mut site) = Site::start(kind, options) {
         body(&mut site);
+    }
+}
+
+/// Runs a body that stands between the mount and its server.
+pub(crate) fn on_rig(kind: Kind, options: &[&str], body: impl FnOnce(&mut Rig)) {
+    if can_mount()
+        && let Some(server) = Server::start(kind)
+    {
+        body(&mut Rig::of(server, options));
     }
 }
 
@@ -181,6 +205,46 @@ impl Site {
     pub(crate) fn assert_same(&self) {
         self.target().wait_until_settled();
         assert_same_tree(self.mount.path(), self.server.root());
+    }
+}
+
+/// A server and a mount of it that leads through a [`Meddler`].
+#[derive(Debug)]
+pub(crate) struct Rig {
+    pub(crate) site: Site,
+    pub(crate) meddler: Meddler,
+    url: String,
+    options: Vec<String>,
+}
+
+impl Rig {
+    /// Mounts a server that runs.
+    pub(crate) fn of(server: Server, options: &[&str]) -> Self {
+        let meddler = Meddler::start(&server);
+        let url = meddler.url(&server);
+        let mount = Mount::of_url(&url, options);
+        Self {
+            site: Site { mount, server },
+            meddler,
+            url,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+        }
+    }
+
+    /// As the ground of a test body.
+    pub(crate) fn target(&self) -> Target {
+        self.site.target()
+    }
+
+    /// What kind of server this is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.site.server.kind()
+    }
+
+    /// Unmounts and mounts again.
+    pub(crate) fn mount_again(&mut self) {
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        self.site.mount.again(&self.url, &options);
     }
 }
 

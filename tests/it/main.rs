@@ -32,6 +32,7 @@ mod programs;
 mod quirks;
 mod recovery;
 mod roundtrips;
+mod safety;
 mod secrets;
 mod streams;
 mod tidy;

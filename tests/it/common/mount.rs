@@ -35,6 +35,8 @@ pub(crate) struct Mount {
     home: TempDir,
     child: Child,
     watchdog: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    /// Whether its end may leave something unsent, which its exit status tells.
+    may_end_badly: bool,
 }
 
 impl Mount {
@@ -63,24 +65,50 @@ impl Mount {
         options: &[&str],
     ) -> Self {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let log = fs::File::create(home.path().join("log")).unwrap();
-        let mut command = command(home.path());
-        command.args(["-f", "-v"]).envs(variables.iter().cloned());
-        for option in options {
-            command.args(["-o", option]);
-        }
-        command.arg(url).arg(dir.path());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        let child = command.spawn().unwrap();
+        let child = spawn(variables, url, options, dir.path(), home.path());
         let watchdog = Some(watch(child.id(), dir.path().to_owned()));
         let mut mount = Self {
             dir,
             home,
             child,
             watchdog,
+            may_end_badly: false,
         };
         mount.wait_until_ready();
         mount
+    }
+
+    /// Unmounts and mounts again, by a new process that finds what the old one has remembered.
+    pub(crate) fn again(&mut self, url: &str, options: &[&str]) {
+        let has_ended_well = self.unmount();
+        assert!(has_ended_well || self.may_end_badly, "{}", self.log_text());
+        self.stop_watching();
+        self.child = spawn(&[], url, options, self.dir.path(), self.home.path());
+        self.watchdog = Some(watch(self.child.id(), self.dir.path().to_owned()));
+        self.wait_until_ready();
+    }
+
+    /// Lets the mount end although the server lacks something.
+    pub(crate) fn may_end_badly(&mut self) {
+        self.may_end_badly = true;
+    }
+
+    /// The contents that were kept on this machine, as the server does not take them.
+    pub(crate) fn kept(&self) -> Vec<Vec<u8>> {
+        let dir = self.home.path().join("cache/ftpfs/spool/unsent");
+        let files = fs::read_dir(dir).into_iter().flatten().flatten();
+        files
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_none_or(|last| last != "ranges"))
+            .map(|path| fs::read(path).unwrap())
+            .collect()
+    }
+
+    fn stop_watching(&mut self) {
+        if let Some((sender, thread)) = self.watchdog.take() {
+            drop(sender);
+            let _ = thread.join();
+        }
     }
 
     fn wait_until_ready(&mut self) {
@@ -159,20 +187,41 @@ impl Drop for Mount {
             let _ = self.child.wait();
             detach(self.path());
         }
-        if let Some((sender, thread)) = self.watchdog.take() {
-            drop(sender);
-            let _ = thread.join();
-        }
+        self.stop_watching();
         if is_failing {
             eprintln!("--- log of ftpfs:\n{}", self.log_text());
         } else {
             assert!(
-                has_ended_well,
+                has_ended_well || self.may_end_badly,
                 "the mount has not ended well\n{}",
                 self.log_text()
             );
         }
     }
+}
+
+/// Starts the filesystem in the foreground.
+fn spawn(
+    variables: &[(String, &str)],
+    url: &str,
+    options: &[&str],
+    dir: &Path,
+    home: &Path,
+) -> Child {
+    let mut log = fs::File::options();
+    let log = log
+        .create(true)
+        .append(true)
+        .open(home.join("log"))
+        .unwrap();
+    let mut command = command(home);
+    command.args(["-f", "-v"]).envs(variables.iter().cloned());
+    for option in options {
+        command.args(["-o", option]);
+    }
+    command.arg(url).arg(dir);
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap()
 }
 
 /// The binary, with an environment that is the same on every machine.

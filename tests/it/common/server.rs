@@ -96,6 +96,8 @@ pub(crate) struct Server {
     address: Option<&'static str>,
     /// Where it listens for data; `None` for any port.
     data_ports: Option<RangeInclusive<u16>>,
+    /// Further lines of its configuration.
+    extra: Option<String>,
     port: u16,
     url: String,
     log: PathBuf,
@@ -118,7 +120,12 @@ pub(crate) struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// Mounts a disk of `bytes_max` on a directory.
     pub(crate) fn mount(dir: &Path, bytes_max: usize) -> Self {
-        let options = format!("size={bytes_max},mode=755");
+        Self::mount_with(dir, &format!("size={bytes_max}"))
+    }
+
+    /// Mounts a disk with the limits that these options of tmpfs(5) set.
+    fn mount_with(dir: &Path, limits: &str) -> Self {
+        let options = format!("{limits},mode=755");
         let status = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(dir)
@@ -174,6 +181,25 @@ impl Server {
         Self::start_in(kind, Security::Plain, root, None, None)
     }
 
+    /// Starts a server on a disk that takes no more than so many files, itself included.
+    pub(crate) fn start_few(kind: Kind, files_max: usize) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = format!("size=64m,nr_inodes={files_max}");
+        let disk = Some(SmallDisk::mount_with(dir.path(), &limits));
+        let root = Root { _disk: disk, dir };
+        Self::start_in(kind, Security::Plain, root, None, None)
+    }
+
+    /// Starts vsftpd or `ProFTPD` with further lines in its configuration.
+    pub(crate) fn start_limited(kind: Kind, extra: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root { _disk: None, dir };
+        let mut server = Self::new(kind, Security::Plain, root)?;
+        server.extra = Some(extra.to_owned());
+        server.restart();
+        Some(server)
+    }
+
     fn start_in(
         kind: Kind,
         security: Security,
@@ -181,6 +207,14 @@ impl Server {
         address: Option<&'static str>,
         data_ports: Option<RangeInclusive<u16>>,
     ) -> Option<Self> {
+        let mut server = Self::new(kind, security, root)?;
+        (server.address, server.data_ports) = (address, data_ports);
+        server.restart();
+        Some(server)
+    }
+
+    /// A server that does not run yet.
+    fn new(kind: Kind, security: Security, root: Root) -> Option<Self> {
         // SAFETY: geteuid has no preconditions.
         let is_root = unsafe { libc::geteuid() } == 0;
         if !available(
@@ -190,20 +224,19 @@ impl Server {
         ) {
             return None;
         }
-        let mut server = Self {
+        Some(Self {
             kind,
             security,
             authority: None,
-            address,
-            data_ports,
+            address: None,
+            data_ports: None,
+            extra: None,
             port: 0,
             url: String::new(),
             log: PathBuf::new(),
             child: None,
             root,
-        };
-        server.restart();
-        Some(server)
+        })
     }
 
     /// Starts a server that was killed again, on its port and directory.
@@ -241,6 +274,9 @@ impl Server {
         if let Some(ports) = &self.data_ports {
             let ports = format!("{}-{}", ports.start(), ports.end());
             command.env("FTPFS_SERVERS_PORTS", ports);
+        }
+        if let Some(extra) = &self.extra {
+            command.env("FTPFS_SERVERS_EXTRA", extra);
         }
         // A group of its own: a Ctrl-C ends the test, which then ends the server.
         command

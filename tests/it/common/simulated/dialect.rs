@@ -119,6 +119,8 @@ pub(crate) struct Files {
     pub(crate) site_is_noop: bool,
     /// Whether names with a dot at the beginning may not be written.
     pub(crate) forbids_dot_names: bool,
+    /// Whether RMD removes a directory with all that is in it.
+    pub(crate) removes_trees: bool,
 }
 
 /// What happens to something over a file that is there.
@@ -230,6 +232,7 @@ impl Default for Files {
             ignores_case: false,
             site_is_noop: false,
             forbids_dot_names: false,
+            removes_trees: false,
         }
     }
 }

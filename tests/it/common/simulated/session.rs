@@ -351,6 +351,10 @@ impl<'a> Session<'a> {
                 self.tree().take(&path);
                 self.reply(verb, "", "250 Deleted.", &path);
             }
+            ("RMD", Some(node)) if node.is_dir() && self.world.dialect.files.removes_trees => {
+                self.tree().take_all(&path);
+                self.reply(verb, "", "250 Removed.", &path);
+            }
             ("RMD", Some(node)) if !node.is_dir() || !self.tree().list(&path).is_empty() => {
                 self.reply(verb, "refused", "550 Not an empty directory.", &path);
             }

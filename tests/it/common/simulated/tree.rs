@@ -100,6 +100,13 @@ impl Tree {
         }
     }
 
+    /// Takes away what is at a path, and all below it.
+    pub(super) fn take_all(&mut self, path: &str) {
+        let below = format!("{path}/");
+        self.nodes
+            .retain(|key, _| key != path && !key.starts_with(&below));
+    }
+
     /// Moves a node and all below it.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         let Some(from) = self.key(from) else { return };

@@ -1,0 +1,303 @@
+//! A proxy in front of a real server that meddles as a test wants: with commands, replies and data connections.
+//!
+//! 1. *Commands arrive several in one write.* Each line gets a place in a queue, and what the proxy says by itself waits there
+//!    for its turn, so that every reply stays with its command.
+//! 2. *Data must come by here too.* The reply to EPSV and PASV is rewritten; [`link`] carries the bytes.
+//! 3. *A test changes its mind.* Rules may be added and dropped at any time; the first that matches a command counts.
+
+mod link;
+mod rule;
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+pub(crate) use self::{
+    link::End,
+    rule::Draft,
+};
+use self::{
+    link::Link,
+    rule::{Deed, Hook, Rule},
+};
+use super::Server;
+
+/// A proxy that listens until the test process ends.
+#[derive(Debug)]
+pub(crate) struct Meddler {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The server's port, on loopback.
+    port: u16,
+    rules: Mutex<Vec<Rule>>,
+    heard: Mutex<Vec<String>>,
+}
+
+/// One control connection.
+#[derive(Debug)]
+struct Session {
+    shared: Arc<Shared>,
+    client: TcpStream,
+    server: TcpStream,
+    // Guarded by itself; held while something is said to the client, so that replies do not mix.
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// What is still to be said, in the order of the commands.
+    waiting: VecDeque<Waiting>,
+    /// The data connection that the next transfer uses.
+    link: Option<Arc<Link>>,
+}
+
+/// A command without its last reply.
+#[derive(Debug)]
+enum Waiting {
+    /// The proxy answers it.
+    Ours(String),
+    /// The server does.
+    Theirs(Passed),
+}
+
+/// A command that was passed on.
+#[derive(Debug, Clone)]
+struct Passed {
+    verb: String,
+    deed: Deed,
+    after: Option<Hook>,
+    /// Where a reply that names a port leads.
+    link: Option<Arc<Link>>,
+}
+
+impl Meddler {
+    /// Starts to listen, for connections that go on to `server`.
+    pub(crate) fn start(server: &Server) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            port: server.port(),
+            rules: Mutex::default(),
+            heard: Mutex::default(),
+        });
+        let of_all = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                Session::start(&of_all, client);
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// Its address with user and password.
+    pub(crate) fn url(&self, server: &Server) -> String {
+        let (login, _) = server.url().rsplit_once('@').unwrap();
+        format!("{login}@{}/", self.address)
+    }
+
+    /// A rule for commands that begin with `start`; it counts once its draft says what is done.
+    pub(crate) fn on(&self, start: &str) -> Draft<'_> {
+        Draft::new(&self.shared.rules, start)
+    }
+
+    /// Drops all rules.
+    pub(crate) fn behave(&self) {
+        lock(&self.shared.rules).clear();
+    }
+
+    /// The commands since this was last asked, those that the proxy answered marked with `!`.
+    pub(crate) fn take_heard(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.shared.heard))
+    }
+
+    /// How many commands of that beginning there were since then.
+    pub(crate) fn heard(&self, start: &str) -> usize {
+        let heard = lock(&self.shared.heard);
+        let lines = heard.iter().map(|line| line.trim_start_matches('!'));
+        lines.filter(|line| line.starts_with(start)).count()
+    }
+}
+
+impl Session {
+    fn start(shared: &Arc<Shared>, client: TcpStream) {
+        // A server that is down: the client sees its connection end.
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.port)) else {
+            return;
+        };
+        for socket in [&client, &server] {
+            socket.set_nodelay(true).unwrap();
+        }
+        let session = Arc::new(Self {
+            shared: Arc::clone(shared),
+            client,
+            server,
+            queue: Mutex::default(),
+        });
+        session.pass("greeting", Deed::Pass, None);
+        let other = Arc::clone(&session);
+        thread::spawn(move || {
+            other.carry_commands();
+            other.end();
+        });
+        thread::spawn(move || {
+            session.carry_replies();
+            session.end();
+        });
+    }
+
+    /// Ends both sides, and what waits for a transfer.
+    fn end(&self) {
+        for socket in [&self.client, &self.server] {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        if let Some(link) = lock(&self.queue).link.take() {
+            link.give_up();
+        }
+    }
+
+    fn carry_commands(&self) {
+        let mut lines = BufReader::new(&self.client);
+        let mut line = Vec::new();
+        while let Ok(1..) = lines.read_until(b'\n', &mut line) {
+            if !self.command(&line) {
+                return;
+            }
+            line.clear();
+        }
+    }
+
+    /// Does with one command what the rules say; whether the session goes on.
+    fn command(&self, line: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(line).trim_end().to_owned();
+        let rule = rule::decide(&mut lock(&self.shared.rules), &text);
+        let shown = match &rule.deed {
+            Deed::Answer(_) => format!("!{text}"),
+            _ => text.clone(),
+        };
+        lock(&self.shared.heard).push(shown);
+        if let Some(before) = &rule.before {
+            before();
+        }
+        match &rule.deed {
+            Deed::Answer(reply) => {
+                let mut queue = lock(&self.queue);
+                queue.waiting.push_back(Waiting::Ours(reply.clone()));
+                self.say_ours(&mut queue);
+                return true;
+            }
+            Deed::Cut(end) => {
+                link::end(&self.client, *end);
+                return false;
+            }
+            _ => {}
+        }
+        let verb = text.split(' ').next().unwrap_or_default();
+        self.pass(&verb.to_ascii_uppercase(), rule.deed, rule.after);
+        (&self.server).write_all(line).is_ok()
+    }
+
+    /// Expects the server's reply to a command that is about to be passed on.
+    fn pass(&self, verb: &str, deed: Deed, after: Option<Hook>) {
+        let mut queue = lock(&self.queue);
+        let link = matches!(verb, "EPSV" | "PASV").then(Arc::<Link>::default);
+        if let Some(link) = &link {
+            queue.link = Some(Arc::clone(link));
+        }
+        if matches!(verb, "RETR" | "STOR" | "APPE" | "LIST" | "MLSD" | "NLST")
+            && let Some(link) = &queue.link
+        {
+            link.begin(deed.traffic());
+        }
+        let verb = verb.to_owned();
+        queue.waiting.push_back(Waiting::Theirs(Passed {
+            verb,
+            deed,
+            after,
+            link,
+        }));
+    }
+
+    /// Says what the proxy answers by itself and whose turn it is.
+    fn say_ours(&self, queue: &mut Queue) {
+        while let Some(Waiting::Ours(reply)) = queue.waiting.front() {
+            let _ = (&self.client).write_all(format!("{reply}\r\n").as_bytes());
+            queue.waiting.pop_front();
+        }
+    }
+
+    fn carry_replies(&self) {
+        let mut lines = BufReader::new(&self.server);
+        while let Some(reply) = read_reply(&mut lines) {
+            if !self.reply(&reply) {
+                return;
+            }
+        }
+    }
+
+    /// Does with one reply what the rule of its command says; whether the session goes on.
+    fn reply(&self, reply: &[u8]) -> bool {
+        let queue = lock(&self.queue);
+        // pyftpdlib answers a question while an upload runs.
+        let asks = |waiting: &Waiting| matches!(waiting, Waiting::Theirs(passed) if ["SIZE", "MDTM"].contains(&passed.verb.as_str()));
+        let at = match reply.starts_with(b"213") {
+            true => queue.waiting.iter().position(asks).unwrap_or(0),
+            false => 0,
+        };
+        let passed = match queue.waiting.get(at) {
+            Some(Waiting::Theirs(passed)) if !reply.starts_with(b"1") => passed.clone(),
+            _ => return (&self.client).write_all(reply).is_ok(),
+        };
+        drop(queue);
+        if let Some(after) = &passed.after {
+            after();
+        }
+        let mut said = match &passed.link {
+            Some(link) => link.redirect(reply),
+            None => reply.to_vec(),
+        };
+        match &passed.deed {
+            Deed::Replace(text) => said = format!("{text}\r\n").into_bytes(),
+            Deed::Swallow => said.clear(),
+            Deed::Delay(time) => thread::sleep(*time),
+            Deed::CutReply(end) => {
+                link::end(&self.client, *end);
+                return false;
+            }
+            _ => {}
+        }
+        let mut queue = lock(&self.queue);
+        let is_said = (&self.client).write_all(&said).is_ok();
+        queue.waiting.remove(at);
+        self.say_ours(&mut queue);
+        is_said
+    }
+}
+
+/// One reply, with all its lines.
+fn read_reply(lines: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut reply = Vec::new();
+    let mut start = 0;
+    loop {
+        let Ok(1..) = lines.read_until(b'\n', &mut reply) else {
+            return None;
+        };
+        let (first, last) = (&reply[..reply.len().min(3)], &reply[start..]);
+        let ends = last.starts_with(first) && last.get(3) != Some(&b'-');
+        if ends {
+            return Some(reply);
+        }
+        start = reply.len();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,190 @@
+//! Replacing a file: a refused temporary name or rename is no reason to write over the only good copy.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+};
+
+use super::{
+    OLD, assert_agrees, assert_disk, change, changed, close, open, refuse_temporary, store,
+    stored_in_place,
+};
+use crate::common::{
+    Kind, Mount, Rig, Server, Site, can_mount, for_each_rig, give_to_server, names_in, pattern,
+};
+
+for_each_rig!(crate::safety::OLD;
+    a_refused_temporary_name_keeps_the_old_file,
+    a_rename_that_failed_once_is_no_reason_to_write_in_place,
+    files_can_be_replaced_where_a_rename_over_them_is_refused,
+);
+
+/// Refusals that can mean space, quota or rights.
+const REFUSALS: [&str; 5] = [
+    "553 Could not create file.",
+    "550 No.",
+    "452 No space.",
+    "552 Quota.",
+    "450 Busy.",
+];
+
+// Number 3.
+
+fn a_refused_temporary_name_keeps_the_old_file(rig: &mut Rig) {
+    let t = rig.target();
+    for (number, reply) in REFUSALS.into_iter().enumerate() {
+        for size in [10, 100_000, 3_000_000] {
+            let name = format!("f{number}-{size}");
+            let (old, new) = (pattern(1, size), pattern(2, size));
+            t.put_on_disk(&name, &old);
+            rig.meddler.take_heard();
+            refuse_temporary(&rig.meddler, reply);
+            let mut file = File::create(t.path(&name)).unwrap();
+            file.write_all(&new).unwrap();
+            let told = file.sync_all();
+            assert_disk(&t, &name, &old, reply);
+            assert!(told.is_err(), "{reply}");
+            let told = file.sync_all();
+            assert_disk(&t, &name, &old, &format!("again {reply}"));
+            assert!(told.is_err(), "again {reply}");
+            let heard = rig.meddler.take_heard();
+            assert_eq!(stored_in_place(&heard, &name), 0, "{heard:?}");
+            rig.meddler.behave();
+            // The bytes are still here.
+            close(file).unwrap();
+            assert_disk(&t, &name, &new, "afterwards");
+        }
+    }
+}
+
+/// A disk that takes no further file, or no further byte.
+fn a_full_server_keeps_the_old_file(server: Option<Server>, fill: fn(&std::path::Path)) {
+    let Some(server) = server else { return };
+    let mut mount = Mount::new(&server, OLD);
+    mount.may_end_badly();
+    let site = Site { mount, server };
+    let t = site.target();
+    let old = pattern(1, 100_000);
+    t.put_on_disk("f", &old);
+    t.put_on_disk("large", &old);
+    fill(site.server.root());
+    for (name, new) in [("f", pattern(2, 100_000)), ("large", pattern(3, 3_000_000))] {
+        let mut file = open(&t.path(name));
+        file.set_len(0).unwrap();
+        file.write_all(&new).unwrap();
+        let told = file.sync_all();
+        assert_agrees(&t, name, &told, &old, &new, "full");
+        assert!(told.is_err());
+        let told = close(file);
+        assert_agrees(&t, name, &told, &old, &new, "full, close");
+        assert!(told.is_err());
+        // There is no use in trying for ever.
+        let _ = fs::remove_file(t.path(name));
+    }
+}
+
+fn fill_with_files(root: &std::path::Path) {
+    for number in 0.. {
+        if fs::write(root.join(format!("filler-{number}")), b"").is_err() {
+            return;
+        }
+        give_to_server(&root.join(format!("filler-{number}")));
+    }
+}
+
+fn fill_with_bytes(root: &std::path::Path) {
+    let mut file = File::create(root.join("filler")).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_server_without_inodes_keeps_the_old_file() {
+    for kind in [Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpdlib] {
+        if can_mount() {
+            a_full_server_keeps_the_old_file(Server::start_few(kind, 12), fill_with_files);
+        }
+    }
+}
+
+#[test]
+fn a_server_without_space_keeps_the_old_file() {
+    for kind in [Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpdlib] {
+        if can_mount() {
+            a_full_server_keeps_the_old_file(Server::start_small(kind, 1 << 20), fill_with_bytes);
+        }
+    }
+}
+
+// Number 4.
+
+fn a_rename_that_failed_once_is_no_reason_to_write_in_place(rig: &mut Rig) {
+    rig.site.mount.may_end_badly();
+    let t = rig.target();
+    let refusals = [
+        "500 OOPS: child died",
+        "550 No.",
+        "553 No.",
+        "450 Busy.",
+        "502 What?",
+    ];
+    for (number, reply) in refusals.into_iter().enumerate() {
+        let name = format!("f{number}");
+        let (old, new) = (pattern(1, 100_000), pattern(2, 90_000));
+        t.put_on_disk(&name, &old);
+        rig.meddler.take_heard();
+        rig.meddler.on("RNTO ").times(1).answer(reply);
+        let told = store(&t.path(&name), &new);
+        assert_agrees(&t, &name, &told, &old, &new, reply);
+        rig.meddler.behave();
+        // Now and later.
+        for round in 0..2 {
+            let latest = t.on_disk(&name);
+            store(&t.path(&name), &pattern(10 + round, 80_000)).unwrap();
+            assert_disk(&t, &name, &pattern(10 + round, 80_000), "afterwards");
+            assert!(!latest.is_empty());
+            let heard = rig.meddler.take_heard();
+            assert_eq!(stored_in_place(&heard, &name), 0, "{reply}: {heard:?}");
+            rig.mount_again();
+        }
+    }
+    let names = names_in(&t.disk(""));
+    let is_left = |name: &&Vec<u8>| name.windows(6).any(|part| part == b"ftpfs-");
+    assert_eq!(names.iter().find(is_left), None, "left behind");
+}
+
+// Number 24.
+
+fn files_can_be_replaced_where_a_rename_over_them_is_refused(rig: &mut Rig) {
+    let t = rig.target();
+    let refusals = [
+        "550 No.", "553 No.", "450 No.", "552 No.", "500 No.", "501 No.", "451 No.",
+    ];
+    for (number, reply) in refusals.into_iter().enumerate() {
+        let root = rig.site.server.root().to_owned();
+        let exists = move |line: &str| {
+            let target = line.trim_start_matches("RNTO ").trim_start_matches('/');
+            root.join(target).exists()
+        };
+        rig.meddler.on("RNTO ").when(exists).answer(reply);
+        for size in [2, 100_000, 3_000_000] {
+            let name = format!("f{number}-{size}");
+            t.put_on_disk(&name, &pattern(1, size));
+            let told = store(&t.path(&name), &pattern(2, size + 1));
+            assert!(told.is_ok(), "{reply}, {size} bytes: {told:?}");
+            assert_disk(&t, &name, &pattern(2, size + 1), reply);
+            change(&t.path(&name), 0, b"P").unwrap();
+            let new = changed(&pattern(2, size + 1), 0, b"P");
+            assert_disk(&t, &name, &new, reply);
+        }
+        t.put_on_disk("text", b"old\n");
+        t.sh("echo new > text");
+        t.sh("vim -u NONE -es -c 'set nobackup' -c '%s/new/newer/' -c 'wq' text </dev/null");
+        assert_disk(&t, "text", b"newer\n", reply);
+        t.sh("echo newest > other; mv other text");
+        assert_disk(&t, "text", b"newest\n", reply);
+        rig.meddler.behave();
+        fs::remove_file(t.path("text")).unwrap();
+        rig.mount_again();
+    }
+    rig.site.assert_same();
+}
