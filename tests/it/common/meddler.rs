@@ -16,10 +16,7 @@ use std::{
     thread,
 };
 
-pub(crate) use self::{
-    link::End,
-    rule::Draft,
-};
+pub(crate) use self::{link::End, rule::Draft};
 use self::{
     link::Link,
     rule::{Deed, Hook, Rule},
@@ -158,7 +155,8 @@ impl Session {
         for socket in [&self.client, &self.server] {
             let _ = socket.shutdown(Shutdown::Both);
         }
-        if let Some(link) = lock(&self.queue).link.take() {
+        let link = lock(&self.queue).link.take();
+        if let Some(link) = link {
             link.give_up();
         }
     }
@@ -247,10 +245,8 @@ impl Session {
         let queue = lock(&self.queue);
         // pyftpdlib answers a question while an upload runs.
         let asks = |waiting: &Waiting| matches!(waiting, Waiting::Theirs(passed) if ["SIZE", "MDTM"].contains(&passed.verb.as_str()));
-        let at = match reply.starts_with(b"213") {
-            true => queue.waiting.iter().position(asks).unwrap_or(0),
-            false => 0,
-        };
+        let answer = queue.waiting.iter().position(asks);
+        let at = answer.filter(|_| reply.starts_with(b"213")).unwrap_or(0);
         let passed = match queue.waiting.get(at) {
             Some(Waiting::Theirs(passed)) if !reply.starts_with(b"1") => passed.clone(),
             _ => return (&self.client).write_all(reply).is_ok(),

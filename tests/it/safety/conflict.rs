@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    SIZES, assert_disk, change, changed, close, look, lost::append, open, swap_on_disk,
-};
+use super::{SIZES, assert_disk, change, changed, close, look, lost::append, open, swap_on_disk};
 use crate::common::{Rig, Site, errno, for_each_rig, for_each_site, pattern, wait_for};
 
 for_each_site!(crate::safety::OLD;
@@ -26,51 +24,56 @@ for_each_rig!(crate::safety::OLD; a_change_leaves_the_mode_to_others);
 fn a_file_that_was_replaced_while_it_was_open_stays(site: &mut Site) {
     site.mount.may_end_badly();
     let t = site.target();
-    let mut number = 0;
+    let mut cases = Vec::new();
     for size in SIZES {
         for other in [size, size / 2, size + 70_000] {
-            for is_written_before in [false, true] {
-                number += 1;
-                let name = format!("f{number}");
-                let what = format!(
-                    "{name}: {size} bytes replaced by {other}, written before: {is_written_before}"
-                );
-                t.put_on_disk(&name, &pattern(1, size));
-                let file = open(&t.path(&name));
-                let ours = format!("OURS {number}").into_bytes();
-                let at = size / 3;
-                if is_written_before {
-                    file.write_all_at(&ours, at as u64).unwrap();
-                }
-                let theirs = pattern(100 + number, other);
-                swap_on_disk(&t, &name, &theirs);
-                if !is_written_before {
-                    file.write_all_at(&ours, at as u64).unwrap();
-                }
-                let told = close(file);
-                assert_disk(&t, &name, &theirs, &what);
-                assert_eq!(errno(told), libc::ESTALE, "{what}");
-                wait_for(
-                    &format!("our bytes of {what}"),
-                    Duration::from_secs(5),
-                    || {
-                        let kept = site.mount.kept();
-                        kept.iter()
-                            .any(|kept| kept.get(at..at + ours.len()) == Some(&ours[..]))
-                    },
-                );
-                // Nothing comes later.
-                assert_disk(&t, &name, &theirs, &what);
-            }
+            cases.extend([(size, other, false), (size, other, true)]);
         }
+    }
+    for (number, (size, ..)) in cases.iter().enumerate() {
+        t.put_on_disk(format!("f{number}"), &pattern(1, *size));
+    }
+    for (number, (size, other, is_written_before)) in cases.into_iter().enumerate() {
+        let name = format!("f{number}");
+        let what = format!(
+            "{name}: {size} bytes replaced by {other}, written before: {is_written_before}"
+        );
+        t.put_on_disk(&name, &pattern(1, size));
+        let file = open(&t.path(&name));
+        let ours = format!("OURS {number}").into_bytes();
+        let at = size / 3;
+        if is_written_before {
+            file.write_all_at(&ours, at as u64).unwrap();
+        }
+        let theirs = pattern(100 + number as u64, other);
+        swap_on_disk(&t, &name, &theirs);
+        if !is_written_before {
+            file.write_all_at(&ours, at as u64).unwrap();
+        }
+        let told = close(file);
+        assert_disk(&t, &name, &theirs, &what);
+        assert_eq!(errno(told), libc::ESTALE, "{what}");
+        wait_for(
+            &format!("our bytes of {what}"),
+            Duration::from_secs(5),
+            || {
+                let kept = site.mount.kept();
+                kept.iter()
+                    .any(|kept| kept.get(at..at + ours.len()) == Some(&ours[..]))
+            },
+        );
+        // Nothing comes later.
+        assert_disk(&t, &name, &theirs, &what);
     }
 }
 
 fn a_truncated_file_replaces_what_came_meanwhile(site: &mut Site) {
     let t = site.target();
+    for number in 0..SIZES.len() {
+        t.put_on_disk(format!("f{number}"), &pattern(1, 2_000));
+    }
     for (number, size) in SIZES.into_iter().enumerate() {
         let name = format!("f{number}");
-        t.put_on_disk(&name, &pattern(1, 2_000));
         let mut file = File::create(t.path(&name)).unwrap();
         let ours = pattern(2, size);
         file.write_all(&ours[..size / 2]).unwrap();
@@ -111,20 +114,21 @@ fn a_change_leaves_the_mode_to_others(rig: &mut Rig) {
 fn an_append_goes_behind_the_present_end(site: &mut Site) {
     let t = site.target();
     for (number, size) in SIZES.into_iter().enumerate() {
+        for way in ["emptied", "cut", "rotated"] {
+            t.put_on_disk(format!("{way}{number}"), &pattern(1, size));
+        }
+    }
+    for (number, size) in SIZES.into_iter().enumerate() {
         for (way, now) in [("emptied", 0), ("cut", size / 2), ("rotated", 10)] {
             let name = format!("{way}{number}");
-            t.put_on_disk(&name, &pattern(1, size));
             t.sh(&format!("tail -c 1 {name} > /dev/null"));
-            let theirs = match way {
-                "rotated" => {
-                    swap_on_disk(&t, &name, &pattern(2, now));
-                    pattern(2, now)
-                }
-                _ => {
-                    let disk = OpenOptions::new().write(true).open(t.disk(&name)).unwrap();
-                    disk.set_len(now as u64).unwrap();
-                    pattern(1, now)
-                }
+            let theirs = if way == "rotated" {
+                swap_on_disk(&t, &name, &pattern(2, now));
+                pattern(2, now)
+            } else {
+                let disk = OpenOptions::new().write(true).open(t.disk(&name)).unwrap();
+                disk.set_len(now as u64).unwrap();
+                pattern(1, now)
             };
             let told = append(&t.path(&name), b"line\n");
             assert!(told.is_ok(), "{name}: {told:?}");
@@ -137,10 +141,12 @@ fn an_append_goes_behind_the_present_end(site: &mut Site) {
 
 fn an_append_through_an_open_file_goes_behind_the_present_end(site: &mut Site) {
     let t = site.target();
-    for (number, size) in [1_000, 3_000_000].into_iter().enumerate() {
-        let name = format!("log{number}");
-        t.put_on_disk(&name, &pattern(1, size));
-        look(&t, "");
+    for size in [1_000, 3_000_000] {
+        t.put_on_disk(format!("log{size}"), &pattern(1, size));
+    }
+    look(&t, "");
+    for size in [1_000, 3_000_000] {
+        let name = format!("log{size}");
         let mut file = OpenOptions::new().append(true).open(t.path(&name)).unwrap();
         file.write_all(b"one\n").unwrap();
         file.sync_all().unwrap();

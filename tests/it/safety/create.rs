@@ -117,10 +117,13 @@ fn removed(rig: &Rig, name: &str) -> usize {
 
 // Number 6.
 
+/// What a program does in a directory.
+type Work = fn(&Target, &str);
+
 fn a_name_that_was_made_meanwhile_stays(site: &mut Site) {
     let t = site.target();
     let theirs = pattern(1, 100_000);
-    let cases: [(&str, fn(&Target, &str), Vec<u8>); 13] = [
+    let cases: [(&str, Work, Vec<u8>); 13] = [
         ("append", append, [&theirs[..], b"line\n"].concat()),
         (
             "large-append",

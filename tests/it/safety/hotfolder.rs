@@ -68,6 +68,7 @@ fn a_file_that_is_taken_away_was_delivered(rig: &mut Rig) {
 fn a_large_file_that_is_taken_away_was_delivered(rig: &mut Rig) {
     let t = rig.target();
     t.make_dir_on_disk("hot");
+    t.put_on_disk("f", b"old");
     look(&t, "hot");
     let taken = Taken::default();
     rig.meddler

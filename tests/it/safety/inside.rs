@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    OLD, SIZES, assert_agrees, assert_disk, change, changed, close, look, open, store, swap_on_disk,
+    OLD, SIZES, assert_agrees, assert_disk, change, changed, close, look, lost::append, open, store,
 };
 use crate::common::{
     End, Kind, Rig, Server, Site, can_mount, for_each_rig, for_each_site, give_to_server, pattern,
@@ -34,25 +34,31 @@ for_each_rig!(crate::safety::OLD;
 fn a_change_at_the_start_keeps_the_rest(site: &mut Site) {
     let t = site.target();
     for (number, size) in SIZES.into_iter().enumerate() {
-        let old = pattern(number as u64, size);
-        t.put_on_disk("f", &old);
-        t.sh("printf HEAD | dd of=f bs=4 conv=notrunc status=none");
-        assert_disk(&t, "f", &changed(&old, 0, b"HEAD"), "dd");
-        t.sh("python3 -c \"f = open('f', 'r+b'); f.write(b'P'); f.close()\"");
-        let old = changed(&old, 0, b"HEAD");
-        assert_disk(&t, "f", &changed(&old, 0, b"P"), "python");
-        fs::remove_file(t.path("f")).unwrap();
+        t.put_on_disk(format!("f{number}"), &pattern(number as u64, size));
+    }
+    for (number, size) in SIZES.into_iter().enumerate() {
+        let name = format!("f{number}");
+        let new = changed(&pattern(number as u64, size), 0, b"HEAD");
+        t.sh(&format!(
+            "printf HEAD | dd of={name} bs=4 conv=notrunc status=none"
+        ));
+        assert_disk(&t, &name, &new, "dd");
+        t.sh(&format!(
+            "python3 -c \"f = open('{name}', 'r+b'); f.write(b'P'); f.close()\""
+        ));
+        assert_disk(&t, &name, &changed(&new, 0, b"P"), "python");
     }
 }
 
 fn changes_at_the_start_and_elsewhere_are_all_there(site: &mut Site) {
     let t = site.target();
     for (number, size) in SIZES.into_iter().enumerate() {
-        let old = pattern(number as u64, size);
+        t.put_on_disk(format!("f{number}"), &pattern(number as u64, size));
+    }
+    for (number, size) in SIZES.into_iter().enumerate() {
         let name = format!("f{number}");
-        t.put_on_disk(&name, &old);
         let file = open(&t.path(&name));
-        let mut new = old;
+        let mut new = pattern(number as u64, size);
         for at in [0, size / 2, size - 4, size + 10] {
             file.write_all_at(b"HERE", at as u64).unwrap();
             new = changed(&new, at, b"HERE");
@@ -260,19 +266,19 @@ fn a_file_that_grew_before_it_was_opened_keeps_its_tail(rig: &mut Rig) {
 
 fn opening_for_writing_asks_for_size_and_time(rig: &mut Rig) {
     let t = rig.target();
-    for size in [10, 2_000_000] {
-        t.put_on_disk("f", &pattern(1, size));
-        look(&t, "");
-        fs::metadata(t.path("f")).unwrap();
+    t.put_on_disk("small", &pattern(1, 10));
+    t.put_on_disk("large", &pattern(1, 2_000_000));
+    look(&t, "");
+    for name in ["small", "large"] {
+        fs::metadata(t.path(name)).unwrap();
         rig.meddler.take_heard();
-        let file = open(&t.path("f"));
+        let file = open(&t.path(name));
         let heard = rig.meddler.take_heard();
         for verb in ["SIZE", "MDTM"] {
             let is_asked = |line: &String| line.starts_with(verb) || line.starts_with("MLST");
             assert!(heard.iter().any(is_asked), "{verb}: {heard:?}");
         }
         close(file).unwrap();
-        fs::remove_file(t.path("f")).unwrap();
     }
 }
 
@@ -282,10 +288,13 @@ fn a_change_that_is_cut_on_the_way_is_no_success(rig: &mut Rig) {
     rig.site.mount.may_end_badly();
     let t = rig.target();
     let cases = [(0, 100_000), (1, 100_000), (30_000, 70_000), (5, 10)];
+    for number in 0..cases.len() {
+        let old = pattern(number as u64, 3_000_000);
+        t.put_on_disk(format!("f{number}"), &old);
+    }
     for (number, (arrives, len)) in cases.into_iter().enumerate() {
         let name = format!("f{number}");
         let old = pattern(number as u64, 3_000_000);
-        t.put_on_disk(&name, &old);
         let new = pattern(50, len);
         let rule = rig.meddler.on("STOR ").holding(&name).times(1);
         rule.cut_upload(arrives);
@@ -303,25 +312,32 @@ fn a_change_that_is_cut_on_the_way_is_no_success(rig: &mut Rig) {
 fn an_upload_that_is_cut_on_the_way_is_no_success(rig: &mut Rig) {
     rig.site.mount.may_end_badly();
     let t = rig.target();
-    for (number, size) in SIZES.into_iter().enumerate() {
-        let name = format!("f{number}");
-        let (old, new) = (pattern(1, 2_000), pattern(2, size));
-        for is_new in [true, false] {
+    let old = pattern(1, 2_000);
+    for size in SIZES {
+        for way in ["replaced", "appended"] {
+            t.put_on_disk(format!("{way}{size}"), &old);
+        }
+    }
+    for size in SIZES {
+        let new = pattern(2, size);
+        for way in ["new", "replaced"] {
+            let name = format!("{way}{size}");
             rig.meddler.on("STOR ").times(1).cut_upload(size / 2);
             let told = store(&t.path(&name), &new);
-            let found = t.on_disk(&name);
-            assert!(told.is_err() || found == new, "{name}: {told:?}");
-            assert!(is_new || [&old, &new].contains(&&found), "{name}: half");
             rig.meddler.behave();
-            swap_on_disk(&t, &name, &old);
-            rig.mount_again();
+            let found = fs::read(t.disk(&name)).unwrap_or_default();
+            assert!(told.is_err() || found == new, "{name}: {told:?}");
+            let is_whole = [&old, &new].contains(&&found);
+            assert!(is_whole || way == "new", "{name}: half");
         }
-        rig.meddler.on("APPE ").times(1).cut_upload(3);
-        let told = crate::safety::lost::append(&t.path(&name), b"appended");
-        let found = t.on_disk(&name);
+        let name = format!("appended{size}");
+        rig.meddler.on("APPE ").times(1).cut_upload(size / 2);
+        let told = append(&t.path(&name), &new);
         rig.meddler.behave();
-        assert!(found.starts_with(&old), "{name}: append");
-        let is_right = found == [&old[..], b"appended"].concat();
+        let found = t.on_disk(&name);
+        assert!(found.starts_with(&old), "{name}");
+        assert!(new.starts_with(&found[old.len()..]), "{name}");
+        let is_right = found.len() == old.len() + new.len();
         assert!(told.is_err() || is_right, "{name}: {told:?}");
     }
 }

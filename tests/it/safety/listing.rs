@@ -46,8 +46,11 @@ fn nothing(_: Vec<u8>) -> Vec<u8> {
     Vec::new()
 }
 
+/// What is left of a listing.
+type Cut = fn(Vec<u8>) -> Vec<u8>;
+
 /// How a listing may be cut so that it can be noticed.
-const CUTS: [(&str, End, fn(Vec<u8>) -> Vec<u8>); 4] = [
+const CUTS: [(&str, End, Cut); 4] = [
     ("closed in a line", End::Close, cut_in_a_line),
     ("reset in a line", End::Reset, cut_in_a_line),
     ("reset between lines", End::Reset, cut_between_lines),
@@ -63,13 +66,12 @@ fn fill(t: &Target, dir: &str) {
 
 fn a_listing_that_was_cut_once_is_asked_for_again(rig: &mut Rig) {
     let t = rig.target();
-    // What LIST can do is found out first.
     fill(&t, "before");
-    assert_eq!(names_in(&t.path("before")).len(), FILES);
-    for (number, (_what, _end, _edit)) in CUTS.into_iter().enumerate() {
-        let dir = format!("d{number}");
-        fill(&t, &dir);
+    for number in 0..CUTS.len() {
+        fill(&t, &format!("d{number}"));
     }
+    // What LIST can do is found out first.
+    assert_eq!(names_in(&t.path("before")).len(), FILES);
     for (number, (what, end, edit)) in CUTS.into_iter().enumerate() {
         let dir = format!("d{number}");
         fs::metadata(t.path("before/file-000")).unwrap();
@@ -79,7 +81,6 @@ fn a_listing_that_was_cut_once_is_asked_for_again(rig: &mut Rig) {
             .when(is_listing)
             .times(1)
             .download(end, edit);
-        assert_eq!(names_in(&t.disk(&dir)).len(), FILES);
         assert_eq!(names_in(&t.path(&dir)).len(), FILES, "{what}");
         assert_eq!(cut.get(), 1, "{what}: nothing was cut");
     }
@@ -90,16 +91,14 @@ fn a_listing_that_is_always_cut_is_an_error(rig: &mut Rig) {
     let t = rig.target();
     fill(&t, "before");
     t.put_on_disk("source", b"ours");
-    assert_eq!(names_in(&t.path("before")).len(), FILES);
     for number in 0..CUTS.len() {
         fill(&t, &format!("d{number}"));
     }
-    names_in(&t.path(""));
+    assert_eq!(names_in(&t.path("before")).len(), FILES);
     for (number, (what, end, edit)) in CUTS.into_iter().enumerate() {
         let dir = format!("d{number}");
         rig.meddler.on("").when(is_listing).download(end, edit);
-        let listed: io::Result<Vec<_>> =
-            fs::read_dir(t.path(&dir)).and_then(|entries| entries.collect());
+        let listed: io::Result<Vec<_>> = fs::read_dir(t.path(&dir)).and_then(Iterator::collect);
         assert_eq!(errno(listed), libc::EIO, "{what}");
         // No name counts as free now, whichever it is.
         for number in [0, FILES / 2, FILES - 1] {
@@ -135,11 +134,14 @@ fn garble(listing: &[u8], name: &str) -> Vec<u8> {
 
 fn a_line_that_is_not_understood_is_no_free_name(rig: &mut Rig) {
     let t = rig.target();
-    for (number, work) in NO_FREE_NAME.into_iter().enumerate() {
+    for number in 0..NO_FREE_NAME.len() {
         let dir = format!("d{number}");
         t.make_dir_on_disk(&dir);
         t.put_on_disk(format!("{dir}/f"), b"theirs");
         t.put_on_disk(format!("{dir}/source"), b"ours");
+    }
+    for (number, work) in NO_FREE_NAME.into_iter().enumerate() {
+        let dir = format!("d{number}");
         let rule = rig.meddler.on("").when(is_listing);
         rule.download(End::Close, |listing| garble(&listing, "f"));
         let expected = work(&t.path(&dir), &t);
@@ -199,7 +201,7 @@ fn a_tree_that_is_not_understood_is_not_removed() {
     let server = Simulated::start(Dialect::parse(
         "knows = [\"USER\", \"PASS\", \"TYPE\", \"CWD\", \"EPSV\", \"LIST\", \"RETR\", \"STOR\", \"APPE\", \"REST\", \"SIZE\", \"MDTM\", \
          \"DELE\", \"MKD\", \"RMD\", \"RNFR\", \"RNTO\"]\n\
-         [listing]\nfile = \"?{mode}? {size} of {name}\"\n[files]\nremoves_trees = true\n",
+         [listing]\nfile = \"?{mode}? {size} of {name}\"\n[files]\nremove_dir = \"tree\"\n",
     ));
     server.tree().make_dir("/d");
     server.tree().put("/d/f", b"theirs");
@@ -238,13 +240,19 @@ fn a_size_that_cannot_be_read_is_not_zero(rig: &mut Rig) {
     rig.site.mount.may_end_badly();
     let t = rig.target();
     let is_list_only = rig.kind() == Kind::Vsftpd;
-    for size in [100_003, 3_000_017] {
+    let sizes = [100_003, 3_000_017];
+    let dir_of = |size, is_asked| format!("d{size}{is_asked}");
+    for size in sizes {
         for is_asked in [true, false] {
-            let dir = format!("d{size}{is_asked}");
-            let name = format!("{dir}/f");
-            t.make_dir_on_disk(&dir);
+            t.make_dir_on_disk(dir_of(size, is_asked));
+            let name = dir_of(size, is_asked) + "/f";
+            t.put_on_disk(name, &pattern(1, size));
+        }
+    }
+    for size in sizes {
+        for is_asked in [true, false] {
+            let name = dir_of(size, is_asked) + "/f";
             let old = pattern(1, size);
-            t.put_on_disk(&name, &old);
             let rule = rig.meddler.on("").when(is_listing);
             rule.download(End::Close, move |listing| spoil_sizes(&listing, size));
             if !is_asked {

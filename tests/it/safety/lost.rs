@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
+    time::Duration,
 };
 
 use super::{assert_shown, close, look, store};
@@ -173,7 +174,10 @@ fn changes_that_time_out_are_shown_as_they_are(rig: &mut Rig) {
     for name in ["a", "b"] {
         assert_shown(&t, name, &format!("{told:?}"));
     }
-    rig.meddler.on("DELE ").times(1).swallow();
+    rig.meddler
+        .on("DELE ")
+        .times(1)
+        .delay(Duration::from_millis(1_500));
     let told = fs::remove_file(t.path("gone"));
     rig.meddler.behave();
     assert_shown(&t, "gone", &format!("{told:?}"));

@@ -32,11 +32,16 @@ const REFUSALS: [&str; 5] = [
 
 fn a_refused_temporary_name_keeps_the_old_file(rig: &mut Rig) {
     let t = rig.target();
+    let sizes = [10, 100_000, 3_000_000];
+    for number in 0..REFUSALS.len() {
+        for size in sizes {
+            t.put_on_disk(format!("f{number}-{size}"), &pattern(1, size));
+        }
+    }
     for (number, reply) in REFUSALS.into_iter().enumerate() {
-        for size in [10, 100_000, 3_000_000] {
+        for size in sizes {
             let name = format!("f{number}-{size}");
             let (old, new) = (pattern(1, size), pattern(2, size));
-            t.put_on_disk(&name, &old);
             rig.meddler.take_heard();
             refuse_temporary(&rig.meddler, reply);
             let mut file = File::create(t.path(&name)).unwrap();
@@ -127,10 +132,12 @@ fn a_rename_that_failed_once_is_no_reason_to_write_in_place(rig: &mut Rig) {
         "450 Busy.",
         "502 What?",
     ];
+    for number in 0..refusals.len() {
+        t.put_on_disk(format!("f{number}"), &pattern(1, 100_000));
+    }
     for (number, reply) in refusals.into_iter().enumerate() {
         let name = format!("f{number}");
         let (old, new) = (pattern(1, 100_000), pattern(2, 90_000));
-        t.put_on_disk(&name, &old);
         rig.meddler.take_heard();
         rig.meddler.on("RNTO ").times(1).answer(reply);
         let told = store(&t.path(&name), &new);
@@ -147,6 +154,15 @@ fn a_rename_that_failed_once_is_no_reason_to_write_in_place(rig: &mut Rig) {
             rig.mount_again();
         }
     }
+    // Any later one as well.
+    rig.meddler.on("RNTO ").skip(1).times(1).answer("500 No.");
+    for number in 0..2 {
+        let old = t.on_disk("f0");
+        let new = pattern(20 + number, 70_000);
+        let told = store(&t.path("f0"), &new);
+        assert_agrees(&t, "f0", &told, &old, &new, "the second");
+    }
+    rig.meddler.behave();
     let names = names_in(&t.disk(""));
     let is_left = |name: &&Vec<u8>| name.windows(6).any(|part| part == b"ftpfs-");
     assert_eq!(names.iter().find(is_left), None, "left behind");
@@ -166,9 +182,13 @@ fn files_can_be_replaced_where_a_rename_over_them_is_refused(rig: &mut Rig) {
             root.join(target).exists()
         };
         rig.meddler.on("RNTO ").when(exists).answer(reply);
-        for size in [2, 100_000, 3_000_000] {
+        let sizes = [2, 100_000, 3_000_000];
+        for size in sizes {
+            t.put_on_disk(format!("f{number}-{size}"), &pattern(1, size));
+        }
+        t.put_on_disk("text", b"old\n");
+        for size in sizes {
             let name = format!("f{number}-{size}");
-            t.put_on_disk(&name, &pattern(1, size));
             let told = store(&t.path(&name), &pattern(2, size + 1));
             assert!(told.is_ok(), "{reply}, {size} bytes: {told:?}");
             assert_disk(&t, &name, &pattern(2, size + 1), reply);
@@ -176,7 +196,6 @@ fn files_can_be_replaced_where_a_rename_over_them_is_refused(rig: &mut Rig) {
             let new = changed(&pattern(2, size + 1), 0, b"P");
             assert_disk(&t, &name, &new, reply);
         }
-        t.put_on_disk("text", b"old\n");
         t.sh("echo new > text");
         t.sh("vim -u NONE -es -c 'set nobackup' -c '%s/new/newer/' -c 'wq' text </dev/null");
         assert_disk(&t, "text", b"newer\n", reply);

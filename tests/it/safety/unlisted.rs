@@ -54,7 +54,7 @@ fn a_server_that_removes_trees_is_not_asked_to() {
         return;
     }
     for listing in ["", "[listing]\nhidden = \"never\"\n"] {
-        let text = format!("{listing}[files]\nremoves_trees = true\n");
+        let text = format!("{listing}[files]\nremove_dir = \"tree\"\n");
         let server = Simulated::start(Dialect::parse(&text));
         let mut tree = server.tree();
         for dir in ["/unlisted", "/filled", "/from", "/empty"] {

@@ -127,11 +127,15 @@ impl Link {
         Some(format!("{before}(127,0,0,1,{high},{low}){after}"))
     }
 
-    /// Listens for one connection that leads on to the server's port.
+    /// Listens for one connection that leads on to the server's port. The server's side is there before the client hears of it:
+    /// pyftpdlib gives a transfer that finds no connection to the one that is opened next.
     fn listen(self: &Arc<Self>, port: u16) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+            return ours;
+        };
         let link = Arc::clone(self);
         thread::spawn(move || {
             let client = loop {
@@ -142,9 +146,7 @@ impl Link {
                 }
             };
             client.set_nonblocking(false).unwrap();
-            if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
-                link.carry(client, server);
-            }
+            link.carry(client, server);
         });
         ours
     }

@@ -119,8 +119,18 @@ pub(crate) struct Files {
     pub(crate) site_is_noop: bool,
     /// Whether names with a dot at the beginning may not be written.
     pub(crate) forbids_dot_names: bool,
-    /// Whether RMD removes a directory with all that is in it.
-    pub(crate) removes_trees: bool,
+    /// What RMD removes.
+    pub(crate) remove_dir: RemoveDir,
+}
+
+/// Which directories RMD removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RemoveDir {
+    /// Empty ones.
+    Empty,
+    /// Any, with all that is in it.
+    Tree,
 }
 
 /// What happens to something over a file that is there.
@@ -232,7 +242,7 @@ impl Default for Files {
             ignores_case: false,
             site_is_noop: false,
             forbids_dot_names: false,
-            removes_trees: false,
+            remove_dir: RemoveDir::Empty,
         }
     }
 }

@@ -12,7 +12,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::{
     World,
-    dialect::{Excess, Hidden, Options, Over, RestStore, is_transfer},
+    dialect::{Excess, Hidden, Options, Over, RemoveDir, RestStore, is_transfer},
     lock,
     tree::{Tree, item},
 };
@@ -303,6 +303,7 @@ impl<'a> Session<'a> {
         let path = self.path(argument);
         let node = self.tree().get(&path).cloned();
         let missing = "550 No such file or directory.";
+        let files = &self.world.dialect.files;
         match (verb, node) {
             ("MKD", Some(_)) => self.reply(verb, "exists", "550 It exists.", &path),
             ("MKD", None) if !self.tree().has_parent(&path) => {
@@ -351,7 +352,7 @@ impl<'a> Session<'a> {
                 self.tree().take(&path);
                 self.reply(verb, "", "250 Deleted.", &path);
             }
-            ("RMD", Some(node)) if node.is_dir() && self.world.dialect.files.removes_trees => {
+            ("RMD", Some(node)) if node.is_dir() && files.remove_dir == RemoveDir::Tree => {
                 self.tree().take_all(&path);
                 self.reply(verb, "", "250 Removed.", &path);
             }
