@@ -138,7 +138,7 @@ impl Session {
             server,
             queue: Mutex::default(),
         });
-        session.pass("greeting", Deed::Pass, None);
+        session.expect("greeting", Deed::Pass, None);
         let other = Arc::clone(&session);
         thread::spawn(move || {
             other.carry_commands();
@@ -198,21 +198,27 @@ impl Session {
             _ => {}
         }
         let verb = text.split(' ').next().unwrap_or_default();
-        self.pass(&verb.to_ascii_uppercase(), rule.deed, rule.after);
-        (&self.server).write_all(line).is_ok()
+        let verb = verb.to_ascii_uppercase();
+        let traffic = rule.deed.traffic();
+        let used = self.expect(&verb, rule.deed, rule.after);
+        let is_passed = (&self.server).write_all(line).is_ok();
+        // Its data shall not be there before the command.
+        if let Some(link) = used {
+            link.begin(traffic);
+        }
+        is_passed
     }
 
-    /// Expects the server's reply to a command that is about to be passed on.
-    fn pass(&self, verb: &str, deed: Deed, after: Option<Hook>) {
+    /// Expects the server's reply to a command that is about to be passed on. Returns the data connection that the command uses.
+    fn expect(&self, verb: &str, deed: Deed, after: Option<Hook>) -> Option<Arc<Link>> {
         let mut queue = lock(&self.queue);
         let link = matches!(verb, "EPSV" | "PASV").then(Arc::<Link>::default);
-        if let Some(link) = &link {
-            queue.link = Some(Arc::clone(link));
-        }
-        if matches!(verb, "RETR" | "STOR" | "APPE" | "LIST" | "MLSD" | "NLST")
-            && let Some(link) = &queue.link
+        let is_transfer = matches!(verb, "RETR" | "STOR" | "APPE" | "LIST" | "MLSD" | "NLST");
+        let used = queue.link.clone().filter(|_| is_transfer);
+        if let Some(link) = &link
+            && let Some(old) = queue.link.replace(Arc::clone(link))
         {
-            link.begin(deed.traffic());
+            old.give_up();
         }
         let verb = verb.to_owned();
         queue.waiting.push_back(Waiting::Theirs(Passed {
@@ -221,6 +227,7 @@ impl Session {
             after,
             link,
         }));
+        used
     }
 
     /// Says what the proxy answers by itself and whose turn it is.
@@ -243,10 +250,7 @@ impl Session {
     /// Does with one reply what the rule of its command says; whether the session goes on.
     fn reply(&self, reply: &[u8]) -> bool {
         let queue = lock(&self.queue);
-        // pyftpdlib answers a question while an upload runs.
-        let asks = |waiting: &Waiting| matches!(waiting, Waiting::Theirs(passed) if ["SIZE", "MDTM"].contains(&passed.verb.as_str()));
-        let answer = queue.waiting.iter().position(asks);
-        let at = answer.filter(|_| reply.starts_with(b"213")).unwrap_or(0);
+        let at = position(&queue.waiting, reply);
         let passed = match queue.waiting.get(at) {
             Some(Waiting::Theirs(passed)) if !reply.starts_with(b"1") => passed.clone(),
             _ => return (&self.client).write_all(reply).is_ok(),
@@ -275,6 +279,17 @@ impl Session {
         self.say_ours(&mut queue);
         is_said
     }
+}
+
+/// Which command a reply is for. pyftpdlib answers questions while a transfer runs, so that these replies come too early.
+fn position(waiting: &VecDeque<Waiting>, reply: &[u8]) -> usize {
+    let verbs = match reply.get(..3) {
+        Some(b"213") => ["SIZE", "MDTM"],
+        Some(b"227" | b"229") => ["EPSV", "PASV"],
+        _ => return 0,
+    };
+    let is_answered = |waiting: &Waiting| matches!(waiting, Waiting::Theirs(passed) if verbs.contains(&passed.verb.as_str()));
+    waiting.iter().position(is_answered).unwrap_or(0)
 }
 
 /// One reply, with all its lines.

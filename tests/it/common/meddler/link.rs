@@ -164,18 +164,20 @@ impl Link {
             .inspect_err(|_| end(&client, End::Reset));
     }
 
-    /// From the client to the server. What comes before the command for it waits.
+    /// From the client to the server. What comes before the command for it waits, an end as well: pyftpdlib forgets a
+    /// connection that ends before it was asked for anything.
     fn carry_up(&self, mut client: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         let mut sent = 0;
         let mut is_cut = false;
         loop {
             let count = client.read(&mut buffer)?;
+            let traffic = self.traffic();
             if count == 0 {
                 let _ = server.shutdown(Shutdown::Write);
                 return Ok(());
             }
-            let Some(traffic) = self.traffic() else {
+            let Some(traffic) = traffic else {
                 end(client, End::Reset);
                 end(server, End::Reset);
                 return Ok(());
@@ -201,10 +203,9 @@ impl Link {
         let mut whole = Vec::new();
         loop {
             let count = server.read(&mut buffer)?;
-            let traffic = match &*lock(&self.state) {
-                State::Running(traffic) => traffic.clone(),
-                _ => Traffic::Plain,
-            };
+            let is_idle = count == 0 && matches!(*lock(&self.state), State::Waiting);
+            let traffic = if is_idle { None } else { self.traffic() };
+            let traffic = traffic.unwrap_or_default();
             match (traffic, count) {
                 (Traffic::Download(edit, how), 0) => {
                     client.write_all(&edit.0(whole))?;
