@@ -106,7 +106,9 @@ fn a_change_leaves_the_mode_to_others(rig: &mut Rig) {
     for name in names {
         assert_eq!(mode_of(name), 0o600, "{name}");
     }
-    assert_eq!(rig.meddler.heard("SITE CHMOD"), 0);
+    for verb in ["SITE CHMOD", "MFF"] {
+        assert_eq!(rig.meddler.heard(verb), 0, "{verb}");
+    }
 }
 
 // Number 18.

@@ -5,11 +5,15 @@ use std::{
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use super::{assert_shown, close, look, store};
-use crate::common::{End, Meddler, Rig, for_each_rig, pattern};
+use crate::common::{End, Kind, Meddler, Rig, for_each_rig, pattern};
 
 for_each_rig!(crate::safety::OLD;
     a_rename_whose_reply_is_lost_is_shown_as_it_is,
@@ -37,13 +41,16 @@ fn with_lost_replies(rig: &mut Rig, start: &str, mut work: impl FnMut(&mut Rig, 
         |meddler, start| drop(meddler.on(start).times(1).cut_reply(End::Close)),
         |meddler, start| drop(meddler.on(start).times(1).cut_reply(End::Reset)),
         |meddler, start| drop(meddler.on(start).cut_reply(End::Close)),
-        // Nor can it be found out by asking.
+        // Nor can it be found out by asking, until the test goes on.
         |meddler, start| {
-            meddler.on(start).times(1).cut_reply(End::Close);
-            for question in ["SIZE", "MDTM", "MLST", "RNFR", "CWD", "STOR"] {
-                let rule = meddler.on(question).when(|line| !line.starts_with("RNTO"));
-                rule.times(4).cut(End::Close);
-            }
+            let is_lost = Arc::new(AtomicBool::new(false));
+            let lost = Arc::clone(&is_lost);
+            let rule = meddler.on(start).times(1);
+            rule.after(move || lost.store(true, Ordering::SeqCst))
+                .cut_reply(End::Close);
+            let rule = meddler.on("");
+            rule.when(move |_| is_lost.load(Ordering::SeqCst))
+                .cut(End::Close);
         },
     ];
     for (number, lose) in ways.into_iter().enumerate() {
@@ -133,7 +140,10 @@ fn a_mode_whose_reply_is_lost_is_shown_as_it_is(rig: &mut Rig) {
         t.put_on_disk(format!("f{number}"), &pattern(1, 1_000));
     }
     look(&t, "");
-    with_lost_replies(rig, "SITE CHMOD ", |rig, number| {
+    // ProFTPD offers a command of its own.
+    let is_proftpd = rig.kind() == Kind::Proftpd;
+    let verb = if is_proftpd { "MFF " } else { "SITE CHMOD " };
+    with_lost_replies(rig, verb, |rig, number| {
         let name = format!("f{number}");
         let mode = |path| fs::metadata(path).unwrap().permissions().mode();
         let told = fs::set_permissions(t.path(&name), fs::Permissions::from_mode(0o600));
