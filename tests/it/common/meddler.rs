@@ -18,7 +18,7 @@ use std::{
 
 pub(crate) use self::{link::End, rule::Draft};
 use self::{
-    link::Link,
+    link::{Link, Traffic},
     rule::{Deed, Hook, Rule},
 };
 use super::Server;
@@ -54,6 +54,13 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// The data connection that the next transfer uses.
     link: Option<Arc<Link>>,
+}
+
+/// Commands that leave together, and the data connections that they use.
+#[derive(Debug, Default)]
+struct Batch {
+    lines: Vec<u8>,
+    links: Vec<(Arc<Link>, Traffic)>,
 }
 
 /// A command without its last reply.
@@ -161,30 +168,53 @@ impl Session {
         }
     }
 
+    /// Passes commands on as they come: what arrived in one write leaves in one. Pure-FTPd throws away what arrives once an upload
+    /// has begun.
     fn carry_commands(&self) {
         let mut lines = BufReader::new(&self.client);
-        let mut line = Vec::new();
+        let (mut line, mut batch) = (Vec::new(), Batch::default());
         while let Ok(1..) = lines.read_until(b'\n', &mut line) {
-            if !self.command(&line) {
+            if !self.command(&line, &mut batch) {
                 return;
+            }
+            if !lines.buffer().contains(&b'\n') {
+                self.send(&mut batch);
             }
             line.clear();
         }
     }
 
+    /// Sends what is to be passed on. The data for it goes on afterwards: pyftpdlib forgets a connection that ends before its
+    /// command.
+    fn send(&self, batch: &mut Batch) {
+        // If that fails, the server has ended the session, and who reads its replies sees that too.
+        let _ = (&self.server).write_all(&batch.lines);
+        for (link, traffic) in batch.links.drain(..) {
+            link.begin(traffic);
+        }
+        batch.lines.clear();
+    }
+
     /// Does with one command what the rules say; whether the session goes on.
-    fn command(&self, line: &[u8]) -> bool {
+    fn command(&self, line: &[u8], batch: &mut Batch) -> bool {
         let text = String::from_utf8_lossy(line).trim_end().to_owned();
-        let rule = rule::decide(&mut lock(&self.shared.rules), &text);
+        let mut rule = rule::decide(&mut lock(&self.shared.rules), &text);
         let shown = match &rule.deed {
             Deed::Answer(_) => format!("!{text}"),
             _ => text.clone(),
         };
         lock(&self.shared.heard).push(shown);
         if let Some(before) = &rule.before {
+            self.send(batch);
             before();
         }
+        let mut line = line;
         match &rule.deed {
+            // ProFTPD takes nothing but RNTO after RNFR, so it hears of one that fails.
+            Deed::Answer(reply) if text.starts_with("RNTO ") => {
+                rule.deed = Deed::Replace(reply.clone());
+                line = b"RNTO /no-such-directory/name\r\n";
+            }
             Deed::Answer(reply) => {
                 let mut queue = lock(&self.queue);
                 queue.waiting.push_back(Waiting::Ours(reply.clone()));
@@ -192,6 +222,7 @@ impl Session {
                 return true;
             }
             Deed::Cut(end) => {
+                self.send(batch);
                 link::end(&self.client, *end);
                 return false;
             }
@@ -201,12 +232,9 @@ impl Session {
         let verb = verb.to_ascii_uppercase();
         let traffic = rule.deed.traffic();
         let used = self.expect(&verb, rule.deed, rule.after);
-        let is_passed = (&self.server).write_all(line).is_ok();
-        // Its data shall not be there before the command.
-        if let Some(link) = used {
-            link.begin(traffic);
-        }
-        is_passed
+        batch.lines.extend_from_slice(line);
+        batch.links.extend(used.map(|link| (link, traffic)));
+        true
     }
 
     /// Expects the server's reply to a command that is about to be passed on. Returns the data connection that the command uses.
