@@ -63,6 +63,19 @@ macro_rules! for_each_site {
     )+ };
 }
 
+/// Makes each body, a `fn(Kind)` that starts its servers itself, a test for each server.
+macro_rules! for_each_kind {
+    ($($body:ident),+ $(,)?) => { $(
+        mod $body {
+            use crate::common::Kind;
+            #[test] fn vsftpd() { super::$body(Kind::Vsftpd); }
+            #[test] fn proftpd() { super::$body(Kind::Proftpd); }
+            #[test] fn pure_ftpd() { super::$body(Kind::PureFtpd); }
+            #[test] fn pyftpdlib() { super::$body(Kind::Pyftpdlib); }
+        }
+    )+ };
+}
+
 /// Makes each body, a `fn(&mut Rig)` that stands between the mount and its server, a test on each server.
 macro_rules! for_each_rig {
     ($options:expr; $($body:ident),+ $(,)?) => { $(
@@ -76,7 +89,7 @@ macro_rules! for_each_rig {
     )+ };
 }
 
-pub(crate) use {for_each_rig, for_each_server, for_each_site};
+pub(crate) use {for_each_kind, for_each_rig, for_each_server, for_each_site};
 
 /// Runs a body on a fresh ground and compares what the mount shows with what the server's disk holds.
 pub(crate) fn on(kind: Kind, options: &[&str], body: fn(&Target)) {

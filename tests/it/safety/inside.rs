@@ -11,7 +11,8 @@ use super::{
     OLD, SIZES, assert_agrees, assert_disk, change, changed, close, look, lost::append, open, store,
 };
 use crate::common::{
-    End, Kind, Rig, Server, Site, can_mount, for_each_rig, for_each_site, give_to_server, pattern,
+    End, Kind, Rig, Server, Site, can_mount, for_each_kind, for_each_rig, for_each_site,
+    give_to_server, pattern,
 };
 
 for_each_site!(crate::safety::OLD;
@@ -220,25 +221,7 @@ fn a_second_offset_that_is_refused_keeps_the_rest(rig: &mut Rig) {
 
 for_each_rig!(crate::safety::OLD; a_second_offset_that_is_refused_keeps_the_rest);
 
-#[test]
-fn a_refused_offset_is_no_offset_at_all_vsftpd() {
-    a_refused_offset_is_no_offset_at_all(Kind::Vsftpd);
-}
-
-#[test]
-fn a_refused_offset_is_no_offset_at_all_proftpd() {
-    a_refused_offset_is_no_offset_at_all(Kind::Proftpd);
-}
-
-#[test]
-fn a_refused_offset_is_no_offset_at_all_pure_ftpd() {
-    a_refused_offset_is_no_offset_at_all(Kind::PureFtpd);
-}
-
-#[test]
-fn a_refused_offset_is_no_offset_at_all_pyftpdlib() {
-    a_refused_offset_is_no_offset_at_all(Kind::Pyftpdlib);
-}
+for_each_kind!(a_refused_offset_is_no_offset_at_all);
 
 // Number 7.
 
