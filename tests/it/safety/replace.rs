@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    OLD, assert_agrees, assert_disk, change, changed, close, open, refuse_temporary, store,
+    assert_agrees, assert_disk, change, changed, close, open, refuse_temporary, store,
     stored_in_place,
 };
 use crate::common::{
