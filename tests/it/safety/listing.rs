@@ -13,7 +13,15 @@ use crate::common::{
     simulated::{Dialect, Simulated},
 };
 
-for_each_rig!(crate::safety::OLD;
+/// With two sessions nothing is listed before it is asked for.
+const UNGUESSED: &[&str] = &[
+    "dir-ttl=600",
+    "timeout=5",
+    "drain-timeout=1",
+    "connections=2",
+];
+
+for_each_rig!(crate::safety::listing::UNGUESSED;
     a_listing_that_was_cut_once_is_asked_for_again,
     a_listing_that_is_always_cut_is_an_error,
     a_line_that_is_not_understood_is_no_free_name,
