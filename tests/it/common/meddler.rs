@@ -243,6 +243,9 @@ impl Session {
         let link = matches!(verb, "EPSV" | "PASV").then(Arc::<Link>::default);
         let is_transfer = matches!(verb, "RETR" | "STOR" | "APPE" | "LIST" | "MLSD" | "NLST");
         let used = queue.link.clone().filter(|_| is_transfer);
+        if let Some(link) = &used {
+            link.claim();
+        }
         if let Some(link) = &link
             && let Some(old) = queue.link.replace(Arc::clone(link))
         {

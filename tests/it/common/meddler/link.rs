@@ -56,6 +56,8 @@ enum State {
     /// No transfer was asked for yet.
     #[default]
     Waiting,
+    /// One is about to be passed on.
+    Asked,
     Running(Traffic),
     Over,
 }
@@ -68,12 +70,17 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A transfer was asked for that uses it.
+    /// A transfer that uses it is about to be passed on.
+    pub(super) fn claim(&self) {
+        self.set(State::Asked);
+    }
+
+    /// That transfer was passed on.
     pub(super) fn begin(&self, traffic: Traffic) {
         self.set(State::Running(traffic));
     }
 
-    /// Nothing uses it any more, unless a transfer runs.
+    /// Nothing will use it any more.
     pub(super) fn give_up(&self) {
         let mut state = lock(&self.state);
         if matches!(*state, State::Waiting) {
@@ -90,7 +97,7 @@ impl Link {
     /// What the transfer is that runs; waits for one.
     fn traffic(&self) -> Option<Traffic> {
         let state = lock(&self.state);
-        let is_waiting = |state: &mut State| matches!(state, State::Waiting);
+        let is_waiting = |state: &mut State| matches!(state, State::Waiting | State::Asked);
         match &*self.changed.wait_while(state, is_waiting).unwrap() {
             State::Running(traffic) => Some(traffic.clone()),
             _ => None,
