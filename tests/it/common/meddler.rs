@@ -21,7 +21,7 @@ use self::{
     link::{Link, Traffic},
     rule::{Deed, Hook, Rule},
 };
-use super::Server;
+use super::{POLL_INTERVAL, Server};
 
 /// A proxy that listens until the test process ends.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// The data connection that the next transfer uses.
     link: Option<Arc<Link>>,
+    is_over: bool,
 }
 
 /// Commands that leave together, and the data connections that they use.
@@ -162,7 +163,10 @@ impl Session {
         for socket in [&self.client, &self.server] {
             let _ = socket.shutdown(Shutdown::Both);
         }
-        let link = lock(&self.queue).link.take();
+        let mut queue = lock(&self.queue);
+        queue.is_over = true;
+        let link = queue.link.take();
+        drop(queue);
         if let Some(link) = link {
             link.give_up();
         }
@@ -231,10 +235,27 @@ impl Session {
         let verb = text.split(' ').next().unwrap_or_default();
         let verb = verb.to_ascii_uppercase();
         let traffic = rule.deed.traffic();
+        let is_followed = rule.after.is_some();
         let used = self.expect(&verb, rule.deed, rule.after);
         batch.lines.extend_from_slice(line);
         batch.links.extend(used.map(|link| (link, traffic)));
+        if is_followed {
+            self.send(batch);
+            self.await_replies();
+        }
         true
+    }
+
+    /// Waits until all commands are answered, so that none overtakes what the test does after a reply.
+    fn await_replies(&self) {
+        loop {
+            let queue = lock(&self.queue);
+            if queue.is_over || queue.waiting.is_empty() {
+                return;
+            }
+            drop(queue);
+            thread::sleep(POLL_INTERVAL / 10);
+        }
     }
 
     /// Expects the server's reply to a command that is about to be passed on. Returns the data connection that the command uses.

@@ -19,8 +19,6 @@ for_each_site!(crate::safety::OLD;
 
 for_each_rig!(crate::safety::OLD; a_change_leaves_the_mode_to_others);
 
-// Number 8.
-
 fn a_file_that_was_replaced_while_it_was_open_stays(site: &mut Site) {
     site.mount.may_end_badly();
     let t = site.target();
@@ -84,8 +82,6 @@ fn a_truncated_file_replaces_what_came_meanwhile(site: &mut Site) {
     }
 }
 
-// Number 15.
-
 fn a_change_leaves_the_mode_to_others(rig: &mut Rig) {
     let t = rig.target();
     let mode_of = |name: &str| fs::metadata(t.disk(name)).unwrap().permissions().mode() & 0o777;
@@ -110,8 +106,6 @@ fn a_change_leaves_the_mode_to_others(rig: &mut Rig) {
         assert_eq!(rig.meddler.heard(verb), 0, "{verb}");
     }
 }
-
-// Number 18.
 
 fn an_append_goes_behind_the_present_end(site: &mut Site) {
     let t = site.target();

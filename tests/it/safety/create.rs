@@ -25,8 +25,6 @@ for_each_site!(crate::safety::OLD;
 /// What another client makes.
 const THEIRS: &[u8] = b"made by another client";
 
-// Number 5.
-
 /// A hook that makes a file as another client does.
 fn make(rig: &Rig, name: &str) -> impl Fn() + Send + Sync + 'static {
     let path = rig.target().disk(name);
@@ -114,8 +112,6 @@ fn fresh(t: &Target, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 fn removed(rig: &Rig, name: &str) -> usize {
     rig.meddler.heard(&format!("DELE /{name}"))
 }
-
-// Number 6.
 
 /// What a program does in a directory.
 type Work = fn(&Target, &str);

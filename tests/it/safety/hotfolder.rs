@@ -16,8 +16,6 @@ for_each_rig!(crate::safety::OLD;
     a_file_that_arrived_in_part_was_not_delivered,
 );
 
-// Number 25.
-
 /// What was taken away, in order: names and contents.
 type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 

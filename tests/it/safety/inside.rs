@@ -30,8 +30,6 @@ for_each_rig!(crate::safety::OLD;
     an_unreadable_size_is_no_proof,
 );
 
-// Number 1.
-
 fn a_change_at_the_start_keeps_the_rest(site: &mut Site) {
     let t = site.target();
     for (number, size) in SIZES.into_iter().enumerate() {
@@ -155,8 +153,6 @@ fn a_change_beyond_two_gibibytes_keeps_the_rest_proftpd() {
     a_change_beyond_two_gibibytes_keeps_the_rest(Kind::Proftpd);
 }
 
-// Number 2.
-
 /// Where the change is whose offset the server refuses.
 const REFUSED_AT: usize = 1_500_000;
 
@@ -223,8 +219,6 @@ for_each_rig!(crate::safety::OLD; a_second_offset_that_is_refused_keeps_the_rest
 
 for_each_kind!(a_refused_offset_is_no_offset_at_all);
 
-// Number 7.
-
 fn a_file_that_grew_before_it_was_opened_keeps_its_tail(rig: &mut Rig) {
     let t = rig.target();
     let cases = SIZES.into_iter().flat_map(|size| {
@@ -264,8 +258,6 @@ fn opening_for_writing_asks_for_size_and_time(rig: &mut Rig) {
         close(file).unwrap();
     }
 }
-
-// Number 16.
 
 fn a_change_that_is_cut_on_the_way_is_no_success(rig: &mut Rig) {
     rig.site.mount.may_end_badly();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{OLD, assert_disk, change, changed, is_listing, lost::append};
-use crate::common::{End, Kind, Mount, Rig, Target, errno, for_each_rig, names_in, pattern};
+use crate::common::{End, Mount, Rig, Target, errno, for_each_rig, names_in, pattern};
 use crate::common::{
     can_mount,
     simulated::{Dialect, Simulated},
@@ -28,8 +28,6 @@ for_each_rig!(crate::safety::listing::UNGUESSED;
     a_directory_with_a_line_that_is_not_understood_is_not_removed,
     a_size_that_cannot_be_read_is_not_zero,
 );
-
-// Number 10.
 
 /// How many files are in the directory whose listing is cut.
 const FILES: usize = 40;
@@ -126,8 +124,6 @@ fn a_listing_that_is_always_cut_is_an_error(rig: &mut Rig) {
         assert_eq!(names_in(&t.path(&dir)).len(), FILES, "afterwards");
     }
 }
-
-// Number 11.
 
 /// Makes the lines of one name into something that nobody understands and that still holds the name.
 fn garble(listing: &[u8], name: &str) -> Vec<u8> {
@@ -232,8 +228,6 @@ fn a_tree_that_is_not_understood_is_not_removed() {
     assert_eq!(theirs().as_deref(), Some(&b"theirs and ours"[..]));
 }
 
-// Number 12.
-
 /// Makes sizes into what servers with 32 bits say, or takes them away.
 fn spoil_sizes(listing: &[u8], size: usize) -> Vec<u8> {
     let text = String::from_utf8_lossy(listing);
@@ -247,7 +241,6 @@ fn spoil_sizes(listing: &[u8], size: usize) -> Vec<u8> {
 fn a_size_that_cannot_be_read_is_not_zero(rig: &mut Rig) {
     rig.site.mount.may_end_badly();
     let t = rig.target();
-    let is_list_only = rig.kind() == Kind::Vsftpd;
     let sizes = [100_003, 3_000_017];
     let dir_of = |size, is_asked| format!("d{size}{is_asked}");
     for size in sizes {
@@ -278,7 +271,7 @@ fn a_size_that_cannot_be_read_is_not_zero(rig: &mut Rig) {
             let heard = rig.meddler.take_heard();
             let in_place = super::stored_in_place(&heard, &name);
             let is_patched = heard.iter().any(|line| line.starts_with("REST "));
-            assert!(in_place == 0 || is_patched, "{is_list_only}: {heard:?}");
+            assert!(in_place == 0 || is_patched, "{heard:?}");
             rig.meddler.behave();
         }
     }

@@ -29,8 +29,6 @@ const REFUSALS: [&str; 5] = [
     "450 Busy.",
 ];
 
-// Number 3.
-
 fn a_refused_temporary_name_keeps_the_old_file(rig: &mut Rig) {
     let t = rig.target();
     let sizes = [10, 100_000, 3_000_000];
@@ -133,8 +131,6 @@ for_each_kind!(
     a_server_without_space_keeps_the_old_file,
 );
 
-// Number 4.
-
 fn a_rename_that_failed_once_is_no_reason_to_write_in_place(rig: &mut Rig) {
     rig.site.mount.may_end_badly();
     let t = rig.target();
@@ -178,8 +174,6 @@ fn a_rename_that_failed_once_is_no_reason_to_write_in_place(rig: &mut Rig) {
     rig.meddler.behave();
     t.wait_until_settled();
 }
-
-// Number 24.
 
 fn files_can_be_replaced_where_a_rename_over_them_is_refused(rig: &mut Rig) {
     let t = rig.target();

@@ -12,8 +12,6 @@ use crate::common::{
 
 for_each_site!(crate::safety::OLD; relative_links_lead_where_they_say);
 
-// Number 23.
-
 /// What the account may not do, in the words of both servers.
 fn limits(kind: Kind, denied: &str) -> String {
     match kind {
@@ -119,8 +117,6 @@ fn an_account_that_may_not_remove_replaces_vsftpd() {
 fn an_account_that_may_not_remove_replaces_proftpd() {
     an_account_that_may_not_remove_replaces(Kind::Proftpd);
 }
-
-// Number 22.
 
 fn relative_links_lead_where_they_say(site: &mut Site) {
     let t = site.target();

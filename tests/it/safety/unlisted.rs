@@ -10,8 +10,6 @@ use crate::common::{
 
 for_each_rig!(crate::safety::OLD; a_directory_is_listed_before_it_is_removed);
 
-// Number 13.
-
 fn a_directory_is_listed_before_it_is_removed(rig: &mut Rig) {
     let t = rig.target();
     for dir in ["full", "hidden", "nested", "empty", "filled", "from"] {
