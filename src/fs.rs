@@ -25,6 +25,7 @@ mod handle;
 mod inode;
 mod io;
 mod kept;
+mod kernel;
 mod link;
 mod lookup;
 mod namespace;
@@ -72,6 +73,7 @@ use account::Account;
 use file::OpenFile;
 use handle::Handles;
 use inode::Inodes;
+use kernel::Kernel;
 use prefetch::Prefetcher;
 use spool::SpoolLimits;
 use unsent::Backlog;
@@ -89,6 +91,7 @@ pub struct Filesystem {
     handles: Handles,
     learnt: Learnt,
     account: Arc<Account>,
+    kernel: Kernel,
     /// How often the server has refused to rename over a file and has let it be moved aside.
     renames_refused: AtomicU64,
     prefetcher: Prefetcher,
@@ -182,6 +185,7 @@ impl Filesystem {
             handles: Handles::default(),
             learnt: Learnt::new(remote.habits()),
             account: Arc::default(),
+            kernel: Kernel::default(),
             renames_refused: AtomicU64::new(0),
             mounted: clock.wall(),
             epoch: AtomicU64::new(1),

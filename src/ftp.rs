@@ -252,6 +252,19 @@ impl FtpRemote {
     }
 }
 
+/// Where a relative target leads from the directory of its link, by names alone; `None` for one that leads out of the mounted directory.
+fn resolved(link: &RemotePath, target: &[u8]) -> Option<RemotePath> {
+    let mut at = link.parent()?;
+    for name in target.split(|byte| *byte == b'/') {
+        at = match name {
+            b"" | b"." => at,
+            b".." => at.parent()?,
+            name => at.join(name).ok()?,
+        };
+    }
+    Some(at)
+}
+
 fn unencodable(path: &RemotePath) -> RemoteError {
     RemoteError::new(RemoteErrorKind::Unencodable, "name").with_path(path)
 }
@@ -315,6 +328,10 @@ impl Remote for FtpRemote {
         settle::settle(self, path, attributes)
     }
 
+    fn examine(&self, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
+        settle::examine(self, path)
+    }
+
     fn settle_beside(
         &self,
         path: &RemotePath,
@@ -358,14 +375,22 @@ impl Remote for FtpRemote {
         const VERB: &str = "SITE SYMLINK";
         let capabilities = &self.pool.host.capabilities;
         let full_path = self.full_path(path)?;
-        let target = self.names().encode(target);
-        let target = &*target.ok_or_else(|| unencodable(path))?;
+        // ProFTPD takes a relative target for one in the session's directory, and not in that of the link.
+        let target = if target.starts_with(b"/") {
+            let encoded = self.names().encode(target);
+            encoded.ok_or_else(|| unencodable(path))?.into_owned()
+        } else {
+            match resolved(path, target) {
+                Some(target) => self.full_path(&target)?,
+                None => Vec::new(),
+            }
+        };
         // ProFTPD splits its arguments at spaces, without any way to quote one.
-        let is_sayable = !target.is_empty() && ![target, &full_path].concat().contains(&b' ');
+        let is_sayable = !target.is_empty() && ![&*target, &full_path].concat().contains(&b' ');
         if !capabilities.learnt().has_symlink || !is_sayable {
             return Err(RemoteError::new(RemoteErrorKind::Unsupported, VERB).with_path(path));
         }
-        let line = [b"SITE SYMLINK ", target, b" ", &full_path].concat();
+        let line = [&b"SITE SYMLINK "[..], &target, b" ", &full_path].concat();
         let made = self.change(path, VERB, &[line], || Ok(false));
         self.links.forget();
         if matches!(&made, Err(error) if error.kind() == RemoteErrorKind::Unsupported) {

@@ -74,6 +74,9 @@ pub struct Started<S> {
 pub trait Names: Send + Sync + fmt::Debug {
     /// Has `forget` called for names of a directory (its inode), until the mount ends.
     fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8]));
+
+    /// Has `forget` called for inodes whose attributes are to be asked for again; it must not wait for an answer of the mount.
+    fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>);
 }
 
 /// Uploads everything that is unsent, at the end of a mount.

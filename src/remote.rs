@@ -104,6 +104,11 @@ pub trait Remote: Send + Sync + Debug {
     /// afterwards. One exchange; a refused attribute does not keep the others from being set.
     fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled>;
 
+    /// What [`Remote::settle`] with no attributes reports, and the file's mode where the server tells it in the same exchange.
+    fn examine(&self, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
+        Ok((self.settle(path, &Attributes::default())?, None))
+    }
+
     /// Settles a file, and asks in the same exchange what is at another path: a file with its size and time as [`Remote::settle`] reports
     /// them, a directory, or nothing.
     fn settle_beside(

@@ -61,8 +61,10 @@ impl Filesystem {
         match (sent, size) {
             (Ok(()), Some(None)) => settled,
             (Ok(()), Some(Some(size))) if size == job.len => settled,
-            // Others have appended in the same moment, before or behind what was sent.
-            (Ok(()), Some(Some(size))) if size > job.len => {
+            // Others have appended in the same moment, before or behind what was sent; or the file had been cut off before.
+            (Ok(()), Some(Some(size)))
+                if size > job.len || self.ends_with_tail(file, path, at, size, job)? =>
+            {
                 let len = job.len;
                 self.spool_moved(file.move_tail(job, len, size), path)?;
                 settled
@@ -77,6 +79,24 @@ impl Filesystem {
                 Err(cause.unwrap_or_else(|| FsError::new(FsErrorKind::Io, path)))
             }
         }
+    }
+
+    /// Whether the server's file, of this size, ends with the tail that was to begin at `at`.
+    fn ends_with_tail(
+        &self,
+        file: &OpenFile,
+        path: &RemotePath,
+        at: u64,
+        size: u64,
+        job: &UploadJob,
+    ) -> Result<bool> {
+        let Some(start) = size.checked_sub(job.len - at) else {
+            return Ok(false);
+        };
+        self.compare(path, start..size, |part, theirs| {
+            let here = part.start - start + at..part.end - start + at;
+            Ok(self.spooled(file, here)? == theirs)
+        })
     }
 
     /// Whether what the server has told of the file is recent enough to decide by.

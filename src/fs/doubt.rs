@@ -171,7 +171,7 @@ impl Filesystem {
     }
 
     /// Reads a range of a file on the server, and asks of each piece whether it is the right one.
-    fn compare(
+    pub(super) fn compare(
         &self,
         path: &RemotePath,
         range: Range<u64>,
@@ -205,9 +205,7 @@ impl Filesystem {
         log::error!(
             "{path} was changed on the server since it was opened here: that stays, and what was written here is kept on this machine"
         );
-        if let Some(dir) = path.parent() {
-            self.listings.invalidate(&dir);
-        }
+        self.forget_name(path);
         FsError::new(FsErrorKind::Conflict, path)
     }
 }

@@ -29,6 +29,9 @@ use crate::{
 /// The inode number of the mounted directory.
 pub(crate) const ROOT: u64 = 1;
 
+/// The most names in doubt that wait for the kernel. 1000: each is a change that failed a moment ago.
+const DOUBTFUL_MAX: usize = 1_000;
+
 /// Numbers have so many bits. 53: what a double holds exactly, in which JavaScript keeps them.
 const NUMBER_BITS: u32 = 53;
 
@@ -44,6 +47,8 @@ pub(crate) struct Inodes {
 struct Table {
     nodes: HashMap<u64, Node>,
     crowd: Crowd,
+    /// Names that the kernel is to look up again.
+    doubtful: Vec<(u64, Arc<[u8]>)>,
     is_closed: bool,
 }
 
@@ -97,19 +102,45 @@ impl Inodes {
             table: Mutex::new(Table {
                 nodes: HashMap::from_iter([(ROOT, root)]),
                 crowd: Crowd::new(count_max),
+                doubtful: Vec::new(),
                 is_closed: false,
             }),
             crowded: Condvar::new(),
         }
     }
 
-    /// Waits until there are too many inodes; names that the kernel may forget then, those that it has known longest first, each with its
+    /// Waits until there are too many inodes, or names in doubt; names that the kernel may forget then, those that it has known longest first, each with its
     /// directory. No directories: one may be somebody's working directory. No files that are open. `None` when the mount ends.
     pub(crate) fn surplus(&self) -> Option<Vec<(u64, Arc<[u8]>)>> {
-        let is_calm = |table: &mut Table| !table.is_closed && !table.is_crowded();
+        let is_calm = |table: &mut Table| {
+            !table.is_closed && !table.is_crowded() && table.doubtful.is_empty()
+        };
         let table = self.crowded.wait_while(self.lock(), is_calm);
         let mut table = table.unwrap_or_else(PoisonError::into_inner);
-        (!table.is_closed).then(|| table.offer())
+        if table.is_closed {
+            return None;
+        }
+        if !table.doubtful.is_empty() {
+            return Some(std::mem::take(&mut table.doubtful));
+        }
+        Some(table.offer())
+    }
+
+    /// Has the kernel look this name up again: what it was told of it may not be so.
+    pub(crate) fn doubt(&self, parent: u64, name: &[u8]) {
+        let mut table = self.lock();
+        // Nobody may be there to take them.
+        if table.doubtful.len() < DOUBTFUL_MAX {
+            table.doubtful.push((parent, name.into()));
+            self.crowded.notify_one();
+        }
+    }
+
+    /// The inode that the kernel knows a path by, if it knows it.
+    pub(crate) fn find(&self, path: &RemotePath) -> Option<u64> {
+        let table = self.lock();
+        path.components()
+            .try_fold(ROOT, |parent, name| table.child(parent, name))
     }
 
     /// Ends the wait in [`Self::surplus`].

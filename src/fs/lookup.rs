@@ -334,15 +334,6 @@ impl Filesystem {
         FsError::explained(kind, error)
     }
 
-    /// After a change whose outcome is not known, what was known of these names is of no use any more.
-    pub(super) fn forget_if_unknown(&self, error: &RemoteError, paths: &[&RemotePath]) {
-        if error.is_reply_lost() {
-            for dir in paths.iter().filter_map(|path| path.parent()) {
-                self.listings.invalidate(&dir);
-            }
-        }
-    }
-
     /// Why the server may have refused something about an entry that is there.
     fn reason(&self, kind: EntryKind, path: &RemotePath, intent: Intent) -> FsErrorKind {
         let is_dir = kind == EntryKind::Directory;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cache::{Cursor, Version},
-    remote::{Attributes, EntryKind, RemoteEntry, RemotePath, Settled},
+    remote::{EntryKind, RemoteEntry, RemotePath, Settled},
 };
 
 /// How a program opens a file.
@@ -198,6 +198,10 @@ impl Filesystem {
         };
         let handle = self.handles.add_file(handle);
         truncated.inspect_err(|_| self.release(handle))?;
+        if !is_content_known && !mode.is_truncate {
+            // The length that the kernel knows may be that of other content.
+            self.forget_attributes(ino);
+        }
         Ok(Opened {
             handle,
             is_content_known,
@@ -232,8 +236,10 @@ impl Filesystem {
 
     /// Asks for a file's size and its time to the second.
     pub(super) fn ask_exact(&self, path: &RemotePath, entry: &RemoteEntry) -> Result<Base> {
-        let settled = self.remote.settle(path, &Attributes::default())?;
-        self.take_exact(path, entry, settled)
+        let (settled, mode) = self.remote.examine(path)?;
+        let mut base = self.take_exact(path, entry, settled)?;
+        base.mode = mode.or(base.mode);
+        Ok(base)
     }
 
     /// Takes size and time of a file over from what the server says of it.

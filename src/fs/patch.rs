@@ -22,12 +22,11 @@ impl Filesystem {
         path: &RemotePath,
         job: &mut UploadJob,
     ) -> Result<Landed> {
-        if !job.base.as_ref().is_some_and(|base| self.is_recent(base)) {
-            let told = self.ask_version(path)?;
-            let told = told.ok_or_else(|| FsError::new(FsErrorKind::NotFound, path))?;
-            if !is_still(Some(told), job) {
-                return Err(self.conflict(path));
-            }
+        // However recently it was opened: others may have replaced it since, and what is written into it cannot be taken back.
+        let told = self.ask_version(path)?;
+        let told = told.ok_or_else(|| FsError::new(FsErrorKind::NotFound, path))?;
+        if !is_still(Some(told), job) {
+            return Err(self.conflict(path));
         }
         for range in job.dirty.clone().iter() {
             let Some(offset) = NonZeroU64::new(range.start) else {

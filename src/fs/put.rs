@@ -17,6 +17,10 @@ use crate::remote::{
     Attributes, EntryKind, RemoteError, RemoteErrorKind, RemotePath, Settled, UploadMode,
 };
 
+/// How often a small file is sent whose connection breaks before anything has come of it. 3: one for a session that was dead, one for a
+/// data connection that was.
+const TRIES_MAX: usize = 3;
+
 /// What a name holds for a file that is to be stored under it.
 enum Place {
     /// Nothing, or a file without a byte.
@@ -37,57 +41,62 @@ impl Filesystem {
             Place::Free => {}
             Place::Taken => return self.replace(file, path, job),
         }
-        match self.put_once(file, path, job) {
-            Ok(landed) => Ok(landed),
-            Err(error) if may_try_again(&error) => {
+        let mut tries = 1;
+        loop {
+            let error = match self.put_once(file, path, job) {
+                Ok(landed) => return Ok(landed),
+                Err(error) => error,
+            };
+            if error.kind() == RemoteErrorKind::Disconnected && tries < TRIES_MAX {
                 log::debug!("{path}: {error}; looking what has become of it");
-                self.put_again(file, path, job, error)
+                tries += 1;
+                match self.look_after(file, path, job, error)? {
+                    Some(landed) => return Ok(landed),
+                    None => continue,
+                }
             }
             // A server that does not let files be overwritten may let them be replaced.
-            Err(error) if error.kind() == RemoteErrorKind::Refused && job.base.is_some() => {
-                self.replace(file, path, job)
+            if error.kind() == RemoteErrorKind::Refused && job.base.is_some() {
+                return self.replace(file, path, job);
             }
-            Err(error) => Err(self.put_failed(file, path, &error)),
+            return Err(self.put_failed(file, path, &error));
         }
     }
 
-    /// After an upload that broke off: goes on with what has come of it.
-    fn put_again(
+    /// Looks what has come of an upload that broke off, and goes on with that; `None` when nothing has, so that it is sent once more.
+    fn look_after(
         &self,
         file: &Arc<OpenFile>,
         path: &RemotePath,
         job: &mut UploadJob,
         error: RemoteError,
-    ) -> Result<Landed> {
-        let doubt = Doubt::New {
-            has_begun: error.has_begun() && error.is_reply_lost(),
-        };
-        file.lock().doubt = doubt.clone();
+    ) -> Result<Option<Landed>> {
+        let has_begun = error.has_begun() && error.is_reply_lost();
+        file.lock().doubt = Doubt::New { has_begun };
         let Ok(told) = self.ask_version(path) else {
             return Err(error.into());
         };
         let Some(told) = told else {
-            if doubt == (Doubt::New { has_begun: true }) {
-                return Err(park(file, path));
-            }
-            let again = self.put_once(file, path, job);
-            return again.map_err(|error| self.put_failed(file, path, &error));
+            return if has_begun {
+                Err(park(file, path))
+            } else {
+                Ok(None)
+            };
         };
         if !self.holds_ours(file, path, 0..told.size, job)? {
             // Before it was begun the name was free, or the file empty.
             return match job.want() {
-                Want::Any => self.replace(file, path, job),
+                Want::Any => self.replace(file, path, job).map(Some),
                 Want::Absent | Want::Base => Err(self.conflict(path)),
             };
         }
-        let base = self.base_told(told, None);
+        job.base = Some(self.base_told(told, None));
         if told.size == job.len {
             job.dirty.remove(0..job.len);
-            job.base = Some(base);
-            return self.settle(path, self.attributes(job)).map(Landed::There);
+            let settled = self.settle(path, self.attributes(job))?;
+            return Ok(Some(Landed::There(settled)));
         }
-        job.base = Some(base);
-        self.replace(file, path, job)
+        self.replace(file, path, job).map(Some)
     }
 
     fn put_once(
@@ -203,9 +212,4 @@ pub(super) fn no_replacing(path: &RemotePath) -> FsError {
         "{path} is not overwritten: this account may not rename, so the old file could be lost (give it that right, or remove the file first)"
     );
     FsError::new(FsErrorKind::AccessDenied, path)
-}
-
-/// Whether what broke the upload was the connection, so that a look tells how to go on.
-fn may_try_again(error: &RemoteError) -> bool {
-    error.kind() == RemoteErrorKind::Disconnected
 }

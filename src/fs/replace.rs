@@ -243,8 +243,9 @@ impl Filesystem {
         file: &OpenFile,
         temporary: &RemotePath,
         path: &RemotePath,
-        job: &UploadJob,
+        job: &mut UploadJob,
     ) -> Result<Landed> {
+        self.keep_mode(path, job)?;
         let (settled, told) = self.settle_beside(temporary, path, job)?;
         if matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Refused)
             && self.remote.stat(temporary)?.is_none()
@@ -264,6 +265,20 @@ impl Filesystem {
         });
         self.replace_by_rename(temporary, path, !is_free)?;
         Ok(Landed::There(settled))
+    }
+
+    /// The mode that the old file has now is that of the new one, unless a program has set another.
+    fn keep_mode(&self, path: &RemotePath, job: &mut UploadJob) -> Result<()> {
+        let has_mode = !self.learnt.no_mode.load(Ordering::Relaxed);
+        if let Some(base) = job.base.as_mut()
+            && job.wanted.mode.is_none()
+            && has_mode
+            && base.asked.is_none()
+            && let Some(entry) = self.look(path)?
+        {
+            base.mode = entry.mode.or(base.mode);
+        }
+        Ok(())
     }
 
     /// Gives the temporary file its attributes, and asks what both names hold, in one exchange where the server takes that.
@@ -346,7 +361,14 @@ impl Filesystem {
                 }
                 Ok(())
             };
-            fetch().map_err(|error| self.explain(error, path, Intent::Content))?;
+            if let Err(error) = fetch() {
+                let is_other = matches!(self.ask_version(path), Ok(told) if !is_still(told, job));
+                return Err(if is_other {
+                    self.conflict(path)
+                } else {
+                    self.explain(error, path, Intent::Content)
+                });
+            }
         }
         Ok(missing)
     }

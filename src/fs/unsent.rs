@@ -201,6 +201,9 @@ impl Filesystem {
         let is_unborn = state.base.is_none();
         state.is_unlinked |= is_unborn;
         drop(state);
+        if let Some(path) = self.inodes.path(file.ino) {
+            self.forget_name(&path);
+        }
         if is_unborn
             && let Some(path) = self.inodes.path(file.ino)
             && let (Some(name), Some(parent)) = (path.name(), self.inodes.parent(file.ino))

@@ -93,10 +93,8 @@ impl Filesystem {
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
         let landed = landed.inspect_err(|error| {
             file.lock().failure = Some(error.clone());
-            // What the listing tells of the file may not be so any more.
-            if let Some(dir) = path.parent() {
-                self.listings.invalidate(&dir);
-            }
+            // What is known of the file may not be so any more.
+            self.forget_name(&path);
         })?;
         self.engine.invalidate(FileId(file.ino));
         running.end = UploadEnd::Done(match landed {

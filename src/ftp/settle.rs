@@ -9,7 +9,8 @@ use chrono::{DateTime, Datelike, Utc};
 
 use super::{
     FtpRemote,
-    capabilities::{Learnt, SetMode, SetTime},
+    capabilities::{Dialect, Learnt, SetMode, SetTime},
+    listing,
     reply::Reply,
     stat::{self, mdtm_time, size_of},
 };
@@ -31,6 +32,27 @@ pub(super) fn settle(
             return Ok(settled);
         }
     }
+}
+
+/// Reports what the server sees, and the mode where MLST is known to tell it.
+pub(super) fn examine(remote: &FtpRemote, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
+    let nothing = Attributes::default();
+    let learnt = remote.pool.host.capabilities.learnt();
+    let is_listed_by_facts = matches!(learnt.dialect, Dialect::Mlsd | Dialect::MlsdDot);
+    if !(learnt.has_mlst && is_listed_by_facts && learnt.has_pipelining) {
+        return Ok((settle(remote, path, &nothing)?, None));
+    }
+    let mut asking = Asking::new(remote, path, &nothing)?;
+    let mut lines = asking.lines();
+    lines.push(remote.line("MLST ", path)?);
+    let mut replies = remote.repeatable(path, "settle", &lines)?;
+    let facts = replies.pop();
+    let entry = facts.and_then(|reply| reply.inner_lines().find_map(listing::parse_facts));
+    let settled = match asking.judge(replies)? {
+        Some(settled) => settled,
+        None => settle(remote, path, &nothing)?,
+    };
+    Ok((settled, entry.and_then(|entry| entry.mode)))
 }
 
 /// Likewise, and asks in the same exchange what is at another path.

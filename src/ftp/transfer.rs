@@ -94,16 +94,17 @@ impl Transfer {
                         && !is_repeated
                         && matches!(reply.code(), 425 | 426) =>
                 {
-                    log::debug!(
-                        "{}: no data connection, once more: {reply}",
-                        guard.session().number()
-                    );
+                    log::debug!("{}: no data connection: {reply}", guard.session().number());
                     is_repeated = true;
                     if was_early {
                         let capabilities = &guard.pool().host.capabilities;
                         capabilities.doubt_early_command();
                     }
                     guard.session().start_over();
+                    if wanted.is_once {
+                        guard.check_in();
+                        return Err(Failure::Refused(wanted.verb, reply));
+                    }
                 }
                 Err(failure) => {
                     guard.check_in_warm();

@@ -56,6 +56,7 @@ impl FileUpload {
             argument: full_path,
             content: Some(eager).filter(|eager| !eager.is_empty()),
             goes_on: true,
+            is_once: mode == UploadMode::New,
             ..DataCommand::default()
         };
         let open = |guard| Transfer::open(guard, &wanted);
@@ -119,6 +120,7 @@ pub(super) fn put(
     let wanted = DataCommand {
         verb: "STOR",
         argument: remote.full_path(path)?,
+        is_once: true,
         ..DataCommand::default()
     };
     let capabilities = &remote.pool.host.capabilities;

@@ -60,6 +60,10 @@ impl Names for Filesystem {
     fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8])) {
         Self::forget_surplus(self, forget);
     }
+
+    fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
+        Self::forget_attributes_by(self, forget);
+    }
 }
 
 /// The files in the words of the mount's last message.

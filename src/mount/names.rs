@@ -1,4 +1,5 @@
-//! Has the kernel forget names when it knows too many: by itself it does so only when the machine's memory runs short.
+//! Has the kernel forget names when it knows too many, which by itself it does only when memory runs short; and what it was told of files
+//! where that may not be so any more.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 
@@ -9,6 +10,13 @@ use super::{MountError, Names, serve::spawn};
 /// Starts the thread that passes on which names are to be forgotten. Its own, because the kernel takes the directory's lock for each of
 /// them, which an operation on the directory may hold.
 pub(super) fn watch(notifier: Notifier, names: Arc<dyn Names>) -> Result<(), MountError> {
+    let attributes = notifier.clone();
+    names.forget_attributes_by(Box::new(move |ino| {
+        // A negative offset leaves its pages alone, which a request that is under way may hold.
+        if let Err(error) = attributes.inval_inode(INodeNo(ino), -1, 0) {
+            log::debug!("the attributes of inode {ino} stay known: {error}");
+        }
+    }));
     spawn("forget", move || {
         names.forget_surplus(&|dir, name| {
             if let Err(error) = notifier.inval_entry(INodeNo(dir), OsStr::from_bytes(name)) {

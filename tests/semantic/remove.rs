@@ -136,12 +136,11 @@ fn an_unsent_file_that_is_removed_is_let_go() {
     let world = World::new();
     let handle = world.create("/file", WRITE).unwrap();
     world.write(handle, 0, b"1");
-    world
-        .server
-        .fail_next(Operation::Put, 1, Kind::Disconnected);
-    world
-        .server
-        .fail_next(Operation::Put, 2, Kind::Disconnected);
+    for nth in 1..=6 {
+        world
+            .server
+            .fail_next(Operation::Put, nth, Kind::Disconnected);
+    }
     assert_eq!(world.close(handle), Err(libc::EIO));
     assert!(world.exists("/file"));
     world.unlink("/file").unwrap();

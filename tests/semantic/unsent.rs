@@ -14,8 +14,8 @@ fn unsent(world: &World, at: &str, content: &[u8]) {
     let handle = world.create(at, TRUNCATE).unwrap();
     world.write(handle, 0, content);
     for step in [Operation::Put, Operation::OpenUpload] {
-        // Two of the close, two of what comes behind it.
-        for nth in 1..=4 {
+        // Those of the close, and of what comes behind it.
+        for nth in 1..=8 {
             world.server.fail_next(step, nth, Kind::Disconnected);
         }
     }

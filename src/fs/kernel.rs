@@ -1,0 +1,64 @@
+//! What the kernel was told of files and that may not be so any more.
+//!
+//! It keeps attributes and names for as long as it was told to. After a change whose outcome is not known, and when a file turns out to be
+//! another at its opening, that is too long: a program would read a file to the end that it had before.
+
+use std::{fmt, sync::OnceLock};
+
+use super::Filesystem;
+use crate::remote::{RemoteError, RemotePath};
+
+/// Has the kernel forget the attributes of an inode. Called while the kernel waits for an answer about it, so it must not wait for that.
+type Forget = Box<dyn Fn(u64) + Send + Sync>;
+
+/// The way to the kernel, once there is one.
+#[derive(Default)]
+pub(super) struct Kernel(OnceLock<Forget>);
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernel")
+            .field(&self.0.get().is_some())
+            .finish()
+    }
+}
+
+impl Filesystem {
+    /// Has `forget` called for inodes whose attributes the kernel is to ask for again.
+    pub fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
+        // The first one stays: a mount has one kernel.
+        drop(self.kernel.0.set(forget));
+    }
+
+    /// The kernel asks for the attributes of this inode before it uses them.
+    pub(super) fn forget_attributes(&self, ino: u64) {
+        if let Some(forget) = self.kernel.0.get() {
+            forget(ino);
+        }
+    }
+
+    /// After a change whose outcome is not known, what was known of these names is of no use any more, here and in the kernel.
+    pub(super) fn forget_if_unknown(&self, error: &RemoteError, paths: &[&RemotePath]) {
+        if !error.is_reply_lost() {
+            return;
+        }
+        for path in paths {
+            self.forget_name(path);
+        }
+    }
+
+    /// What is at this path is not known any more.
+    pub(super) fn forget_name(&self, path: &RemotePath) {
+        let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+            return;
+        };
+        self.listings.invalidate(&dir);
+        let Some(parent) = self.inodes.find(&dir) else {
+            return;
+        };
+        if let Some(ino) = self.inodes.child(parent, name) {
+            self.forget_attributes(ino);
+        }
+        self.inodes.doubt(parent, name);
+    }
+}
