@@ -7,6 +7,7 @@ mod engine;
 mod listing;
 mod reader;
 mod stream;
+mod under_way;
 
 #[cfg(test)]
 mod fake;

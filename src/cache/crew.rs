@@ -29,8 +29,9 @@ use self::{climb::Seen, lane::Lane};
 use super::{
     block::{FileId, Found, Version},
     engine::ReadEngine,
-    reader::{Cursor, Pattern},
+    reader::Cursor,
     stream::{IDLE_MAX, Part, Source, Stream},
+    under_way::{Begun, Pattern},
 };
 use crate::remote::RemotePath;
 
@@ -103,6 +104,10 @@ impl Crew {
         &self.engine
     }
 
+    pub(super) fn file(&self) -> FileId {
+        self.file
+    }
+
     pub(super) fn version(&self) -> &Version {
         &self.version
     }
@@ -121,6 +126,7 @@ impl Crew {
 
     /// Ends all streams; what has arrived stays in the block cache.
     pub(super) fn close(&self) {
+        self.engine.under_way().forget(self.file);
         let mut state = self.lock();
         state.lane = None;
         for stream in state.streams.drain(..) {
@@ -168,21 +174,21 @@ impl Crew {
         Some(bytes)
     }
 
-    /// The stream to wait for: a running one that gets to `position` soon, or a new one if the reads of this handle are a
-    /// sequence.
+    /// The stream to wait for: a running one that gets to `position` soon, once it has brought the READs of the same run
+    /// before it, or a new one if the READs of this handle are a sequence.
     pub(super) fn stream_for(
         self: &Arc<Self>,
         cursor: &Cursor,
-        pattern: Pattern,
-        offset: u64,
+        read: &Begun<'_>,
         position: u64,
     ) -> Next {
         let mut state = self.lock();
         state.prune(self.engine.now());
+        let head = read.head().min(position);
         let streams = &mut state.streams;
         let near = streams
             .iter()
-            .filter_map(|stream| Some((stream.distance(position)?, stream)));
+            .filter_map(|stream| Some((stream.distance(head, position)?, stream)));
         let stream = if let Some((_, stream)) = near.min_by_key(|(distance, _)| *distance) {
             Arc::clone(stream)
         } else if self.has_arrived(streams, position) {
@@ -191,21 +197,22 @@ impl Crew {
             let left = streams
                 .iter()
                 .enumerate()
-                .find_map(|(index, stream)| Some((index, stream.resumes(position)?)));
-            let part = match (left, pattern) {
+                .find_map(|(index, stream)| Some((index, stream.resumes(head, position)?)));
+            let part = match (left, read.pattern()) {
                 // Whichever of several readers comes first, the others find what they wait for in the same stream.
                 (Some((index, part)), _) => {
                     streams.swap_remove(index);
                     part
                 }
-                (None, Pattern::Continues(from)) if position == offset => {
-                    Part::from(from.min(position))
+                (None, Pattern::Continues(from)) if position == read.offset() => {
+                    Part::from(from.min(head))
                 }
                 (None, Pattern::Continues(_)) => Part::from(position),
                 (None, Pattern::Random) => return Next::Fetch,
             };
-            make_room(cursor, streams);
-            let part = self.enter_lane(&mut state, cursor, part);
+            let segmented = state.lane.as_ref().filter(|lane| lane.is_segmented());
+            make_room(cursor, &state.streams, segmented.map(Lane::id));
+            let part = self.enter_lane(&mut state, cursor, part, position);
             let Some(stream) = self.start(&mut state, part) else {
                 return Next::Fetch;
             };
@@ -226,14 +233,14 @@ impl Crew {
             )
     }
 
-    /// Makes a lane of what starts at `part`, or fits it into the lane that the cursor is in.
-    fn enter_lane(&self, state: &mut State, cursor: &Cursor, part: Part) -> Part {
+    /// Makes a lane of what starts at `part` for a read at `position`, or fits it into the lane that the cursor is in.
+    fn enter_lane(&self, state: &mut State, cursor: &Cursor, part: Part, position: u64) -> Part {
         if !self.engine.may_help() {
             return part;
         }
         let now = self.engine.now();
         if let Some(lane) = &mut state.lane {
-            if let Some(part) = lane.fit(part, self.version.size) {
+            if let Some(part) = lane.fit(part, position, self.version.size) {
                 return part;
             }
             let is_idle = !state
@@ -330,10 +337,14 @@ impl Crew {
     }
 }
 
-/// Ends the stream that this handle has left, if no other took it up, and the longest idle of too many.
-fn make_room(cursor: &Cursor, streams: &[Arc<Stream>]) {
+/// Ends the stream that this handle has left, if no other took it up, and the longest idle of too many. Not one of the lane
+/// `segmented`: there a handle reads in several places at once.
+fn make_room(cursor: &Cursor, streams: &[Arc<Stream>], segmented: Option<u64>) {
     let left = cursor.stream();
-    for stream in streams.iter().filter(|stream| stream.id() == left) {
+    let is_left = |stream: &&Arc<Stream>| {
+        stream.id() == left && segmented.is_none_or(|lane| lane != stream.lane())
+    };
+    for stream in streams.iter().filter(is_left) {
         if !stream.is_helper() && stream.last_cursor() == cursor.id() {
             stream.cancel();
         }

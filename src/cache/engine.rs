@@ -13,7 +13,9 @@ use super::{
     block::{BLOCK_BYTES, Block, BlockCache, FileId, Found, Version},
     crew::{Climb, Learnt},
     disk::DiskCache,
+    reader::Cursor,
     stream::{IDLE_MAX, Part, Source, Stream, WINDOW_BYTES_MIN, WINDOW_OVERHEAD_BYTES},
+    under_way::UnderWay,
 };
 use crate::{
     clock::Clock,
@@ -64,6 +66,7 @@ pub struct ReadEngine {
     arrived: Arc<AtomicU64>,
     /// What was found out about streams of one file; a lock of its own, nothing else is taken under it.
     learnt: Mutex<Option<Learnt>>,
+    under_way: UnderWay,
     registry: Mutex<Registry>,
 }
 
@@ -110,6 +113,7 @@ impl ReadEngine {
             last_id: AtomicU64::new(0),
             arrived: Arc::default(),
             learnt: Mutex::default(),
+            under_way: UnderWay::default(),
             registry: Mutex::default(),
         }
     }
@@ -117,6 +121,13 @@ impl ReadEngine {
     /// The block cache.
     pub fn cache(&self) -> &BlockCache {
         &self.cache
+    }
+
+    /// A read of a file has come that nothing was read of yet: [`Reader::read`] is to follow, and others may come meanwhile.
+    ///
+    /// [`Reader::read`]: super::Reader::read
+    pub fn expect(&self, file: FileId, cursor: &Cursor, offset: u64, len: usize) {
+        self.under_way.arrive(file, cursor.place(), offset, len);
     }
 
     /// Keeps a whole file that was fetched by other means.
@@ -194,6 +205,10 @@ impl ReadEngine {
         if let Some(disk) = self.cache.disk() {
             disk.shutdown();
         }
+    }
+
+    pub(super) fn under_way(&self) -> &UnderWay {
+        &self.under_way
     }
 
     pub(super) fn remote(&self) -> &dyn Remote {

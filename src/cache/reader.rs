@@ -1,11 +1,13 @@
 //! Reading one open file: which stream a read belongs to, when a new one starts, and what is fetched by itself.
 //!
 //! What is hard here, and what answers it:
-//! 1. The kernel sends several READs ahead, in any order: [`Cursor`] takes a read near the last one's end for part of
-//!    the same sequence, and a read a little ahead of a stream's window waits for it.
+//! 1. The kernel sends several READs at once, and they come in any order: [`UnderWay`] places each by the READs beside
+//!    it, so that those of one sequence wait for one stream.
 //! 2. A random reader must cost no more than what it asked: a stream starts only where a read continues another.
 //! 3. A stream may end, fail or be cancelled while somebody reads: each turn of [`Reader::read`] looks anew at what
 //!    is there, and after a few turns without progress fetches the rest by itself.
+//!
+//! [`UnderWay`]: super::under_way::UnderWay
 
 use std::sync::{
     Arc,
@@ -19,6 +21,7 @@ use super::{
     crew::{Crew, Next},
     engine::ReadEngine,
     stream::{Confirmed, End},
+    under_way::Front,
 };
 use crate::remote::{RemotePath, Result};
 
@@ -39,8 +42,7 @@ pub struct Reader {
 /// Where a handle's reads have got to.
 #[derive(Debug)]
 pub struct Cursor {
-    /// The end of the furthest read of the present sequence.
-    next: AtomicU64,
+    front: Front,
     /// The stream that was read last.
     stream: AtomicU64,
     id: u64,
@@ -55,20 +57,11 @@ enum Tier {
     Disk,
 }
 
-/// How a read follows the ones before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pattern {
-    /// It goes on where another ended, at this offset.
-    Continues(u64),
-    /// It stands by itself.
-    Random,
-}
-
 impl Cursor {
     /// A handle that has read nothing yet.
     pub fn new(engine: &ReadEngine) -> Self {
         Self {
-            next: AtomicU64::new(0),
+            front: Front::default(),
             stream: AtomicU64::new(0),
             id: engine.next_id(),
         }
@@ -87,24 +80,8 @@ impl Cursor {
         self.stream.store(id, Ordering::Relaxed);
     }
 
-    /// Takes note of a read. Claimed before the bytes are there, so that the READ that arrives next is seen to go on
-    /// from it.
-    fn advance(&self, offset: u64, len: usize) -> Pattern {
-        let len = len as u64;
-        let end = offset.saturating_add(len);
-        let next = self.next.load(Ordering::Relaxed);
-        if offset >= next && offset - next <= 2 * len {
-            // Right at the end, or a little ahead of one that is still to come.
-            self.next.store(end, Ordering::Relaxed);
-            Pattern::Continues(next)
-        } else if offset < next && next - offset <= 4 * len {
-            // One that was overtaken, or read again: the sequence stands where it stood.
-            self.next.store(end.max(next), Ordering::Relaxed);
-            Pattern::Random
-        } else {
-            self.next.store(end, Ordering::Relaxed);
-            Pattern::Random
-        }
+    pub(super) fn place(&self) -> (u64, &Front) {
+        (self.id, &self.front)
     }
 }
 
@@ -133,7 +110,8 @@ impl Reader {
     ///
     /// What the download reports. The next read tries afresh.
     pub fn read(&self, cursor: &Cursor, offset: u64, len: usize) -> Result<Bytes> {
-        let pattern = cursor.advance(offset, len);
+        let under_way = self.crew.engine().under_way();
+        let begun = under_way.begin(self.crew.file(), cursor.place(), offset, len);
         let wanted_end = offset.saturating_add(len as u64);
         let mut got = Gathered::new(offset, len);
         let mut file_end = None;
@@ -151,12 +129,12 @@ impl Reader {
                 idle_turns + 1
             };
             let position = got.position();
-            let stream = match self.crew.stream_for(cursor, pattern, offset, position) {
+            let stream = match self.crew.stream_for(cursor, &begun, position) {
                 Next::Wait(stream) => stream,
                 Next::Look => continue,
                 Next::Fetch => break,
             };
-            match stream.wait(cursor.id, got.position(), wanted_end) {
+            match stream.wait(cursor.id, begun.head(), position..wanted_end) {
                 // What goes on there tells whether it is the file or was this connection alone.
                 Some(End::Failed(_)) if stream.is_helper() => {}
                 Some(End::Failed(error)) => return Err(error),
@@ -167,17 +145,20 @@ impl Reader {
                 Some(End::Cancelled) | None => {}
             }
         }
+        begun.fetches();
         self.fetch(&mut got)?;
         Ok(got.into_bytes())
     }
 
-    /// Reads what is there already, or `None` if not all of it is. Never waits for the server.
+    /// Reads what is there already, or `None` if not all of it is: then [`Self::read`] is to follow. Never waits for the server.
     pub fn read_cached(&self, cursor: &Cursor, offset: u64, len: usize) -> Option<Bytes> {
         let mut got = Gathered::new(offset, len);
+        let under_way = self.crew.engine().under_way();
         if !self.gather(cursor, &mut got, Tier::Memory) {
+            under_way.arrive(self.crew.file(), cursor.place(), offset, len);
             return None;
         }
-        cursor.advance(offset, len);
+        under_way.pass(self.crew.file(), cursor.place(), offset, len);
         Some(got.into_bytes())
     }
 
@@ -288,3 +269,5 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;

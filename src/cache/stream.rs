@@ -22,6 +22,7 @@ pub(super) use part::{End, Part, Source};
 
 use std::{
     fmt,
+    ops::Range,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -181,10 +182,11 @@ impl Stream {
         }
     }
 
-    /// How far a read at `position` lies ahead of what has arrived, if this stream is the one to wait for it.
-    pub(super) fn distance(&self, position: u64) -> Option<u64> {
+    /// How far a read at `position` lies ahead of what has arrived, if this stream is the one to wait for it: what is to be
+    /// skipped for it ends at `head`, from where on all is wanted.
+    pub(super) fn distance(&self, head: u64, position: u64) -> Option<u64> {
         let window = self.lock();
-        let is_near = position
+        let is_near = head
             <= window
                 .end
                 .max(window.consumed)
@@ -219,16 +221,20 @@ impl Stream {
         self.lock().slice(position, 1).is_some()
     }
 
-    /// Waits until the bytes from `position` to `wanted_end` have arrived, or as many of them as the window holds.
-    /// Returns how the stream ended if it did before.
-    pub(super) fn wait(&self, cursor: u64, position: u64, wanted_end: u64) -> Option<End> {
+    /// Waits until the bytes `wanted` have arrived, or as many of them as the window holds; those from `head` on are wanted
+    /// too. Returns how the stream ended if it did before.
+    pub(super) fn wait(&self, cursor: u64, head: u64, wanted: Range<u64>) -> Option<End> {
         let mut window = self.lock();
-        if position >= window.end && window.end > self.start {
+        if wanted.start >= window.end && window.end > self.start {
             self.grow(&mut window);
         }
-        self.consume(&mut window, cursor, position);
-        let most = position.saturating_add(window.size as u64);
-        let target = wanted_end.min(most).min(window.limit);
+        self.consume(&mut window, cursor, head.min(wanted.start));
+        let wanted_end = wanted.end.min(window.limit);
+        self.widen(&mut window, wanted_end);
+        let size = window.size as u64;
+        let target = wanted_end.min(wanted.start.saturating_add(size));
+        // What the window cannot hold of all that is wanted goes through it into the block cache.
+        self.consume(&mut window, cursor, target.saturating_sub(size));
         window.targets.push(target);
         self.room.notify_one();
         let (mut window, _) = self
@@ -439,6 +445,16 @@ impl Stream {
     /// Doubles the window, as far as the budget allows: the reader has emptied it.
     fn grow(&self, window: &mut Window) {
         let more = window.size.min(self.size_max.saturating_sub(window.size));
+        if more > 0 && self.cache.reserve(more) {
+            window.size += more;
+        }
+    }
+
+    /// Makes the window reach to `end`, as far as the budget allows: so much is wanted at once.
+    fn widen(&self, window: &mut Window, end: u64) {
+        let wanted = end.saturating_sub(window.consumed);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let more = wanted.min(self.size_max).saturating_sub(window.size);
         if more > 0 && self.cache.reserve(more) {
             window.size += more;
         }

@@ -56,7 +56,14 @@ impl Filesystem {
             }
             Some(_) => None,
             None => {
-                let reader = state.reader.clone()?;
+                let Some(reader) = state.reader.clone() else {
+                    let (file, has_base) = (FileId(handle.file.ino), state.base.is_some());
+                    drop(state);
+                    if has_base {
+                        self.engine.expect(file, &handle.cursor, offset, len);
+                    }
+                    return None;
+                };
                 drop(state);
                 reader.read_cached(&handle.cursor, offset, len).map(Ok)
             }

@@ -271,7 +271,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn new(kind: Kind, dir: &Path, disk: &Path) -> Self {
+    /// A directory that shows what lies in `disk`.
+    pub(crate) fn new(kind: Kind, dir: &Path, disk: &Path) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         Self {
             kind,

@@ -34,6 +34,7 @@ mod recovery;
 mod roundtrips;
 mod safety;
 mod secrets;
+mod sequential;
 mod streams;
 mod tidy;
 mod tls;

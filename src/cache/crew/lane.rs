@@ -91,9 +91,14 @@ impl Lane {
         self.is_blocked
     }
 
-    /// Fits a stream in that its reader needs at `part.start`: up to where others go on, or as the last one. `None` if it
-    /// belongs elsewhere.
-    pub(super) fn fit(&mut self, part: Part, size: u64) -> Option<Part> {
+    /// Whether the lead stops before the end of the file, where others go on.
+    pub(super) fn is_segmented(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Fits a stream in that a read at `position` needs, from `part.start` on: up to where others go on, or as the last one.
+    /// `None` if it belongs elsewhere.
+    pub(super) fn fit(&mut self, part: Part, position: u64, size: u64) -> Option<Part> {
         let part = Part {
             lane: self.id,
             ..part
@@ -101,15 +106,26 @@ impl Lane {
         let is_inside = part.start >= self.start;
         match self.next {
             // What a helper left open; the next ones lie behind it.
-            Some(next) if is_inside && part.start < next => {
+            Some(next) if is_inside && position < next => {
+                // What lies further before the read is brought by others.
+                let is_near = position - part.start <= SKIP_BYTES_MAX;
+                let start = if is_near { part.start } else { position };
                 let bound = BLOCK_BYTES as u64;
-                let end = (part.start + SEGMENT_BYTES_MIN).div_ceil(bound) * bound;
+                let end = (start + SEGMENT_BYTES_MIN).div_ceil(bound) * bound;
                 let limit = part.limit.min(end).min(next);
-                Some(Part { limit, ..part })
+                Some(Part {
+                    start,
+                    limit,
+                    ..part
+                })
             }
-            Some(next) if part.start == next && next < size => {
+            // Its run leads from what others read to what nobody does.
+            Some(next) if is_inside && part.start <= next && next < size => {
                 self.next = None;
-                Some(part)
+                Some(Part {
+                    start: next,
+                    ..part
+                })
             }
             None if is_inside && part.start <= self.front.saturating_add(SKIP_BYTES_MAX) => {
                 Some(part)

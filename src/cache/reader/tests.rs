@@ -14,22 +14,22 @@ use crate::{
     remote::RemoteErrorKind,
 };
 
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
 
-struct Scene {
-    server: Arc<FileServer>,
-    engine: Arc<ReadEngine>,
+pub(super) struct Scene {
+    pub(super) server: Arc<FileServer>,
+    pub(super) engine: Arc<ReadEngine>,
     clock: Arc<ManualClock>,
     content: Vec<u8>,
 }
 
 impl Scene {
-    fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize) -> Self {
         Self::with(len, 64 * MIB, 7)
     }
 
-    fn with(len: usize, bytes_max: usize, streams_max: usize) -> Self {
+    pub(super) fn with(len: usize, bytes_max: usize, streams_max: usize) -> Self {
         let content: Vec<u8> = (0..len)
             .map(|i| u8::try_from((i + i / 4096) % 251).unwrap())
             .collect();
@@ -50,7 +50,7 @@ impl Scene {
         }
     }
 
-    fn reader(&self, file: u64) -> Reader {
+    pub(super) fn reader(&self, file: u64) -> Reader {
         self.reader_of(file, self.content.len())
     }
 
@@ -63,12 +63,12 @@ impl Scene {
         Reader::new(&self.engine, FileId(file), RemotePath::root(), version)
     }
 
-    fn cursor(&self) -> Cursor {
+    pub(super) fn cursor(&self) -> Cursor {
         Cursor::new(&self.engine)
     }
 
     #[track_caller]
-    fn check(&self, reader: &Reader, cursor: &Cursor, offset: usize, len: usize) {
+    pub(super) fn check(&self, reader: &Reader, cursor: &Cursor, offset: usize, len: usize) {
         let bytes = reader.read(cursor, offset as u64, len).unwrap();
         let end = self.content.len().min(offset + len);
         assert!(

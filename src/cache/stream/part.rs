@@ -95,13 +95,13 @@ impl Stream {
         true
     }
 
-    /// What is left for the stream that goes on with this one, for a read at `position`.
-    pub(in crate::cache) fn resumes(&self, position: u64) -> Option<Part> {
+    /// What is left for the stream that goes on with this one, for a read at `position` in a run that goes on at `head`.
+    pub(in crate::cache) fn resumes(&self, head: u64, position: u64) -> Option<Part> {
         let window = self.lock();
         match window.ended {
             Some(End::Yielded(end))
-                if end <= position
-                    && position - end <= SKIP_BYTES_MAX
+                if (end..window.limit).contains(&position)
+                    && head <= end.saturating_add(SKIP_BYTES_MAX)
                     && !self.is_idle(&window, IDLE_MAX) =>
             {
                 Some(Part {

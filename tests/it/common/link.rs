@@ -37,11 +37,16 @@ const TICK: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
+/// How much a slow link takes in beyond what it carries at the moment: what it carries in 2 ms, as it may be looked after so late.
+const QUEUE: Duration = Duration::from_millis(2);
+
 /// This end of a link.
 #[derive(Debug)]
 pub(crate) struct Link {
     data: Vec<TcpListener>,
     rtt: Duration,
+    /// Bytes a second, by each connection and each way.
+    rate: u64,
 }
 
 impl Link {
@@ -55,7 +60,13 @@ impl Link {
         Self {
             data: data.expect("free ports"),
             rtt,
+            rate: u64::MAX,
         }
+    }
+
+    /// Each connection carries at most so many bytes a second.
+    pub(crate) fn with_rate(self, rate: u64) -> Self {
+        Self { rate, ..self }
     }
 
     /// The ports that the server is to use for data.
@@ -72,7 +83,7 @@ impl Link {
         for (_, listener) in &listeners {
             listener.set_nonblocking(true).unwrap();
         }
-        thread::spawn(move || carry(&listeners, self.rtt / 2));
+        thread::spawn(move || carry(&listeners, self.rtt / 2, self.rate));
         address
     }
 }
@@ -82,10 +93,13 @@ fn port(listener: &TcpListener) -> u16 {
 }
 
 /// Carries whatever comes, connections that were made first before others, until the test's process ends.
-fn carry(listeners: &[(u16, TcpListener)], delay: Duration) {
+fn carry(listeners: &[(u16, TcpListener)], delay: Duration, rate: u64) {
     let mut pipes: Vec<Pipe> = Vec::new();
     loop {
-        let sources = pipes.iter().filter(|pipe| !pipe.is_over);
+        let now = Instant::now();
+        let sources = pipes
+            .iter()
+            .filter(|pipe| !pipe.is_over && !pipe.is_busy(now));
         let sockets: Vec<BorrowedFd<'_>> = listeners
             .iter()
             .map(|(_, listener)| listener.as_fd())
@@ -106,9 +120,9 @@ fn carry(listeners: &[(u16, TcpListener)], delay: Duration) {
                 }
             }
         }
-        let due = Instant::now() + delay;
+        let now = Instant::now();
         for pipe in &mut pipes {
-            pipe.take(due);
+            pipe.take(now, delay, rate);
         }
         for pipe in &mut pipes {
             pipe.deliver();
@@ -130,6 +144,8 @@ struct Pipe {
     to: Rc<TcpStream>,
     /// Each with the time when it is there.
     parcels: VecDeque<(Instant, Parcel)>,
+    /// When all that was taken in has left this end.
+    busy_until: Instant,
     /// Whether nothing more will come.
     is_over: bool,
 }
@@ -145,21 +161,35 @@ impl Pipe {
             from: Rc::clone(from),
             to: Rc::clone(to),
             parcels: VecDeque::new(),
+            busy_until: Instant::now(),
             is_over: false,
         })
     }
 
-    /// Takes in what has been sent.
-    fn take(&mut self, due: Instant) {
+    /// Whether it takes in no more for now.
+    fn is_busy(&self, now: Instant) -> bool {
+        self.busy_until > now + QUEUE
+    }
+
+    /// Takes in what has been sent, as fast as it is carried.
+    fn take(&mut self, now: Instant, delay: Duration, rate: u64) {
         let mut buffer = [0; 16 << 10];
         while !self.is_over {
+            if self.is_busy(now) {
+                return;
+            }
             let parcel = match (&*self.from).read(&mut buffer) {
                 Ok(0) => Parcel::End,
                 Ok(count) => Parcel::Bytes(buffer[..count].to_vec()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => Parcel::Reset,
             };
+            if let Parcel::Bytes(bytes) = &parcel {
+                let nanoseconds = bytes.len() as u64 * 1_000_000_000 / rate;
+                self.busy_until = self.busy_until.max(now) + Duration::from_nanos(nanoseconds);
+            }
             self.is_over = !matches!(parcel, Parcel::Bytes(_));
+            let due = self.busy_until.max(now) + delay;
             self.parcels.push_back((due, parcel));
         }
     }

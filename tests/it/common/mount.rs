@@ -141,8 +141,13 @@ impl Mount {
 
     /// How many lines of the log hold this.
     pub(crate) fn logged(&self, text: &str) -> usize {
-        let log = fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
-        log.lines().filter(|line| line.contains(text)).count()
+        let is_meant = |line: &&str| line.contains(text);
+        self.log_whole().lines().filter(is_meant).count()
+    }
+
+    /// The log, however long it is.
+    pub(crate) fn log_whole(&self) -> String {
+        fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
     }
 
     /// What the filesystem has logged.
