@@ -168,6 +168,21 @@ impl Inodes {
         self.lock().child(parent, name)
     }
 
+    /// The number that a name has, or would get if it were looked up now.
+    pub(crate) fn number(&self, parent: u64, name: &[u8]) -> u64 {
+        self.lock().number(parent, name)
+    }
+
+    /// The same for each of many names of a directory.
+    pub(crate) fn numbers<'a>(
+        &self,
+        parent: u64,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<u64> {
+        let table = self.lock();
+        names.map(|name| table.number(parent, name)).collect()
+    }
+
     /// The file that is open, or not yet uploaded, behind a name.
     pub(crate) fn file_named(&self, parent: u64, name: &[u8]) -> Option<Arc<OpenFile>> {
         let table = self.lock();
@@ -375,6 +390,11 @@ impl Table {
             .by_name
             .get(name)
             .copied()
+    }
+
+    fn number(&self, parent: u64, name: &[u8]) -> u64 {
+        let known = self.child(parent, name);
+        known.unwrap_or_else(|| self.free_number(parent, name))
     }
 
     fn children_mut(&mut self, dir: u64) -> Option<&mut Children> {

@@ -1,11 +1,13 @@
 //! What a program will ask for next, fetched while it is busy with what it asked for last.
 //!
 //! Two patterns are recognised: a walk over directories (`ls -R`, `find`, `du`, `git status`) by its second step, for which the next
-//! siblings are listed, and a walk over the small files of a directory (`cat *`, `cp -r`, `tar c`) by its second file, or by its
-//! first as soon as the directory was listed, for which the next ones are fetched whole. A wrong guess costs nobody anything: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
+//! siblings are listed, and a walk over the small files of a directory (`cat *`, `tar c`, `cp -r`; see [`Walk`]) by its second
+//! file, or by its first as soon as the directory was listed, for which the next ones are fetched whole. A wrong guess costs nobody anything: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
 //! still queued, and what is fetched only fills the caches.
 //!
 //! [`Remote::ahead`]: crate::remote::Remote::ahead
+
+mod order;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -13,18 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::order::{STEP_MAX, Step, Walk};
 use super::{Filesystem, Result};
 use crate::{
-    cache::{CachedListing, FileId, Version},
+    cache::{FileId, Version},
     config::CacheConfig,
     remote::{EntryKind, RemoteEntry, RemotePath},
 };
-
-/// How long after a step of a walk the next one still belongs to it. 10 s: programs that look at what they find take their time.
-const STEP_MAX: Duration = Duration::from_secs(10);
-
-/// How soon after its directory the first file of it is opened by a walk. 1 s: a program's next step, and not a choice of the user's.
-const FIRST_STEP_MAX: Duration = Duration::from_secs(1);
 
 /// How many steps ahead of the walk are guessed, for each thread that guesses.
 const AHEAD_PER_THREAD: usize = 3;
@@ -32,9 +29,6 @@ const AHEAD_PER_THREAD: usize = 3;
 /// Files up to this size are fetched ahead. 128 KiB: what the kernel asks for at once, and less than a round trip's worth on a
 /// fast link.
 const FILE_BYTES_MAX: usize = 128 << 10;
-
-/// How far apart in a listing two opened files may be to count as a walk: some are passed over for their name or size.
-const STRIDE_MAX: usize = 4;
 
 /// With listings that are kept for less, a walk comes too late for what was listed ahead of it.
 const TTL_MIN: Duration = Duration::from_secs(1);
@@ -53,6 +47,8 @@ const LISTED_SHARE: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Prefetcher {
     state: Mutex<State>,
+    /// In which order files are opened. Taken before the inode table.
+    files: Mutex<Walk>,
     fetch_ended: Condvar,
     threads_max: usize,
     fetches_files: bool,
@@ -66,8 +62,6 @@ struct State {
     listed: HashMap<RemotePath, usize>,
     /// Directories in which a directory was opened, and when.
     walked: HashMap<RemotePath, Instant>,
-    /// The directory and place in it of the file that was opened last, and when.
-    last_file: Option<(RemotePath, usize, Instant)>,
     /// Files that are being fetched.
     fetching: HashSet<u64>,
     /// The versions that were fetched ahead, so that opening the file finds their blocks.
@@ -141,6 +135,10 @@ impl Prefetcher {
         }
     }
 
+    fn files(&self) -> MutexGuard<'_, Walk> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,42 +210,36 @@ impl Filesystem {
         else {
             return;
         };
-        let is_walk = self.is_file_walk(&dir, place, &listing);
-        let Some(parent) = self.inodes.parent(ino).filter(|_| is_walk) else {
+        let Some(dir_ino) = self.inodes.parent(ino) else {
             return;
         };
-        let next = listing
-            .entries()
+        let opened = self.prefetcher.lock().walked.get(&dir).copied();
+        let step = Step {
+            dir: &dir,
+            dir_ino,
+            ino,
+            place,
+            now: self.clock.now(),
+            opened,
+        };
+        let count = self.prefetcher.ahead();
+        let mut files = self.prefetcher.files();
+        let next = files.step(&step, &listing, &self.inodes, count);
+        drop(files);
+        if next.is_empty() {
+            return;
+        }
+        let next = next
             .iter()
-            .skip(place + 1)
-            .take(self.prefetcher.ahead());
+            .filter_map(|place| listing.entries().get(*place));
         let small = next.filter(|entry| is_small_file(entry) && !self.is_temporary(&entry.name));
         let guesses = small.filter_map(|entry| {
             Some(Guess::Fetch {
-                dir: parent,
+                dir: dir_ino,
                 path: dir.join(&entry.name).ok()?,
             })
         });
         self.start_guessing(guesses.collect());
-    }
-
-    /// Whether the file at `place` of a listing is a step of a walk; takes note of it.
-    fn is_file_walk(&self, dir: &RemotePath, place: usize, listing: &CachedListing) -> bool {
-        let now = self.clock.now();
-        let is_soon = |step: Instant, longest| now.saturating_duration_since(step) < longest;
-        let mut state = self.prefetcher.lock();
-        let opened = state.walked.get(dir).copied();
-        let last = state.last_file.replace((dir.clone(), place, now));
-        drop(state);
-        let goes_on = last.is_some_and(|(last_dir, last_place, step)| {
-            last_dir == *dir
-                && (last_place + 1..=last_place + STRIDE_MAX).contains(&place)
-                && is_soon(step, STEP_MAX)
-        });
-        let mut before = listing.entries().iter().take(place);
-        let begins = opened.is_some_and(|step| is_soon(step, FIRST_STEP_MAX))
-            && before.all(|entry| entry.kind != EntryKind::File);
-        goes_on || begins
     }
 
     fn start_guessing(&self, guesses: Vec<Guess>) {
@@ -308,9 +300,8 @@ impl Filesystem {
         let Some(name) = path.name() else {
             return Ok(());
         };
-        let Some(ino) = self.inodes.child(dir, name) else {
-            return Ok(());
-        };
+        // Names that were read without attributes have no inode yet.
+        let ino = self.inodes.number(dir, name);
         {
             let mut state = self.prefetcher.lock();
             if state.fetched.len() >= FETCHED_MAX {

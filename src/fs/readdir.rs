@@ -45,8 +45,8 @@ pub struct DirItem<'a> {
     pub name: &'a [u8],
     /// What it is.
     pub kind: EntryKind,
-    /// The inode, if it has one already.
-    pub ino: Option<u64>,
+    /// The inode that it has, or will have when it is looked up.
+    pub ino: u64,
 }
 
 /// Where directory entries go; the kernel's buffer, or a test's list.
@@ -148,7 +148,7 @@ impl Filesystem {
                     next_offset,
                     name,
                     kind: EntryKind::Directory,
-                    ino: Some(ino),
+                    ino,
                 });
             }
             if self.is_temporary(name) {
@@ -158,7 +158,8 @@ impl Filesystem {
                 next_offset,
                 name,
                 kind,
-                ino: self.inodes.child(ino, name),
+                // cp -r opens the files in the order of these.
+                ino: self.inodes.number(ino, name),
             })
         });
         Ok(())
@@ -190,7 +191,7 @@ impl Filesystem {
                     next_offset,
                     name,
                     kind: EntryKind::Directory,
-                    ino: Some(ino),
+                    ino,
                 };
                 return sink.add_with_attr(
                     &item,
@@ -245,7 +246,7 @@ impl Filesystem {
             next_offset,
             name,
             kind: entry.kind,
-            ino: Some(ino),
+            ino,
         };
         let has_fitted = sink.add_with_attr(&item, &attr, ttl);
         if !has_fitted {
@@ -263,7 +264,7 @@ impl Filesystem {
             next_offset,
             name,
             kind: attr.kind,
-            ino: Some(attr.ino),
+            ino: attr.ino,
         };
         let has_fitted = sink.add_with_attr(&item, &attr, found.ttl);
         if !has_fitted {

@@ -19,9 +19,6 @@ use crate::{
 /// An inode number is used again only after the kernel has forgotten what had it, so one generation is enough.
 pub(super) const GENERATION: Generation = Generation(0);
 
-/// What readdir shows for an entry that has no inode yet: the kernel's own "unknown".
-const UNKNOWN_INO: u64 = 0xffff_ffff;
-
 /// The unit of `st_blocks`.
 const STAT_BLOCK_BYTES: u64 = 512;
 
@@ -132,7 +129,7 @@ pub(super) struct Plain<'a>(pub(super) &'a mut ReplyDirectory);
 
 impl DirSink for Plain<'_> {
     fn add(&mut self, item: &DirItem<'_>) -> bool {
-        let ino = INodeNo(item.ino.unwrap_or(UNKNOWN_INO));
+        let ino = INodeNo(item.ino);
         !self.0.add(
             ino,
             item.next_offset,

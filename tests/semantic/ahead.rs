@@ -82,6 +82,93 @@ fn a_walk_over_small_files_downloads_the_next_ones_once() {
 
 // SEMANTICS: S-ahead
 #[test]
+fn a_walk_in_the_order_of_the_inode_numbers_downloads_the_next_ones_once() {
+    let world = World::new();
+    let name = |index: usize| format!("/dir/f{index:02}");
+    for index in 0..30 {
+        world.put(&name(index), &pattern(3000, index as u64));
+    }
+    let downloads = |world: &World, index: usize| {
+        let path = path(&name(index));
+        world.server.calls_on(Operation::OpenDownload, &path)
+    };
+    assert_eq!(world.names("/dir").unwrap().len(), 30);
+    let mut order: Vec<_> = (0..30)
+        .map(|index| (world.ino(&name(index)), index))
+        .collect();
+    order.sort_unstable();
+    assert!(
+        !order.is_sorted_by_key(|(_, index)| *index),
+        "another order"
+    );
+    // Not right after the directory was opened: the second step tells.
+    world.advance(Duration::from_secs(2));
+    for (_, index) in &order[..2] {
+        assert!(world.cat(&name(*index)).unwrap() == pattern(3000, *index as u64));
+    }
+    let next = order[2..8].iter().map(|(_, index)| *index);
+    world.eventually("the next by number are fetched", |world| {
+        next.clone().all(|index| downloads(world, index) == 1)
+    });
+    for (_, index) in &order[2..] {
+        assert!(world.cat(&name(*index)).unwrap() == pattern(3000, *index as u64));
+    }
+    assert!(
+        (0..30).all(|index| downloads(&world, index) == 1),
+        "each file once"
+    );
+}
+
+// SEMANTICS: S-ahead
+#[test]
+fn names_that_were_read_without_attributes_are_fetched_ahead_too() {
+    let world = World::new();
+    for index in 0..10 {
+        world.put(&format!("/dir/f{index}"), b"content");
+    }
+    assert_eq!(world.names("/dir").unwrap().len(), 10);
+    assert_eq!(world.cat("/dir/f0").unwrap(), b"content");
+    let next = |index: usize| path(&format!("/dir/f{index}"));
+    world.eventually("those that no look-up has named are fetched", |world| {
+        (1..10).all(|index| world.server.calls_on(Operation::OpenDownload, &next(index)) == 1)
+    });
+    for index in 1..10 {
+        assert_eq!(world.cat(&format!("/dir/f{index}")).unwrap(), b"content");
+    }
+    assert_eq!(world.calls(Operation::OpenDownload), 10, "each file once");
+}
+
+// SEMANTICS: S-ahead
+#[test]
+fn files_opened_in_no_order_fetch_no_others() {
+    let world = World::new();
+    for index in 0..30 {
+        world.put(&format!("/dir/f{index:02}"), b"content");
+    }
+    assert_eq!(world.names("/dir").unwrap().len(), 30);
+    let number = |index: usize| (world.ino(&format!("/dir/f{index:02}")), index);
+    let mut order: Vec<_> = (0..30).map(number).collect();
+    order.sort_unstable();
+    let rank = |index| order.iter().position(|(_, other)| *other == index).unwrap();
+    world.advance(Duration::from_secs(2));
+    // Every step far from the one before, by name and by number.
+    let mut chosen: Vec<usize> = vec![15];
+    while chosen.len() < 4 {
+        let last = chosen[chosen.len() - 1];
+        let is_far =
+            |index: &usize| index.abs_diff(last) > 4 && rank(*index).abs_diff(rank(last)) > 4;
+        let next = (0..30).filter(|index| !chosen.contains(index)).find(is_far);
+        chosen.push(next.unwrap());
+    }
+    for index in &chosen {
+        assert_eq!(world.cat(&format!("/dir/f{index:02}")).unwrap(), b"content");
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(world.calls(Operation::OpenDownload), 4);
+}
+
+// SEMANTICS: S-ahead
+#[test]
 fn a_file_that_changes_while_it_is_fetched_ahead_from_a_coarse_listing_is_read_as_it_is_now() {
     for replacement in [&b"replaced by more"[..], b"CONTENT"] {
         let world = World::on_server(|server| server.list_precision = Precision::Minute);

@@ -409,7 +409,7 @@ impl Drop for World {
 /// Takes directory entries, at most `room` of them.
 #[derive(Debug)]
 pub(crate) struct List {
-    pub(crate) items: Vec<(String, EntryKind, Option<u64>, u64)>,
+    pub(crate) items: Vec<(String, EntryKind, u64, u64)>,
     pub(crate) attrs: Vec<Attr>,
     pub(crate) room: usize,
 }
