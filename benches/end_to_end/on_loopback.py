@@ -30,6 +30,23 @@ def lo_read(bench, directory):
     return rate(GIB, took)
 
 
+def timed_program(bench, command):
+    disk = bench.file(GIB)
+    bench.start()
+    run(["bash", "-c", command, "bash", bench.mount.path / disk.name])
+    return rate(GIB, time.monotonic() - bench.started)
+
+
+@lo("`cat` of 1 GiB", unit="MB/s")
+def lo_cat(bench, directory):
+    return timed_program(bench, 'cat "$1" >/dev/null')
+
+
+@lo("`cp` of 1 GiB to nowhere", unit="MB/s")
+def lo_cp(bench, directory):
+    return timed_program(bench, 'cp "$1" /dev/null')
+
+
 @lo("write 1 GiB: landed", unit="MB/s", curl=lambda bench: rate(GIB, curl_write(bench, content(GIB))))
 def lo_write(bench, directory):
     wanted, source = {bench.incoming() / "file": content(GIB)}, bench.source(content(GIB))

@@ -8,7 +8,7 @@ import threading
 import time
 
 from harness import KIB, MIB, SMALL, TIME_MAX, content, must_equal, run, wait_for, workload
-from reading import curl_read, curl_write, ls, read_into, small_tree, timed_read, wide_tree
+from reading import curl_read, curl_write, ls, read_into, small_tree, timed_out, timed_read, wide_tree
 
 
 @workload("`ls -lR` of 51 directories with 1000 files", (0, 10), 0.6)
@@ -24,6 +24,19 @@ def ls_r(bench, directory):
 @workload("`dd` read of 64 MiB", (64 * MIB, 0), 2.95, curl=curl_read)
 def read(bench, directory):
     return timed_read(bench, directory, 64 * MIB)
+
+
+CP, CAT = 'cp "$name" "$OUT/$name"', 'cat "$name" >"$OUT/$name"'
+
+
+@workload("`cp` of 64 MiB out", (64 * MIB, 0), 3.0, curl=curl_read)
+def cp_out(bench, directory):
+    return timed_out(bench, directory, CP, [bench.file(64 * MIB)])
+
+
+@workload("`cat` of 64 MiB", (64 * MIB, 0), 2.95, curl=curl_read)
+def cat_out(bench, directory):
+    return timed_out(bench, directory, CAT, [bench.file(64 * MIB)])
 
 
 @workload("first 4 KiB of it, just mounted", (0, 2), 0.12, curl=lambda bench: curl_read(bench, "-r", "0-4095"))
@@ -43,6 +56,19 @@ def cat(bench, directory):
     found = subprocess.run("cat small/*", shell=True, cwd=directory, check=True, capture_output=True, timeout=TIME_MAX).stdout
     took = time.monotonic() - bench.started
     must_equal(found, b"".join(SMALL.values()), "cat")
+    return took
+
+
+@workload("`cp -r` of 200 files of 4 KiB out", (0, 25), 1.4)
+def cp_r_out(bench, directory):
+    bench.once("small", small_tree)
+    target = bench.local / "out"
+    shutil.rmtree(target, ignore_errors=True)
+    bench.start()
+    run(["cp", "-r", directory / "small", target])
+    took = time.monotonic() - bench.started
+    must_equal({path.name: path.read_bytes() for path in target.iterdir()}, SMALL, "cp -r")
+    shutil.rmtree(target)
     return took
 
 
@@ -85,6 +111,16 @@ def four(bench, directory):
     for file in files:
         must_equal(found.get(file.name, b""), file.read_bytes(), file.name)
     return took
+
+
+@workload("four files of 16 MiB by `cp` at once", (64 * MIB, 0), 3.0, curl=curl_four)
+def four_cp(bench, directory):
+    return timed_out(bench, directory, CP, four_files(bench))
+
+
+@workload("four files of 16 MiB by `cat` at once", (64 * MIB, 0), 3.0, curl=curl_four)
+def four_cat(bench, directory):
+    return timed_out(bench, directory, CAT, four_files(bench))
 
 
 @workload("`cp` of 64 MiB in", (64 * MIB, 0), 3.0, curl=lambda bench: curl_write(bench, content(64 * MIB)))

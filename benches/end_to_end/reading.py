@@ -1,10 +1,11 @@
 """What several workloads do: sample trees, and timed reads and writes, by a mount or by curl."""
 
 import os
+import shutil
 import subprocess
 import time
 
-from harness import MIB, SMALL, TIME_MAX, must_equal
+from harness import MIB, SMALL, TIME_MAX, Mismatch, has_content, must_equal, run
 
 
 def small_tree(path):
@@ -44,6 +45,22 @@ def timed_read(bench, directory, size):
     found = read_into(directory / disk.name, buffer)
     took = time.monotonic() - bench.started
     must_equal(found, memoryview(disk.read_bytes()), disk.name)
+    return took
+
+
+def timed_out(bench, directory, command, files):
+    """A program copies each of these files out, all at once; the slowest counts."""
+    target = bench.local / "out"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    script = f'for name in "$@"; do {command} & running+=($!); done; for one in "${{running[@]}}"; do wait "$one" || exit 1; done'
+    bench.start()
+    run(["bash", "-c", script, "bash", *(file.name for file in files)], cwd=directory, env={**os.environ, "OUT": str(target)})
+    took = time.monotonic() - bench.started
+    for file in files:
+        if not has_content(target / file.name, memoryview(file.read_bytes())):
+            raise Mismatch(file.name)
+    shutil.rmtree(target)
     return took
 
 
