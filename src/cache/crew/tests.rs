@@ -78,14 +78,43 @@ impl Scene {
     /// Reads a whole file while the clock ticks, each time `then` is told how often. Returns how often, and the most streams
     /// that there were at once.
     fn read_all(&self, file: u64, then: impl Fn(usize)) -> (usize, usize) {
+        let read = || {
+            let (reader, cursor) = (self.reader(file), Cursor::new(&self.engine));
+            for offset in (0..self.content.len()).step_by(READ) {
+                self.check(&reader, &cursor, offset);
+            }
+        };
+        self.tick_while(read, then)
+    }
+
+    /// The same with `count` READs of 1 MiB at once, the last of them first.
+    fn read_all_at_once(&self, file: u64, count: usize) -> (usize, usize) {
+        let read = || {
+            let (reader, cursor) = (self.reader(file), Cursor::new(&self.engine));
+            for batch in (0..self.content.len()).step_by(count * MIB) {
+                let reads = (0..count).map(|read| batch + read * MIB);
+                for offset in reads.clone() {
+                    let _ = reader.read_cached(&cursor, offset as u64, MIB);
+                }
+                thread::scope(|scope| {
+                    for offset in reads.rev() {
+                        let (reader, cursor) = (&reader, &cursor);
+                        scope.spawn(move || {
+                            let bytes = reader.read(cursor, offset as u64, MIB).unwrap();
+                            assert!(bytes == self.content[offset..offset + MIB], "{offset}");
+                        });
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+            }
+        };
+        self.tick_while(read, |_| ())
+    }
+
+    fn tick_while(&self, read: impl FnOnce() + Send, then: impl Fn(usize)) -> (usize, usize) {
         let (mut ticks, mut most) = (0, 0);
         thread::scope(|scope| {
-            let reading = scope.spawn(|| {
-                let (reader, cursor) = (self.reader(file), Cursor::new(&self.engine));
-                for offset in (0..self.content.len()).step_by(READ) {
-                    self.check(&reader, &cursor, offset);
-                }
-            });
+            let reading = scope.spawn(read);
             while !reading.is_finished() {
                 self.clock.advance(TICK);
                 self.server.tick();
@@ -273,4 +302,15 @@ fn a_reader_that_stops_or_goes_elsewhere_is_not_read_for() {
     eventually("and nothing starts", || {
         scene.engine.streams() == 0 && scene.server.running() == 0
     });
+}
+
+#[test]
+fn reads_at_once_that_reach_over_several_segments_cost_no_more_downloads() {
+    let counts = [1, 4].map(|count| {
+        let scene = Scene::paced(32 * MIB, Some(4), 200 * KIB, u64::MAX);
+        let (_, most) = scene.read_all_at_once(1, count);
+        assert_eq!(most, 4);
+        scene.server.opened().len()
+    });
+    assert!(counts[1] <= counts[0] + 1, "{counts:?}");
 }
