@@ -140,7 +140,8 @@ impl<'a> Scratch<'a> {
     pub(super) fn try_file(&mut self, report: &mut Report) -> Result<RemotePath> {
         const CONTENT: &[u8] = b"0123456789";
         let mut file = self.file("a")?;
-        let put = |file: &RemotePath| self.remote.put(file, CONTENT, &Attributes::default());
+        let remote = self.remote;
+        let put = |file: &RemotePath| store(remote, file, CONTENT);
         if let Err(error) = put(&file) {
             let is_name = matches!(
                 error.kind(),
@@ -151,11 +152,7 @@ impl<'a> Scratch<'a> {
             }
             self.prefix.remove(0);
             file = self.file("a")?;
-            if self
-                .remote
-                .put(&file, CONTENT, &Attributes::default())
-                .is_err()
-            {
+            if store(self.remote, &file, CONTENT).is_err() {
                 return Err(error);
             }
             self.habits.no_dot_names = true;
@@ -164,7 +161,7 @@ impl<'a> Scratch<'a> {
             report.tried("dot-names", "names with a dot in front", refused, cost);
         }
         self.remote.remove_file(&file)?;
-        self.remote.put(&file, CONTENT, &Attributes::default())?;
+        store(self.remote, &file, CONTENT)?;
         report.tried("new-files", "STOR, DELE", Ok(()), "");
         Ok(file)
     }
@@ -236,7 +233,8 @@ impl<'a> Scratch<'a> {
             });
         let size = self.remote.settle(file, &Attributes::default());
         let size = size.and_then(|settled| settled.size).ok().flatten();
-        self.habits.no_append = appended.is_err();
+        // Other refusals may have a reason of their own.
+        self.habits.no_append = is_unknown(&appended);
         let outcome = match (appended, size) {
             (Ok(()), Some(12) | None) => Ok(()),
             (Ok(()), Some(other)) => Err(format!("APPE made {other} bytes of 10 and 2")),
@@ -265,22 +263,37 @@ impl<'a> Scratch<'a> {
 
     fn try_renames(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
         let (other, third) = (self.file("b")?, self.file("c")?);
-        if let Err(error) = self.remote.rename(file, &other) {
-            self.habits.no_rename = error.kind() == RemoteErrorKind::Unsupported;
-            let cost = "an upload that breaks off damages the file that it replaces";
+        let mut renamed = self.remote.rename(file, &other);
+        if renamed.is_err() {
+            // Once more, for a server that has failed once.
+            renamed = self.remote.rename(file, &other);
+        }
+        if let Err(error) = renamed {
+            let is_unknown =
+                error.command() == "RNFR" && error.kind() == RemoteErrorKind::Unsupported;
+            self.habits.no_rename = is_unknown;
+            let cost = if is_unknown {
+                "an upload that breaks off damages the file that it replaces"
+            } else {
+                "files that exist cannot be overwritten: this account may not rename"
+            };
             report.tried("rename", "RNFR", Err(self.in_words(&error)), cost);
             return Ok(());
         }
         report.tried("rename", "RNFR", Ok(()), "");
-        self.remote.put(&third, b"third", &Attributes::default())?;
+        store(self.remote, &third, b"third")?;
+        let mut is_broken = false;
         let over = match self.remote.rename(&third, &other) {
-            Err(error) => Err(self.in_words(&error)),
+            Err(error) => {
+                is_broken = !error.is_answer();
+                Err(self.in_words(&error))
+            }
             Ok(()) if self.remote.stat(&third)?.is_some() => {
                 Err("the server says yes and does nothing".to_owned())
             }
             Ok(()) => Ok(()),
         };
-        self.habits.no_rename_over = over.is_err();
+        self.habits.no_rename_over = over.is_err() && !is_broken;
         let cost = "a file that is replaced is away for a moment";
         report.tried("rename-over", "RNFR, RNTO over a file", over, cost);
         Ok(())
@@ -392,4 +405,16 @@ pub(super) fn measure_download(
         }
     }
     Ok(Rate::new(count, start.elapsed()))
+}
+
+/// Whether the server does not know the command.
+fn is_unknown<T>(outcome: &Result<T>) -> bool {
+    matches!(outcome, Err(error) if error.kind() == RemoteErrorKind::Unsupported)
+}
+
+/// Writes a file of ours, which may be begun twice.
+fn store(remote: &FtpRemote, path: &RemotePath, content: &[u8]) -> Result<()> {
+    remote
+        .open_upload_with(path, UploadMode::Replace, content)?
+        .finish()
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
     doubt::{Told, take_base},
-    evidence::EVIDENCE_AGE_MAX,
     file::{Base, Doubt, OpenFile, UploadJob},
     lookup::Intent,
     namespace::is_name_refusal,
@@ -101,9 +100,7 @@ impl Filesystem {
 
     /// Whether what the server has told of the file is recent enough to decide by.
     pub(super) fn is_recent(&self, base: &Base) -> bool {
-        let now = self.clock.now();
-        base.asked
-            .is_some_and(|asked| now.saturating_duration_since(asked) <= EVIDENCE_AGE_MAX)
+        base.asked.is_some_and(|asked| self.is_evidence(asked))
     }
 
     /// Asks where the file ends now, and moves the tail there.

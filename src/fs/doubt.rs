@@ -61,15 +61,13 @@ impl Filesystem {
                 let modified = settled.seen_modified.or(entry.modified);
                 Ok(Some(Told { size, modified }))
             }
-            Err(error) if error.kind() == RemoteErrorKind::Refused => {
-                match self.remote.stat(path)? {
-                    None => Ok(None),
-                    Some(entry) if entry.kind == EntryKind::Directory => {
-                        Err(FsError::explained(FsErrorKind::IsADirectory, error))
-                    }
-                    Some(_) => Err(self.explain(error, path, Intent::Content)),
+            Err(error) if error.kind() == RemoteErrorKind::Refused => match self.look_now(path)? {
+                None => Ok(None),
+                Some(entry) if entry.kind == EntryKind::Directory => {
+                    Err(FsError::explained(FsErrorKind::IsADirectory, error))
                 }
-            }
+                Some(_) => Err(self.explain(error, path, Intent::Content)),
+            },
             Err(error) => Err(error.into()),
         }
     }

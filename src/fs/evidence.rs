@@ -8,7 +8,10 @@
 //! A listing shows that a name is free only where it was not cut short and no line that was not understood may be about the name
 //! ([`CachedListing::lacks`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Filesystem, FsError, FsErrorKind, Result, lookup::Intent};
 use crate::{
@@ -18,14 +21,14 @@ use crate::{
 
 /// How old an answer may be by which something is overwritten, counted from when it was asked for. 2 s: one listing serves many
 /// creations in a row (cp, tar and mv), and others have little time to make the same name.
-pub(super) const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(2);
+const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// A directory whose listing has more entries than this is not listed to learn of one name. 5000 entries are some 400 KB, what a slow line
 /// carries in the time that a user calls immediate.
 pub(super) const RELIST_ENTRIES_MAX: usize = 5_000;
 
-/// Nor one whose listing took longer than this.
-const RELIST_TIME_MAX: Duration = Duration::from_millis(500);
+/// Nor one whose listing took longer than this. 1 s: half of the time for which it is evidence, and three round trips of a far link.
+const RELIST_TIME_MAX: Duration = Duration::from_secs(1);
 
 impl Filesystem {
     /// What is at a path, by evidence of at most [`EVIDENCE_AGE_MAX`]; `None` when the server says that nothing is.
@@ -57,6 +60,14 @@ impl Filesystem {
         self.look_alone(path, &dir)
     }
 
+    /// What is at a path at this moment.
+    pub(super) fn look_now(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
+        match path.parent() {
+            Some(dir) => self.look_alone(path, &dir),
+            None => self.entry(path),
+        }
+    }
+
     /// Asks for one path alone.
     fn look_alone(&self, path: &RemotePath, dir: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
         match self.remote.stat(path) {
@@ -66,8 +77,8 @@ impl Filesystem {
                 }
                 Ok(entry.map(Arc::new))
             }
-            // The server knows no way to ask for a name.
-            Err(error) if error.kind() == RemoteErrorKind::Unsupported => {
+            // The server knows no way to ask for a name, or its answer says neither.
+            Err(error) if error.is_answer() => {
                 let listing = self.listings.refetch(&*self.remote, dir)?;
                 match shown(&listing, path.name().unwrap_or_default()) {
                     Shown::Certain(found) => Ok(found),
@@ -82,10 +93,14 @@ impl Filesystem {
     }
 
     /// The directory's listing, if it is recent enough to be evidence.
-    fn recent_listing(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
+    pub(super) fn recent_listing(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
         let listing = self.listings.last_known(dir)?;
-        let age = self.clock.now().saturating_duration_since(listing.asked());
-        (age <= EVIDENCE_AGE_MAX).then_some(listing)
+        self.is_evidence(listing.asked()).then_some(listing)
+    }
+
+    /// Whether what was asked at that moment may still decide what is overwritten.
+    pub(super) fn is_evidence(&self, asked: Instant) -> bool {
+        self.clock.now().saturating_duration_since(asked) <= EVIDENCE_AGE_MAX
     }
 
     /// Whether listing the directory anew costs little and would show what is wanted, by what is known of it.

@@ -53,6 +53,8 @@ pub(crate) struct FileState {
     pub(crate) is_unlinked: bool,
     /// Whether a stream was given up since the last upload: the program does not write in order.
     pub(crate) is_random: bool,
+    /// When the server was asked about the name of a new file, and had nothing there.
+    pub(crate) free_at: Option<Instant>,
     /// A change of ours to the file itself whose outcome is not known.
     pub(crate) doubt: Doubt,
     /// Whether all that was written since the last upload was appended, through handles that do nothing else.
@@ -147,6 +149,8 @@ pub(crate) struct UploadJob {
     pub(crate) wanted: Attributes,
     /// A stream that has sent a part of it already.
     pub(crate) stream: Option<UploadStream>,
+    /// See [`FileState::free_at`].
+    pub(crate) free_at: Option<Instant>,
     /// See [`FileState::doubt`].
     pub(crate) doubt: Doubt,
     /// See [`FileState::is_emptied`].
@@ -194,6 +198,7 @@ impl OpenFile {
                 refuge: None,
                 is_unlinked: false,
                 is_random: false,
+                free_at: None,
                 doubt: Doubt::No,
                 is_appending: false,
                 is_emptied: false,
@@ -235,6 +240,7 @@ impl OpenFile {
             dirty,
             wanted: state.wanted,
             stream: state.stream.take(),
+            free_at: state.free_at.take(),
             doubt: state.doubt.clone(),
             is_emptied: std::mem::take(&mut state.is_emptied),
         })

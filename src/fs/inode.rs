@@ -19,7 +19,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use self::crowd::Crowd;
+use self::crowd::{Crowd, DOUBTFUL_MAX};
 use super::file::OpenFile;
 use crate::{
     cache::Version,
@@ -28,9 +28,6 @@ use crate::{
 
 /// The inode number of the mounted directory.
 pub(crate) const ROOT: u64 = 1;
-
-/// The most names in doubt that wait for the kernel. 1000: each is a change that failed a moment ago.
-const DOUBTFUL_MAX: usize = 1_000;
 
 /// Numbers have so many bits. 53: what a double holds exactly, in which JavaScript keeps them.
 const NUMBER_BITS: u32 = 53;

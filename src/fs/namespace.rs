@@ -183,8 +183,8 @@ impl Filesystem {
         match outcome {
             Err(error)
                 if error.is_reply_lost()
-                    && matches!(self.remote.stat(from), Ok(None))
-                    && matches!(self.remote.stat(to), Ok(Some(_))) =>
+                    && matches!(self.look_now(from), Ok(None))
+                    && matches!(self.look_now(to), Ok(Some(_))) =>
             {
                 log::debug!("{from} was renamed to {to}, although: {error}");
                 Ok(())
@@ -263,7 +263,8 @@ impl Filesystem {
         if is_ordinary(name) {
             return Ok(());
         }
-        let known = self.listings.last_known(&dir);
+        // What is undone must be ours: seen not to have been there right before.
+        let known = self.recent_listing(&dir);
         // Not by asking for it alone: the same server would change the name in that command too.
         let listing = self.listings.refetch(&*self.remote, &dir)?;
         if !listing.lacks(name) {
@@ -272,11 +273,7 @@ impl Filesystem {
         log::info!(
             "the server has stored {path} under another name, because it does not take this one"
         );
-        let was_there = |other: &[u8]| {
-            known
-                .as_ref()
-                .is_some_and(|known| known.find(other).is_some())
-        };
+        let was_there = |other: &[u8]| known.as_ref().is_none_or(|known| !known.lacks(other));
         let mut others = listing.entries().iter().map(|entry| &entry.name);
         let stored = others.find(|other| is_made_ordinary(name, other) && !was_there(other));
         if let Some(stored) = stored.and_then(|other| dir.join(other).ok()) {

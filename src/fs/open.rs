@@ -114,6 +114,7 @@ impl Filesystem {
         self.check_writable(&path)?;
         let mut found = self.lookup(parent, name)?;
         // What others have made meanwhile is opened, not overwritten: FTP cannot create a file only if there is none.
+        let asked = self.clock.now();
         if found.attr.is_none() && self.look(&path)?.is_some() {
             found = self.lookup(parent, name)?;
         }
@@ -148,6 +149,7 @@ impl Filesystem {
         let opened = self.attach(ino, mode, None)?;
         if let Some(file) = self.inodes.file(ino) {
             let mut state = file.lock();
+            state.free_at = Some(asked);
             if state.base.is_none() && state.wanted.mode.is_none() {
                 state.wanted.mode = Some(permissions & 0o7777);
             }

@@ -12,7 +12,7 @@ use super::{
     lookup::Intent,
     upload::{Landed, check_size},
 };
-use crate::remote::{RemotePath, UploadMode};
+use crate::remote::{RemoteErrorKind, RemotePath, UploadMode};
 
 impl Filesystem {
     /// Writes the ranges into the file.
@@ -34,7 +34,10 @@ impl Filesystem {
             };
             let upload = match self.remote.open_upload(path, UploadMode::At(offset)) {
                 Ok(upload) => upload,
-                Err(error) if error.command() == "REST" && error.is_answer() => {
+                Err(error)
+                    if error.command() == "REST"
+                        && (error.is_answer() || error.kind() == RemoteErrorKind::Unsupported) =>
+                {
                     log::info!("{path} goes up as a whole: {error}");
                     if file.lock().doubt == Doubt::Patch {
                         // Some ranges are in it already.

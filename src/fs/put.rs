@@ -44,7 +44,13 @@ impl Filesystem {
         let mut tries = 1;
         loop {
             let error = match self.put_once(file, path, job) {
-                Ok(landed) => return Ok(landed),
+                Ok(settled) => {
+                    self.check_name(path, |stored| self.remote.remove_file(stored))?;
+                    match self.settle_stored(path, job, settled) {
+                        Ok(landed) => return Ok(landed),
+                        Err(error) => error,
+                    }
+                }
                 Err(error) => error,
             };
             if error.kind() == RemoteErrorKind::Disconnected && tries < TRIES_MAX {
@@ -99,12 +105,13 @@ impl Filesystem {
         self.replace(file, path, job).map(Some)
     }
 
+    /// Sends the file; it may have been settled as well.
     fn put_once(
         &self,
         file: &OpenFile,
         path: &RemotePath,
         job: &UploadJob,
-    ) -> std::result::Result<Landed, RemoteError> {
+    ) -> std::result::Result<Option<Settled>, RemoteError> {
         let data = self.spooled(file, 0..job.len).map_err(|error| {
             RemoteError::new(RemoteErrorKind::NoSpace, "STOR").with_source(error)
         })?;
@@ -121,9 +128,18 @@ impl Filesystem {
         state.doubt = Doubt::New { has_begun: false };
         state.note_sent(job.len);
         drop(state);
+        Ok(settled.filter(|_| along == wanted))
+    }
+
+    fn settle_stored(
+        &self,
+        path: &RemotePath,
+        job: &UploadJob,
+        settled: Option<Settled>,
+    ) -> std::result::Result<Landed, RemoteError> {
         let settled = match settled {
-            Some(settled) if along == wanted => settled,
-            _ => self.remote.settle(path, &wanted)?,
+            Some(settled) => settled,
+            None => self.remote.settle(path, &self.attributes(job))?,
         };
         self.confirm(path, job, settled)
     }
@@ -138,7 +154,7 @@ impl Filesystem {
         let settled = self.note_settled(path, settled);
         match &settled.size {
             Err(error) if error.kind() == RemoteErrorKind::Refused => {
-                if self.remote.stat(path)?.is_none() {
+                if matches!(self.look_now(path), Ok(None)) {
                     if let Some(dir) = path.parent() {
                         self.account.note_taken(&dir);
                     }
@@ -174,12 +190,15 @@ impl Filesystem {
             .map_err(failed)?;
         file.lock().doubt = Doubt::New { has_begun: true };
         self.send(file, 0..job.len, upload).map_err(failed)?;
-        let settled = self.remote.settle(path, &self.attributes_of_new(job))?;
-        self.confirm(path, job, settled).map_err(failed)
+        self.check_name(path, |stored| self.remote.remove_file(stored))?;
+        self.settle_stored(path, job, None).map_err(failed)
     }
 
     /// What is under the name now.
     fn place(&self, path: &RemotePath, job: &UploadJob) -> Result<Place> {
+        if job.base.is_none() && job.free_at.is_some_and(|asked| self.is_evidence(asked)) {
+            return Ok(Place::Free);
+        }
         let Some(entry) = self.look(path)? else {
             return Ok(Place::Free);
         };

@@ -165,7 +165,7 @@ impl Filesystem {
             return;
         };
         // Never over the new file, should that be there nevertheless.
-        let is_free = matches!(self.remote.stat(path), Ok(None));
+        let is_free = matches!(self.look_now(path), Ok(None));
         if is_free && self.rename_for_sure(&refuge, path).is_ok() {
             if let Some(reader) = &file.lock().reader {
                 reader.set_path(path.clone());
@@ -182,7 +182,7 @@ impl Filesystem {
         is_replacing: bool,
     ) -> Result<()> {
         match self.rename_for_sure(source, target) {
-            Ok(()) if !is_replacing || self.remote.stat(source)?.is_none() => return Ok(()),
+            Ok(()) if !is_replacing || self.look_now(source)?.is_none() => return Ok(()),
             Ok(()) => log::info!("this server only pretends to rename over {target}"),
             Err(error) if is_replacing && error.kind() == RemoteErrorKind::Refused => {}
             Err(error) => {
@@ -239,14 +239,14 @@ impl Filesystem {
         let is_refused = is_replacing && self.learnt.no_rename_over.load(Ordering::Relaxed);
         if !is_refused {
             match self.rename_for_sure(source, target) {
-                Ok(()) if !is_replacing || self.remote.stat(source)?.is_none() => return Ok(()),
+                Ok(()) if !is_replacing || self.look_now(source)?.is_none() => return Ok(()),
                 Ok(()) => log::info!("this server only pretends to rename over {target}"),
                 // Only a no to the new name can be for the sake of the old file there.
                 Err(error) if !error.is_answer() || error.command() != "RNTO" => {
                     self.forget_if_unknown(&error, &[source, target]);
                     return Err(self.explain(error, source, Intent::Rename));
                 }
-                Err(error) if self.remote.stat(target)?.is_none() => {
+                Err(error) if self.look_now(target)?.is_none() => {
                     return Err(self.explain(error, source, Intent::Rename));
                 }
                 Err(error) => log::info!("this server does not rename over files: {error}"),
@@ -259,7 +259,7 @@ impl Filesystem {
         let explain = |error| self.explain(error, target, Intent::Rename);
         let dir = target.parent().unwrap_or_else(RemotePath::root);
         let aside = self.move_aside(target, &dir).map_err(explain)?;
-        if aside.is_none() && self.remote.stat(target)?.is_some() {
+        if aside.is_none() && self.look_now(target)?.is_some() {
             return Err(FsError::new(FsErrorKind::AccessDenied, target));
         }
         if let Err(error) = self.rename_for_sure(source, target) {

@@ -248,7 +248,7 @@ impl Filesystem {
         self.keep_mode(path, job)?;
         let (settled, told) = self.settle_beside(temporary, path, job)?;
         if matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Refused)
-            && self.remote.stat(temporary)?.is_none()
+            && self.look_now(temporary)?.is_none()
         {
             return Ok(Landed::Taken);
         }

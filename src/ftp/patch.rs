@@ -10,9 +10,7 @@ use std::{
 };
 
 use super::{FtpRemote, download::FileDownload, upload};
-use crate::remote::{
-    Attributes, Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode,
-};
+use crate::remote::{Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
 
 const BEFORE: &[u8] = b"0123456789abcdef";
 const PATCH: &[u8] = b"WXYZ";
@@ -45,7 +43,14 @@ pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
 
 fn try_patch(remote: &FtpRemote, path: &RemotePath) -> Result<bool> {
     let full_path = remote.full_path(path)?;
-    remote.put(path, BEFORE, &Attributes::default())?;
+    let before = upload::FileUpload::open(
+        &remote.pool,
+        path,
+        full_path.clone(),
+        UploadMode::Replace,
+        BEFORE,
+    )?;
+    Box::new(before).finish()?;
     let mode = UploadMode::At(OFFSET);
     let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode, &[])?;
     patch.write_all(PATCH)?;

@@ -195,9 +195,8 @@ impl Pool {
     /// Takes all idle sessions out.
     fn take_suspects(&self) -> Vec<Session> {
         let mut state = self.lock();
-        let suspects = std::mem::take(&mut state.idle);
-        state.open -= suspects.len();
-        suspects
+        state.open -= state.idle.len();
+        std::mem::take(&mut state.idle)
     }
 
     /// Does `work`, which must not be repeated, on a session. When the connection broke, idle ones are not used again: they may be as dead.
@@ -207,10 +206,8 @@ impl Pool {
         path: &RemotePath,
         work: impl FnOnce(Guard) -> Result<T, Failure>,
     ) -> Result<T, RemoteError> {
-        let guard = self
-            .check_out(wanted, self.host.deadline())
-            .map_err(|error| error.with_path(path))?;
-        let done = work(guard);
+        let guard = self.check_out(wanted, self.host.deadline());
+        let done = work(guard.map_err(|error| error.with_path(path))?);
         if done.as_ref().is_err_and(Failure::is_disconnected) {
             drop(self.take_suspects());
         }
@@ -225,17 +222,13 @@ impl Pool {
         work: impl Fn(Guard) -> Result<T, Failure>,
     ) -> Result<T, RemoteError> {
         let deadline = self.host.deadline();
-        let guard = self
-            .check_out(wanted, deadline)
-            .map_err(|error| error.with_path(path))?;
+        let named = |error: RemoteError| error.with_path(path);
+        let guard = self.check_out(wanted, deadline).map_err(named)?;
         let deadline = guard.deadline();
         match work(guard) {
             Err(failure) if failure.is_disconnected() => {
                 log::debug!("{path}: {failure:?}, once more on a fresh session");
-                let guard = self
-                    .check_out_fresh(wanted, deadline)
-                    .map_err(|error| error.with_path(path))?;
-                work(guard)
+                work(self.check_out_fresh(wanted, deadline).map_err(named)?)
             }
             other => other,
         }

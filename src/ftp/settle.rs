@@ -9,7 +9,7 @@ use chrono::{DateTime, Datelike, Utc};
 
 use super::{
     FtpRemote,
-    capabilities::{Dialect, Learnt, SetMode, SetTime},
+    capabilities::{Learnt, Server, SetMode, SetTime},
     listing,
     reply::Reply,
     stat::{self, mdtm_time, size_of},
@@ -37,9 +37,11 @@ pub(super) fn settle(
 /// Reports what the server sees, and the mode where MLST is known to tell it.
 pub(super) fn examine(remote: &FtpRemote, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
     let nothing = Attributes::default();
-    let learnt = remote.pool.host.capabilities.learnt();
-    let is_listed_by_facts = matches!(learnt.dialect, Dialect::Mlsd | Dialect::MlsdDot);
-    if !(learnt.has_mlst && is_listed_by_facts && learnt.has_pipelining) {
+    let capabilities = &remote.pool.host.capabilities;
+    let learnt = capabilities.learnt();
+    // Others may offer it and never answer.
+    let is_proven = learnt.is_mlst_proven || capabilities.server() != Server::Other;
+    if !(learnt.has_mlst && is_proven && learnt.has_pipelining) {
         return Ok((settle(remote, path, &nothing)?, None));
     }
     let mut asking = Asking::new(remote, path, &nothing)?;

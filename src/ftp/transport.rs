@@ -250,8 +250,12 @@ impl Transport {
 
     /// What has to be said of a transfer before its data connection is asked for, if anything. In active mode nothing is asked for.
     pub(super) fn announcement(&self, command: &[u8]) -> Option<Vec<u8>> {
-        let is_needed = self.learnt().needs_pret && self.dialer.active().is_none();
-        is_needed.then(|| [b"PRET ", command].concat())
+        self.is_announced().then(|| [b"PRET ", command].concat())
+    }
+
+    /// Whether transfers are announced by PRET.
+    pub(super) fn is_announced(&self) -> bool {
+        self.learnt().needs_pret && self.dialer.active().is_none()
     }
 
     /// The server's own answer when it is asked to listen in this way, for who wants to see it. The next transfer asks anew.

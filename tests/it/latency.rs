@@ -80,8 +80,11 @@ fn measure(dir: &Path, large: &[u8]) -> Trips {
         assert!(piece == large[at..at + 4096]);
         trips
     });
-    let upload = (0..RUNS)
-        .map(|run| rested(|| fs::write(dir.join(format!("new{run}")), b"content").unwrap()));
+    let upload = (0..RUNS).map(|run| {
+        // Has the directory listed, so that the name that follows is known to be free.
+        fs::write(dir.join(format!("before{run}")), b"content").unwrap();
+        rested(|| fs::write(dir.join(format!("new{run}")), b"content").unwrap())
+    });
     let append = (0..RUNS).map(|_| {
         let path = dir.join("large");
         let mut file = OpenOptions::new().append(true).open(path).unwrap();

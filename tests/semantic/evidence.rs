@@ -19,7 +19,7 @@ fn listed_before(seconds: u64) -> World {
     world
 }
 
-// SEMANTICS: S-exclusive
+// SEMANTICS: S-tenet-evidence, S-exclusive
 #[test]
 fn a_name_that_others_have_made_within_the_ttl_is_not_taken_for_free() {
     for seconds in [3, 10, 19] {

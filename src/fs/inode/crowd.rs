@@ -2,6 +2,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
+/// The most names in doubt that wait for the kernel. 1000: each is a change that failed a moment ago.
+pub(super) const DOUBTFUL_MAX: usize = 1_000;
+
 /// How many are offered at once. 1024: the table is locked for a fraction of a millisecond.
 const OFFER_MAX: usize = 1024;
 

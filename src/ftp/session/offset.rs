@@ -14,6 +14,17 @@ impl Session {
     /// refused it empties the file. The data connection comes first, so that nothing stands between the two.
     pub(super) fn agree_on_offset(&mut self, offset: u64) -> Result<(), Failure> {
         const VERB: &str = "REST";
+        if transport::lock(&self.transport).is_announced() {
+            // PRET comes between the two, and takes an offset back.
+            self.has_offset = false;
+            let detail = "no offsets where transfers are announced by PRET";
+            let fault = Fault::new(RemoteErrorKind::Unsupported, detail);
+            return if offset == 0 {
+                Ok(())
+            } else {
+                Err(Failure::Broken(VERB, fault))
+            };
+        }
         let prepared = transport::lock(&self.transport).prepare_data();
         prepared.map_err(|fault| Failure::Broken(VERB, fault))?;
         let reply = self.command(VERB, format!("REST {offset}").as_bytes())?;

@@ -19,6 +19,7 @@ for_each_site!(crate::safety::OLD;
 
 for_each_rig!(crate::safety::OLD; a_change_leaves_the_mode_to_others);
 
+// SEMANTICS: S-conflict
 fn a_file_that_was_replaced_while_it_was_open_stays(site: &mut Site) {
     site.mount.may_end_badly();
     let t = site.target();

@@ -42,6 +42,7 @@ fn delivered(taken: &Taken, name: &str) -> Vec<Vec<u8>> {
     named.map(|(_, content)| content.clone()).collect()
 }
 
+// SEMANTICS: S-hot-folder
 fn a_file_that_is_taken_away_was_delivered(rig: &mut Rig) {
     let t = rig.target();
     t.make_dir_on_disk("hot");

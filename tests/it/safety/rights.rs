@@ -36,6 +36,7 @@ fn left(root: &Path) -> usize {
     names_in(root).iter().filter(|name| is_left(name)).count()
 }
 
+// SEMANTICS: S-account
 fn an_account_that_may_only_store_does(kind: Kind, denied: &str) {
     let Some(rig) = rig(kind, denied) else {
         return;
