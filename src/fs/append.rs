@@ -64,6 +64,7 @@ impl Filesystem {
             (Ok(()), Some(Some(size)))
                 if size > job.len || self.ends_with_tail(file, path, at, size, job)? =>
             {
+                self.check_appending(file, path)?;
                 let len = job.len;
                 self.spool_moved(file.move_tail(job, len, size), path)?;
                 settled
@@ -119,6 +120,7 @@ impl Filesystem {
         let told = told.ok_or_else(not_found)?;
         let at = job.old_len();
         if told.size != at {
+            self.check_appending(file, path)?;
             log::info!(
                 "{path} had {at} bytes and has {} now: what was appended goes behind these",
                 told.size
@@ -128,6 +130,15 @@ impl Filesystem {
         let mode = job.base.as_ref().and_then(|base| base.mode);
         take_base(file, job, self.base_told(told, mode));
         Ok(())
+    }
+
+    /// Only what was written through handles that append may move with the file's end: a program that wrote at an offset means that one.
+    fn check_appending(&self, file: &OpenFile, path: &RemotePath) -> Result<()> {
+        if file.lock().is_appending {
+            Ok(())
+        } else {
+            Err(self.conflict(path))
+        }
     }
 
     fn spool_moved(&self, moved: std::io::Result<()>, path: &RemotePath) -> Result<()> {

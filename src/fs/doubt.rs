@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a new file under its own name | a beginning of its bytes |
 //! | an append | the old size, then a beginning of the tail |
-//! | ranges inside | the old size: they are written once more |
+//! | ranges inside | the version of before, or the first of the new bytes: they are written once more |
 //! | a whole new file that was to take the name | that file, or the one before |
 //!
 //! Anything else was made by others, and stays.
@@ -13,14 +13,18 @@ use std::ops::Range;
 
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
-    file::{Base, Doubt, OpenFile, UploadJob},
+    file::{Base, Doubt, OpenFile, Stage, UploadJob},
     lookup::Intent,
     streaming::CHUNK_BYTES,
+    upload::Landed,
 };
 use crate::{
     cache::Version,
     remote::{Attributes, EntryKind, Modified, RemoteErrorKind, RemotePath},
 };
+
+/// How much of a range is compared to see whether it was written. 4 KiB: by chance no other file has the same there.
+const FIRST_BYTES_MAX: u64 = 4 << 10;
 
 /// Size and time of a file, as the server has just told them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,35 +76,47 @@ impl Filesystem {
         }
     }
 
-    /// Finds out what has become of the change that was under way, and makes the job fit that.
+    /// Finds out what has become of the change that was under way, and makes the job fit that; how it has ended, if nothing is left to do.
     pub(super) fn resolve(
         &self,
         file: &OpenFile,
         path: &RemotePath,
         job: &mut UploadJob,
-    ) -> Result<()> {
+    ) -> Result<Option<Landed>> {
         let doubt = std::mem::take(&mut job.doubt);
-        let may_be_taken = doubt == Doubt::New { has_begun: true };
-        if doubt == Doubt::No || job.is_emptied && !may_be_taken {
-            return Ok(());
+        let is_new = matches!(doubt, Doubt::New { .. });
+        if doubt == Doubt::InPlace {
+            job.is_emptied = true;
         }
-        let told = self.ask_version(path)?;
-        let is_ours = match (doubt, told) {
-            (Doubt::No, _) => true,
-            (Doubt::New { has_begun: true }, None) => return Err(park(file, path)),
-            (_, None) => {
-                job.base = None;
-                return Ok(());
-            }
-            _ if job.is_emptied => return Ok(()),
-            (Doubt::New { .. }, Some(told)) => {
-                let is_ours = self.holds_ours(file, path, 0..told.size, job)?;
-                if is_ours {
-                    job.dirty.remove(0..told.size);
+        if doubt == Doubt::No || job.is_emptied && !is_new {
+            return Ok(None);
+        }
+        if let Doubt::Append { at, .. } = doubt
+            && job.base.is_none()
+        {
+            let gone = Told {
+                size: at,
+                modified: None,
+            };
+            job.base = Some(self.base_told(gone, None));
+        }
+        let Some(told) = self.ask_version(path)? else {
+            return resolve_absent(&doubt, file, path, job);
+        };
+        if job.is_emptied {
+            return Ok(None);
+        }
+        let is_ours = match doubt {
+            Doubt::No | Doubt::InPlace => true,
+            Doubt::New { sent, .. } => self.is_new_ours(file, path, told, job, sent.as_deref())?,
+            Doubt::Append { at, .. } if told.size < at => {
+                // It was cut off or replaced since: where it ends is asked for again.
+                if let Some(base) = job.base.as_mut() {
+                    base.asked = None;
                 }
-                is_ours
+                return Ok(None);
             }
-            (Doubt::Append { at, tail }, Some(told)) if told.size >= at => {
+            Doubt::Append { at, tail } => {
                 let range = at..told.size;
                 let is_there = self.holds_ours(file, path, range.clone(), job)?;
                 if is_there {
@@ -109,21 +125,69 @@ impl Filesystem {
                 let tail = tail.as_deref().unwrap_or_default();
                 is_there || self.holds_bytes(path, range, tail)?
             }
-            // It was cut off or replaced since: the tail goes behind its present end.
-            (Doubt::Append { .. }, Some(_)) => true,
-            (Doubt::Patch, Some(told)) => (job.old_len()..=job.len).contains(&told.size),
-            (Doubt::Placed(version), Some(told)) => {
+            Doubt::Patch(before) => {
+                told.is(&before) || self.holds_first_range(file, path, told, job)?
+            }
+            Doubt::Placed(version) => {
                 told.is(&version) || job.base.as_ref().is_some_and(|base| told.is(&base.version))
             }
         };
-        match told {
-            Some(told) if is_ours => {
-                let mode = job.base.as_ref().and_then(|base| base.mode);
-                job.base = Some(self.base_told(told, mode));
-                Ok(())
-            }
-            _ => Err(self.conflict(path)),
+        if !is_ours {
+            return Err(self.conflict(path));
         }
+        let mode = job.base.as_ref().and_then(|base| base.mode);
+        job.base = Some(self.base_told(told, mode));
+        Ok(None)
+    }
+
+    /// Whether what is there is a beginning of a new file that was being stored.
+    pub(super) fn is_new_ours(
+        &self,
+        file: &OpenFile,
+        path: &RemotePath,
+        told: Told,
+        job: &mut UploadJob,
+        sent: Option<&[u8]>,
+    ) -> Result<bool> {
+        let range = 0..told.size;
+        let is_there = self.holds_ours(file, path, range.clone(), job)?;
+        if is_there {
+            job.dirty.remove(range.clone());
+        }
+        Ok(is_there || self.holds_bytes(path, range, sent.unwrap_or_default())?)
+    }
+
+    /// Whether a file of the right size holds what was to be written first: the change had begun, and others have not replaced the file.
+    fn holds_first_range(
+        &self,
+        file: &OpenFile,
+        path: &RemotePath,
+        told: Told,
+        job: &UploadJob,
+    ) -> Result<bool> {
+        let first = job.dirty.iter().next();
+        let Some(first) = first.filter(|_| (job.old_len()..=job.len).contains(&told.size)) else {
+            return Ok(false);
+        };
+        let end = first.end.min(first.start + FIRST_BYTES_MAX).min(told.size);
+        self.holds_ours(file, path, first.start..end, job)
+    }
+
+    /// What the name holds now, told in the way in which the job's base was: times of listings and of MDTM may differ.
+    pub(super) fn told_now(&self, path: &RemotePath, job: &UploadJob) -> Result<Option<Told>> {
+        let is_listed = job.base.as_ref().is_some_and(|base| base.asked.is_none());
+        if !is_listed {
+            return self.ask_version(path);
+        }
+        if let Some(dir) = path.parent() {
+            self.listings.refetch(&*self.remote, &dir)?;
+        }
+        let Some(entry) = self.look(path)? else {
+            return Ok(None);
+        };
+        let size = entry.size.ok_or_else(|| unknown_size(path))?;
+        let modified = entry.modified;
+        Ok(Some(Told { size, modified }))
     }
 
     /// What the server has just told of a file.
@@ -137,6 +201,7 @@ impl Filesystem {
             version,
             mode,
             asked: Some(self.clock.now()),
+            is_mode_asked: false,
         }
     }
 
@@ -157,7 +222,12 @@ impl Filesystem {
     }
 
     /// Whether the server's bytes in this range are a beginning of these.
-    fn holds_bytes(&self, path: &RemotePath, range: Range<u64>, bytes: &[u8]) -> Result<bool> {
+    pub(super) fn holds_bytes(
+        &self,
+        path: &RemotePath,
+        range: Range<u64>,
+        bytes: &[u8],
+    ) -> Result<bool> {
         let start = range.start;
         if range.end - start > bytes.len() as u64 {
             return Ok(false);
@@ -240,4 +310,31 @@ pub(super) fn is_still(told: Option<Told>, job: &UploadJob) -> bool {
         (Some(told), Some(base)) => told.is(&base.version),
         (Some(_), None) => false,
     }
+}
+
+/// What has become of a change when nothing has the name.
+fn resolve_absent(
+    doubt: &Doubt,
+    file: &OpenFile,
+    path: &RemotePath,
+    job: &mut UploadJob,
+) -> Result<Option<Landed>> {
+    match doubt {
+        Doubt::New {
+            stage: Stage::Confirmed,
+            ..
+        } => return Ok(Some(Landed::Taken)),
+        Doubt::New {
+            stage: Stage::Begun,
+            ..
+        } => return Err(park(file, path)),
+        // What was only appended may begin a new file; that is found out when it is asked for again.
+        Doubt::Append { .. } => {
+            if let Some(base) = job.base.as_mut() {
+                base.asked = None;
+            }
+        }
+        _ => job.base = None,
+    }
+    Ok(None)
 }

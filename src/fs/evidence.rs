@@ -37,19 +37,28 @@ impl Filesystem {
     ///
     /// Also when no evidence is to be had: unknown is not absent.
     pub(super) fn look(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
+        self.look_when(path).map(|(found, _)| found)
+    }
+
+    /// The same, and when that was asked.
+    pub(super) fn look_when(
+        &self,
+        path: &RemotePath,
+    ) -> Result<(Option<Arc<RemoteEntry>>, Instant)> {
+        let now = self.clock.now();
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
-            return self.entry(path);
+            return Ok((self.entry(path)?, now));
         };
         if let Some(listing) = self.recent_listing(&dir)
             && let Shown::Certain(found) = shown(&listing, name)
         {
-            return Ok(found);
+            return Ok((found, listing.asked()));
         }
         if self.may_relist(&dir, name) {
             match self.listings.refetch(&*self.remote, &dir) {
                 Ok(listing) => {
                     if let Shown::Certain(found) = shown(&listing, name) {
-                        return Ok(found);
+                        return Ok((found, now));
                     }
                 }
                 // A directory that may be entered and not listed.
@@ -57,7 +66,18 @@ impl Filesystem {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.look_alone(path, &dir)
+        Ok((self.look_alone(path, &dir)?, now))
+    }
+
+    /// Whether a listing of this moment shows that nothing has the name: a refusal to tell of it may have another reason.
+    pub(super) fn is_gone(&self, path: &RemotePath) -> bool {
+        let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+            return false;
+        };
+        match self.listings.refetch(&*self.remote, &dir) {
+            Ok(listing) => listing.lacks(name),
+            Err(_) => false,
+        }
     }
 
     /// What is at a path at this moment.

@@ -99,6 +99,8 @@ pub(crate) struct Base {
     pub(crate) mode: Option<u32>,
     /// When the server was asked for this file's size and time; `None` when they come from a listing.
     pub(crate) asked: Option<Instant>,
+    /// Whether the mode was asked for with them.
+    pub(crate) is_mode_asked: bool,
 }
 
 /// A change of ours to the file itself whose outcome is not known. The next upload looks what has become of it.
@@ -109,9 +111,13 @@ pub(crate) enum Doubt {
     No,
     /// A new file was being stored under its own name.
     New {
-        /// Whether the server had begun to take it.
-        has_begun: bool,
+        /// How far the server had come with it.
+        stage: Stage,
+        /// What was sent, if it is small: a program may change it before it is known what has become of it.
+        sent: Option<Arc<[u8]>>,
     },
+    /// The file itself was being written over, on a server that cannot rename: whatever is there is to be replaced.
+    InPlace,
     /// A tail was being appended.
     Append {
         /// Where the file ended before.
@@ -119,10 +125,32 @@ pub(crate) enum Doubt {
         /// The tail, unless it is large: a program may take it back before it is known what has become of it.
         tail: Option<Arc<[u8]>>,
     },
-    /// Ranges inside the file were being written.
-    Patch,
+    /// Ranges inside the file were being written, which was of this version before.
+    Patch(Version),
     /// A whole new file of this version was about to take the name.
     Placed(Version),
+}
+
+impl Doubt {
+    /// How far the server had come with a new file.
+    pub(crate) fn stage(&self) -> Stage {
+        match self {
+            Self::New { stage, .. } => *stage,
+            _ => Stage::Unheard,
+        }
+    }
+}
+
+/// How far the server had come with a new file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It has said nothing.
+    #[default]
+    Unheard,
+    /// It had begun to take it.
+    Begun,
+    /// It has confirmed all of it.
+    Confirmed,
 }
 
 /// What the name must hold for an upload to take its place.
@@ -261,7 +289,7 @@ impl OpenFile {
             }
         });
         job.dirty = moved.collect();
-        job.len = job.len - at + to;
+        job.len = job.len.saturating_sub(at) + to;
         state.reader = None;
         Ok(())
     }
@@ -275,7 +303,7 @@ impl OpenFile {
             if let Some(spool) = state.spool.as_mut() {
                 spool.set_server_len(job.len);
                 // Memory stays, for the reads and the changes that often follow; a file would hold disk space.
-                if spool.is_in_file() && !spool.is_dirty() {
+                if spool.is_in_file() && !spool.is_dirty() && base.is_some() {
                     state.spool = None;
                 }
             }
@@ -399,6 +427,7 @@ impl FileState {
             self.reader = None;
         }
         self.base = Some(base);
+        self.is_emptied = false;
         !is_same
     }
 }

@@ -319,7 +319,6 @@ impl Filesystem {
         }
         let mut state = file.lock();
         state.before_write(len);
-        state.is_emptied |= len == 0;
         state.is_appending = false;
         if len < state.size() {
             // Also one that has sent nothing yet: the file may be as it is on the server now, and no upload would end the stream.
@@ -329,6 +328,9 @@ impl Filesystem {
         spool
             .set_len(len)
             .map_err(|error| self.spool_error(&error))?;
+        // An empty file that is emptied is no change that would be sent.
+        let is_change = spool.is_dirty() || state.base.is_none();
+        state.is_emptied |= len == 0 && is_change;
         state.written = self.clock.wall();
         state.wanted.modified = None;
         Ok(())

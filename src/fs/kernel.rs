@@ -6,7 +6,7 @@
 use std::{fmt, sync::OnceLock};
 
 use super::Filesystem;
-use crate::remote::{RemoteError, RemotePath};
+use crate::remote::{EntryKind, RemoteError, RemotePath};
 
 /// Has the kernel forget the attributes of an inode. Called while the kernel waits for an answer about it, so it must not wait for that.
 type Forget = Box<dyn Fn(u64) + Send + Sync>;
@@ -56,9 +56,15 @@ impl Filesystem {
         let Some(parent) = self.inodes.find(&dir) else {
             return;
         };
-        if let Some(ino) = self.inodes.child(parent, name) {
+        let ino = self.inodes.child(parent, name);
+        if let Some(ino) = ino {
             self.forget_attributes(ino);
         }
-        self.inodes.doubt(parent, name);
+        // A directory may be somebody's working directory, or have something mounted in it.
+        if ino.and_then(|ino| self.inodes.kind(ino)) == Some(EntryKind::Directory) {
+            self.listings.forget_tree(path);
+        } else {
+            self.inodes.doubt(parent, name);
+        }
     }
 }

@@ -260,10 +260,12 @@ impl Filesystem {
     /// Tells an open file what the server shows of it now.
     pub(super) fn observe(&self, file: &OpenFile, entry: &RemoteEntry) {
         let mut state = file.lock();
-        let is_same = state
-            .base
-            .as_ref()
-            .is_some_and(|base| is_same_content(&base.version, entry));
+        let is_same = state.base.as_ref().is_some_and(|base| {
+            // LIST tells another clock's minutes: where MDTM was asked, only another size shows other content.
+            let is_coarse = base.asked.is_some() && !entry.has_exact_time();
+            is_same_content(&base.version, entry)
+                || is_coarse && entry.size.is_none_or(|size| size == base.version.size)
+        });
         if let Some(base) = state.base.as_mut().filter(|_| is_same) {
             // The next upload keeps it.
             base.mode = entry.mode.or(base.mode);
@@ -285,6 +287,7 @@ impl Filesystem {
             version,
             mode: entry.mode,
             asked: None,
+            is_mode_asked: false,
         })
     }
 
@@ -296,7 +299,9 @@ impl Filesystem {
             RemoteErrorKind::Refused => false,
             RemoteErrorKind::Failed | RemoteErrorKind::Busy | RemoteErrorKind::NameRefused => true,
             _ => {
-                self.forget_if_unknown(&error, &[path]);
+                if !matches!(intent, Intent::Content | Intent::List) {
+                    self.forget_if_unknown(&error, &[path]);
+                }
                 return error.into();
             }
         };

@@ -114,9 +114,12 @@ impl Filesystem {
         self.check_writable(&path)?;
         let mut found = self.lookup(parent, name)?;
         // What others have made meanwhile is opened, not overwritten: FTP cannot create a file only if there is none.
-        let asked = self.clock.now();
-        if found.attr.is_none() && self.look(&path)?.is_some() {
-            found = self.lookup(parent, name)?;
+        let mut free_at = None;
+        if found.attr.is_none() {
+            match self.look_when(&path)? {
+                (None, asked) => free_at = Some(asked),
+                (Some(_), _) => found = self.lookup(parent, name)?,
+            }
         }
         if let Some(attr) = found.attr {
             if mode.is_exclusive {
@@ -149,7 +152,9 @@ impl Filesystem {
         let opened = self.attach(ino, mode, None)?;
         if let Some(file) = self.inodes.file(ino) {
             let mut state = file.lock();
-            state.free_at = Some(asked);
+            state.free_at = free_at;
+            // There is nothing yet that the program could have emptied.
+            state.is_emptied &= state.base.is_some();
             if state.base.is_none() && state.wanted.mode.is_none() {
                 state.wanted.mode = Some(permissions & 0o7777);
             }
@@ -240,6 +245,7 @@ impl Filesystem {
     pub(super) fn ask_exact(&self, path: &RemotePath, entry: &RemoteEntry) -> Result<Base> {
         let (settled, mode) = self.remote.examine(path)?;
         let mut base = self.take_exact(path, entry, settled)?;
+        base.is_mode_asked = mode.is_some();
         base.mode = mode.or(base.mode);
         Ok(base)
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
     doubt::park,
-    file::{Doubt, OpenFile, UploadJob, Want},
+    file::{Doubt, OpenFile, Stage, UploadJob, Want},
     lookup::Intent,
     namespace::is_name_refusal,
-    upload::Landed,
+    upload::{Landed, PUT_BYTES_MAX},
 };
 use crate::remote::{
     Attributes, EntryKind, RemoteError, RemoteErrorKind, RemotePath, Settled, UploadMode,
@@ -65,7 +65,7 @@ impl Filesystem {
             if error.kind() == RemoteErrorKind::Refused && job.base.is_some() {
                 return self.replace(file, path, job);
             }
-            return Err(self.put_failed(file, path, &error));
+            return Err(self.put_failed(file, path, job, &error));
         }
     }
 
@@ -77,19 +77,19 @@ impl Filesystem {
         job: &mut UploadJob,
         error: RemoteError,
     ) -> Result<Option<Landed>> {
-        let has_begun = error.has_begun() && error.is_reply_lost();
-        file.lock().doubt = Doubt::New { has_begun };
+        let sent = self.note_broken(file, job, &error);
         let Ok(told) = self.ask_version(path) else {
             return Err(error.into());
         };
         let Some(told) = told else {
-            return if has_begun {
-                Err(park(file, path))
-            } else {
-                Ok(None)
+            let stage = file.lock().doubt.stage();
+            return match stage {
+                Stage::Unheard => Ok(None),
+                Stage::Begun => Err(park(file, path)),
+                Stage::Confirmed => Ok(Some(Landed::Taken)),
             };
         };
-        if !self.holds_ours(file, path, 0..told.size, job)? {
+        if !self.is_new_ours(file, path, told, job, sent.as_deref())? {
             // Before it was begun the name was free, or the file empty.
             return match job.want() {
                 Want::Any => self.replace(file, path, job).map(Some),
@@ -97,12 +97,37 @@ impl Filesystem {
             };
         }
         job.base = Some(self.base_told(told, None));
-        if told.size == job.len {
-            job.dirty.remove(0..job.len);
+        if told.size == job.len && job.dirty.is_empty() {
             let settled = self.settle(path, self.attributes(job))?;
             return Ok(Some(Landed::There(settled)));
         }
         self.replace(file, path, job).map(Some)
+    }
+
+    /// Keeps in mind that a part of the file may be there; returns what was sent, if it is small.
+    fn note_broken(
+        &self,
+        file: &OpenFile,
+        job: &UploadJob,
+        error: &RemoteError,
+    ) -> Option<Arc<[u8]>> {
+        let (was, sent) = match &file.lock().doubt {
+            Doubt::New { stage, sent } => (*stage, sent.clone()),
+            _ => (Stage::Unheard, None),
+        };
+        let stage = match was {
+            Stage::Confirmed => Stage::Confirmed,
+            _ if error.has_begun() && error.is_reply_lost() => Stage::Begun,
+            _ => Stage::Unheard,
+        };
+        let is_small = job.len <= PUT_BYTES_MAX;
+        let copy = || self.spooled(file, 0..job.len).ok().map(Arc::from);
+        let sent = sent.or_else(|| is_small.then(copy).flatten());
+        file.lock().doubt = Doubt::New {
+            stage,
+            sent: sent.clone(),
+        };
+        sent
     }
 
     /// Sends the file; it may have been settled as well.
@@ -125,7 +150,10 @@ impl Filesystem {
         let settled = self.remote.put(path, &data, &along)?;
         // Until it is known to be whole.
         let mut state = file.lock();
-        state.doubt = Doubt::New { has_begun: false };
+        state.doubt = Doubt::New {
+            stage: Stage::Confirmed,
+            sent: Some(data.into()),
+        };
         state.note_sent(job.len);
         drop(state);
         Ok(settled.filter(|_| along == wanted))
@@ -154,7 +182,7 @@ impl Filesystem {
         let settled = self.note_settled(path, settled);
         match &settled.size {
             Err(error) if error.kind() == RemoteErrorKind::Refused => {
-                if matches!(self.look_now(path), Ok(None)) {
+                if self.is_gone(path) {
                     if let Some(dir) = path.parent() {
                         self.account.note_taken(&dir);
                     }
@@ -180,18 +208,32 @@ impl Filesystem {
         path: &RemotePath,
         job: &mut UploadJob,
     ) -> Result<Landed> {
-        if let Place::Taken = self.place(path, job)? {
-            return Err(no_replacing(path));
+        let mut tries = 1;
+        let upload = loop {
+            if let Place::Taken = self.place(path, job)? {
+                return Err(no_replacing(path));
+            }
+            match self.remote.open_upload(path, UploadMode::New) {
+                Ok(upload) => break upload,
+                Err(error)
+                    if error.kind() == RemoteErrorKind::Disconnected && tries < TRIES_MAX =>
+                {
+                    // What was asked before it broke counts no more.
+                    job.free_at = None;
+                    tries += 1;
+                }
+                Err(error) => return Err(self.put_failed(file, path, job, &error)),
+            }
+        };
+        let begun = |stage| Doubt::New { stage, sent: None };
+        file.lock().doubt = begun(Stage::Begun);
+        if let Err(error) = self.send(file, 0..job.len, upload) {
+            return Err(self.put_failed(file, path, job, &error));
         }
-        let failed = |error| self.put_failed(file, path, &error);
-        let upload = self
-            .remote
-            .open_upload(path, UploadMode::New)
-            .map_err(failed)?;
-        file.lock().doubt = Doubt::New { has_begun: true };
-        self.send(file, 0..job.len, upload).map_err(failed)?;
+        file.lock().doubt = begun(Stage::Confirmed);
         self.check_name(path, |stored| self.remote.remove_file(stored))?;
-        self.settle_stored(path, job, None).map_err(failed)
+        self.settle_stored(path, job, None)
+            .map_err(|error| self.put_failed(file, path, job, &error))
     }
 
     /// What is under the name now.
@@ -215,11 +257,15 @@ impl Filesystem {
     }
 
     /// Keeps in mind that a part of the file may be there, unless the server did not let it begin.
-    fn put_failed(&self, file: &OpenFile, path: &RemotePath, error: &RemoteError) -> FsError {
+    fn put_failed(
+        &self,
+        file: &OpenFile,
+        path: &RemotePath,
+        job: &UploadJob,
+        error: &RemoteError,
+    ) -> FsError {
         if !is_name_refusal(error) {
-            file.lock().doubt = Doubt::New {
-                has_begun: error.has_begun() && error.is_reply_lost(),
-            };
+            self.note_broken(file, job, error);
         }
         self.explain(error.clone(), path, Intent::Upload)
     }

@@ -85,7 +85,7 @@ impl Filesystem {
             for held in &held {
                 held.file.lock().stream = None;
             }
-            if files.iter().all(|file| file.lock().base.is_some()) {
+            if files.iter().all(|file| !file.lock().needs_upload()) {
                 return Ok(held);
             }
             // One was created after the others went up.
@@ -199,6 +199,7 @@ impl Filesystem {
             if let Err(error) = self.remote.make_dir(target) {
                 log::warn!("{target} was empty and is gone: {error}");
             }
+            self.forget_name(target);
             self.explain(error, source, Intent::Rename)
         })
     }
@@ -256,7 +257,10 @@ impl Filesystem {
     }
 
     fn swap_aside(&self, source: &RemotePath, target: &RemotePath) -> Result<()> {
-        let explain = |error| self.explain(error, target, Intent::Rename);
+        let explain = |error| {
+            self.forget_if_unknown(&error, &[source, target]);
+            self.explain(error, target, Intent::Rename)
+        };
         let dir = target.parent().unwrap_or_else(RemotePath::root);
         let aside = self.move_aside(target, &dir).map_err(explain)?;
         if aside.is_none() && self.look_now(target)?.is_some() {

@@ -135,23 +135,24 @@ impl Filesystem {
         path: &RemotePath,
         job: &UploadJob,
     ) -> Result<Landed> {
-        if job.want() != Want::Any && !is_still(self.ask_version(path)?, job) {
+        if job.want() != Want::Any && !is_still(self.told_now(path, job)?, job) {
             return Err(self.conflict(path));
         }
-        let upload = self
-            .remote
-            .open_upload(path, UploadMode::Replace)
-            .map_err(|error| self.explain(error, path, Intent::Upload))?;
-        // Until all of it has been confirmed, this is what the file must be, or anything.
-        let mut state = file.lock();
-        state.is_emptied = true;
-        state.doubt = Doubt::New { has_begun: false };
-        drop(state);
+        // Until all of it has been confirmed, anything may be there.
+        let before = std::mem::replace(&mut file.lock().doubt, Doubt::InPlace);
+        let upload = match self.remote.open_upload(path, UploadMode::Replace) {
+            Ok(upload) => upload,
+            Err(error) => {
+                if error.is_answer() {
+                    file.lock().doubt = before;
+                }
+                return Err(self.explain(error, path, Intent::Upload));
+            }
+        };
         self.send(file, 0..job.len, upload)
             .map_err(|error| self.explain(error, path, Intent::Upload))?;
         let settled = self.settle(path, self.attributes(job))?;
         check_size(path, &settled, job.len)?;
-        file.lock().is_emptied = false;
         Ok(Landed::There(settled))
     }
 
@@ -171,7 +172,10 @@ impl Filesystem {
         });
         let error = match placed {
             Ok(Landed::There(settled)) => return Ok(Landed::There(settled)),
-            Ok(Landed::Taken) => return self.store_where_files_are_taken(file, path, job),
+            Ok(Landed::Taken) => {
+                self.discard(temporary);
+                return self.store_where_files_are_taken(file, path, job);
+            }
             Err(error) => error,
         };
         let refused = error
@@ -233,6 +237,8 @@ impl Filesystem {
             {
                 Renaming::Unknown
             }
+            // Busy, or a failure of the moment.
+            Err(error) if !is_name_refusal(&error) => Renaming::Works(temporary.clone()),
             Err(_) => Renaming::Refused,
         }
     }
@@ -248,7 +254,7 @@ impl Filesystem {
         self.keep_mode(path, job)?;
         let (settled, told) = self.settle_beside(temporary, path, job)?;
         if matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Refused)
-            && self.look_now(temporary)?.is_none()
+            && self.is_gone(temporary)
         {
             return Ok(Landed::Taken);
         }
@@ -273,7 +279,7 @@ impl Filesystem {
         if let Some(base) = job.base.as_mut()
             && job.wanted.mode.is_none()
             && has_mode
-            && base.asked.is_none()
+            && !(base.is_mode_asked && self.is_recent(base))
             && let Some(entry) = self.look(path)?
         {
             base.mode = entry.mode.or(base.mode);
@@ -302,6 +308,11 @@ impl Filesystem {
             // It has to be asked in another way.
             Ok(Some(_)) | Err(_) => self.ask_version(path),
         };
+        let is_listed = job.base.as_ref().is_some_and(|base| base.asked.is_none());
+        let told = match told {
+            Ok(Some(_)) if is_listed && job.want() == Want::Base => self.told_now(path, job),
+            told => told,
+        };
         Ok((settled, told))
     }
 
@@ -322,7 +333,7 @@ impl Filesystem {
             return Ok(missing);
         }
         if !job.base.as_ref().is_some_and(|base| self.is_recent(base)) {
-            let told = self.ask_version(path)?;
+            let told = self.told_now(path, job)?;
             if told.is_none() {
                 return Err(FsError::new(FsErrorKind::NotFound, path));
             }
@@ -362,7 +373,7 @@ impl Filesystem {
                 Ok(())
             };
             if let Err(error) = fetch() {
-                let is_other = matches!(self.ask_version(path), Ok(told) if !is_still(told, job));
+                let is_other = matches!(self.told_now(path, job), Ok(told) if !is_still(told, job));
                 return Err(if is_other {
                     self.conflict(path)
                 } else {

@@ -192,7 +192,7 @@ impl Spool {
             part(&self.dirty, at..u64::MAX),
         );
         let below = part(&self.dirty, 0..at);
-        if below.iter().any(|range| range.end > to) {
+        if self.len < at || below.iter().any(|range| range.end > to) {
             return Err(io::Error::other(
                 "the file was cut off where it was changed here",
             ));

@@ -261,7 +261,7 @@ fn remove(remote: &dyn Remote, account: &Account, temporary: &RemotePath) {
         return;
     };
     log::debug!("temporary file not removed: {error}");
-    if error.is_answer() && matches!(remote.stat(temporary), Ok(Some(_))) {
+    if is_refusal(&error) && matches!(remote.stat(temporary), Ok(Some(_))) {
         log::warn!("{temporary} stays on the server: {error}");
         account.note_no_removal();
     }

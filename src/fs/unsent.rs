@@ -96,6 +96,8 @@ impl Filesystem {
         files.rotate_left(behind);
         let (mut is_any_done, mut is_any_left) = (false, false);
         for file in files {
+            // The last one wins at its close, not minutes later: what others have put there since stays.
+            file.lock().is_emptied = false;
             let sent = self.send_or_keep(&file);
             self.release_if_done(&file);
             match sent {

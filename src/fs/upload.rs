@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// What goes up at once under its own name: as much as a socket takes without waiting for the server.
-const PUT_BYTES_MAX: u64 = 64 << 10;
+pub(super) const PUT_BYTES_MAX: u64 = 64 << 10;
 
 /// Smaller files are replaced as a whole, which is safe and as quick.
 const PATCH_BYTES_MIN: u64 = 1 << 20;
@@ -113,7 +113,9 @@ impl Filesystem {
         path: &RemotePath,
         job: &mut UploadJob,
     ) -> Result<Landed> {
-        self.resolve(file, path, job)?;
+        if let Some(landed) = self.resolve(file, path, job)? {
+            return Ok(landed);
+        }
         let plan = self.plan(path, job);
         log::debug!("upload of {path}, {} bytes: {plan:?}", job.len);
         match plan {
@@ -206,11 +208,14 @@ impl Filesystem {
     pub(super) fn spooled(&self, file: &OpenFile, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         match &file.lock().spool {
+            // Never zeros in the place of bytes that only the server has.
+            Some(spool) if !spool.has(range.clone()) => {
+                return Err(FsError::new(FsErrorKind::Io, &RemotePath::root()));
+            }
             Some(spool) => spool
                 .read(range.start, &mut bytes)
                 .map_err(|error| self.spool_error(&error))?,
             None if bytes.is_empty() => {}
-            // Never zeros in the place of bytes that only the server has.
             None => return Err(FsError::new(FsErrorKind::Io, &RemotePath::root())),
         }
         Ok(bytes)
@@ -299,6 +304,7 @@ impl Filesystem {
             version,
             mode,
             asked: Some(self.clock.now()),
+            is_mode_asked: false,
         }
     }
 

@@ -131,6 +131,18 @@ impl Reply {
         text.windows(words.len()).any(|window| window == words)
     }
 
+    /// Whether it says in words that the account lacks a right, so that it says nothing about what is there.
+    pub(super) fn denies(&self) -> bool {
+        let words: [&[u8]; 5] = [
+            b"permission",
+            b"privilege",
+            b"denied",
+            b"not allowed",
+            b"not permitted",
+        ];
+        words.iter().any(|words| self.says(words))
+    }
+
     /// Whether one of the numbers that its first line quotes is this one; `None` when it quotes none.
     pub(super) fn quotes(&self, number: u64) -> Option<bool> {
         let number = number.to_string();

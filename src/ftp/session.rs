@@ -297,8 +297,9 @@ impl Session {
             });
         }
         let moves_file = matches!(wanted.verb, "RETR" | "STOR");
+        let is_kept = self.has_offset && moves_file && self.may_keep_offset(wanted.verb);
         let mut wanted = DataCommand {
-            rest: wanted.rest.or((self.has_offset && moves_file).then_some(0)),
+            rest: wanted.rest.or(is_kept.then_some(0)),
             ..wanted.clone()
         };
         if wanted.verb == "STOR"

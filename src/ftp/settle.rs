@@ -292,6 +292,8 @@ fn done_or(reply: &Reply, verb: &'static str, path: &RemotePath) -> Result<()> {
 fn told_size(reply: &Reply, path: &RemotePath) -> Result<Option<u64>> {
     match reply.kind() {
         RemoteErrorKind::Unsupported => Ok(None),
+        // The account may not ask.
+        RemoteErrorKind::Refused if reply.denies() => Ok(None),
         _ if reply.is_done() => match size_of(reply) {
             Some(size) => Ok(Some(size)),
             None => Err(RemoteError::new(RemoteErrorKind::Failed, "SIZE")

@@ -117,7 +117,7 @@ pub(super) fn judge_by_size(path: &RemotePath, replies: &[Reply]) -> Result<Opti
 /// `None` for the refusal by which "nothing there" is said (550); all others have other reasons, and are errors.
 fn absent_or(reply: &Reply, verb: &'static str, path: &RemotePath) -> Result<Option<RemoteEntry>> {
     match reply.kind() {
-        RemoteErrorKind::Refused if reply.code() == 550 => Ok(None),
+        RemoteErrorKind::Refused if reply.code() == 550 && !reply.denies() => Ok(None),
         _ => Err(reply.to_error(verb).with_path(path)),
     }
 }

@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 
 use self::{data::Ahead, inward::Inward};
 use super::{
-    capabilities::{Capabilities, Following, Learnt, Shortcut},
+    capabilities::{Capabilities, Following, Learnt, Server, Shortcut},
     control::Control,
     dialer::Dialer,
     passive::{DataConnection, Passive},
@@ -251,6 +251,11 @@ impl Transport {
     /// What has to be said of a transfer before its data connection is asked for, if anything. In active mode nothing is asked for.
     pub(super) fn announcement(&self, command: &[u8]) -> Option<Vec<u8>> {
         self.is_announced().then(|| [b"PRET ", command].concat())
+    }
+
+    /// What the server says that it is.
+    pub(super) fn server(&self) -> Server {
+        self.capabilities.server()
     }
 
     /// Whether transfers are announced by PRET.

@@ -3,6 +3,7 @@
 use super::{Session, transport};
 use crate::{
     ftp::{
+        capabilities::Server,
         reply::{Failure, Fault, Reply},
         transport::Readiness,
     },
@@ -10,6 +11,12 @@ use crate::{
 };
 
 impl Session {
+    /// Whether the server may take the offset of an earlier transfer for that of the next. libunftp does; the four servers that are known
+    /// do not, and for an upload the question costs a round trip.
+    pub(super) fn may_keep_offset(&self, verb: &str) -> bool {
+        verb != "STOR" || transport::lock(&self.transport).server() == Server::Other
+    }
+
     /// Has the server agree on where the next STOR begins. A STOR never leaves together with this question: behind a `REST` that was
     /// refused it empties the file. The data connection comes first, so that nothing stands between the two.
     pub(super) fn agree_on_offset(&mut self, offset: u64) -> Result<(), Failure> {
