@@ -18,6 +18,7 @@ mod common;
 mod dialects;
 mod diskcache;
 mod doctor;
+mod exerciser;
 mod files;
 mod latency;
 mod matrix;

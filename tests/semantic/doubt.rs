@@ -14,11 +14,11 @@ fn broken_append(mode: ftpfs::fs::OpenMode) -> (World, u64) {
     world.put("/log", &pattern(1000, 1));
     let handle = world.open("/log", mode).unwrap();
     world.write(handle, 1000, b"line\n");
-    for nth in 1..=9 {
-        world.server.fail_next(Operation::OpenUpload, nth, Kind::Disconnected);
-    }
-    world.server.forget_faults();
-    world.server.lose_reply(Operation::Finish, 1, Kind::TimedOut(ftpfs::remote::Phase::Reply));
+    world.server.lose_reply(
+        Operation::Finish,
+        1,
+        Kind::TimedOut(ftpfs::remote::Phase::Reply),
+    );
     let failed = world.fs.fsync(handle).map_err(|error| error.errno());
     assert_eq!(failed, Err(libc::ETIMEDOUT));
     world.server.forget_faults();
@@ -77,7 +77,9 @@ fn ranges_are_not_repeated_in_another_file_of_the_same_size() {
         world.put("/file", &pattern(2 * MIB, 1));
         let handle = world.open("/file", WRITE).unwrap();
         world.write(handle, 70_000, b"changed");
-        world.server.lose_reply(Operation::Finish, 1, Kind::Disconnected);
+        world
+            .server
+            .lose_reply(Operation::Finish, 1, Kind::Disconnected);
         assert!(world.fs.fsync(handle).is_err());
         let mut expected = pattern(2 * MIB, 1);
         expected[70_000..70_007].copy_from_slice(b"changed");
@@ -87,7 +89,11 @@ fn ranges_are_not_repeated_in_another_file_of_the_same_size() {
             world.put("/file", &expected);
         }
         let told = world.fs.fsync(handle).map_err(|error| error.errno());
-        let wanted = if is_replaced { Err(libc::ESTALE) } else { Ok(()) };
+        let wanted = if is_replaced {
+            Err(libc::ESTALE)
+        } else {
+            Ok(())
+        };
         assert_eq!(told, wanted);
         assert!(world.on("/file").unwrap() == expected, "{is_replaced}");
         world.fs.release(handle);
@@ -106,7 +112,9 @@ fn a_retry_replaces_nothing_that_others_have_put_there_since() {
         world.write(handle, 0, b"ours");
         for nth in 1..=8 {
             world.server.fail_next(Operation::Put, nth, Kind::NoSpace);
-            world.server.fail_next(Operation::OpenUpload, nth, Kind::NoSpace);
+            world
+                .server
+                .fail_next(Operation::OpenUpload, nth, Kind::NoSpace);
         }
         assert_eq!(world.close(handle), Err(libc::ENOSPC));
         world.server.forget_faults();
@@ -126,8 +134,12 @@ fn a_part_of_a_new_file_is_known_again_after_the_file_was_changed() {
         let mut content = pattern(1000, 1);
         let handle = world.create("/file", EXCLUSIVE).unwrap();
         world.write(handle, 0, &content);
-        world.server.fail_after_bytes(Operation::Put, 400, Kind::Disconnected);
-        world.server.fail_next(Operation::Settle, 1, Kind::Disconnected);
+        world
+            .server
+            .fail_after_bytes(Operation::Put, 400, Kind::Disconnected);
+        world
+            .server
+            .fail_next(Operation::Settle, 1, Kind::Disconnected);
         assert!(world.fs.fsync(handle).is_err());
         assert_eq!(world.on("/file").unwrap().len(), 400);
         world.write(handle, at, b"HEAD");
@@ -150,7 +162,9 @@ fn a_file_that_was_confirmed_is_delivered_once_whatever_is_asked_behind_it() {
             assert!(server.remove(&path("/hot/file")));
         });
         if is_lost {
-            world.server.fail_next(Operation::Settle, 1, Kind::Disconnected);
+            world
+                .server
+                .fail_next(Operation::Settle, 1, Kind::Disconnected);
         }
         world.close(handle).unwrap();
         world.fs.retry();

@@ -12,6 +12,7 @@ mod ahead;
 mod attributes;
 mod directory;
 mod disk;
+mod doubt;
 mod durability;
 mod evidence;
 mod lookup;

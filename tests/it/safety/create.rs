@@ -279,9 +279,11 @@ fn a_name_that_was_taken_before_the_close_stays(site: &mut Site) {
     }
     // Our bytes are on this machine, or on the server beside theirs.
     let hold = |ours: &Vec<u8>| {
-        let beside = names_in(&t.disk(""))
-            .into_iter()
-            .any(|name| fs::read(t.disk(String::from_utf8(name).unwrap())).unwrap() == *ours);
+        let beside = names_in(&t.disk("")).into_iter().any(|name| {
+            // A temporary file may be gone by now.
+            let content = fs::read(t.disk(String::from_utf8(name).unwrap()));
+            content.is_ok_and(|content| content == *ours)
+        });
         beside || site.mount.kept().contains(ours)
     };
     crate::common::wait_for("our bytes", std::time::Duration::from_secs(5), || {

@@ -3,11 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{OLD, assert_disk, close, open, store};
 use crate::common::{
-    Kind, Rig, Server, Site, Target, can_mount, errno, for_each_site, names_in, pattern,
+    Kind, Rig, Server, Site, Target, can_mount, errno, for_each_site, names_in, pattern, wait_for,
 };
 
 for_each_site!(crate::safety::OLD; relative_links_lead_where_they_say);
@@ -62,6 +63,10 @@ fn an_account_that_may_only_store_does(kind: Kind, denied: &str) {
         }
     }
     assert!(!t.try_sh("echo new | cat > old").status.success());
+    // The kernel tells of the last close after close(2) has returned; until then the file is shown as it was written.
+    wait_for("the old file to be shown", Duration::from_secs(5), || {
+        fs::read(t.path("old")).is_ok_and(|shown| shown == b"old")
+    });
     // What only adds is allowed.
     t.sh("echo more >> old");
     assert_disk(&t, "old", b"oldmore\n", "append");
