@@ -86,7 +86,7 @@ pub trait Remote: Send + Sync + Debug {
 
     /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read. Where the server
     /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done. Never sent
-    /// twice: when it fails, the error tells whether the server had begun.
+    /// twice: when it fails, the error says whether the server had begun.
     ///
     /// `attributes` may reach the file that is there when the upload itself is refused.
     fn put(
@@ -104,7 +104,7 @@ pub trait Remote: Send + Sync + Debug {
     /// afterwards. One exchange; a refused attribute does not keep the others from being set.
     fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled>;
 
-    /// What [`Remote::settle`] with no attributes reports, and the file's mode where the server tells it in the same exchange.
+    /// What [`Remote::settle`] with no attributes reports, and the file's mode where the server reports it in the same exchange.
     fn examine(&self, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
         Ok((self.settle(path, &Attributes::default())?, None))
     }

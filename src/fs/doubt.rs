@@ -53,7 +53,7 @@ impl Filesystem {
                 size,
                 modified: settled.seen_modified,
             })),
-            // The server tells sizes in listings only.
+            // Only listings show sizes on this server.
             Ok(None) => {
                 if let Some(dir) = path.parent() {
                     self.listings.refetch(&*self.remote, &dir)?;

@@ -35,7 +35,7 @@ impl Filesystem {
     ///
     /// # Errors
     ///
-    /// Also when no evidence is to be had: unknown is not absent.
+    /// Also when no evidence is available: unknown is not absent.
     pub(super) fn look(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
         self.look_when(path).map(|(found, _)| found)
     }

@@ -60,7 +60,7 @@ impl Filesystem {
         if let Some(ino) = ino {
             self.forget_attributes(ino);
         }
-        // A directory may be somebody's working directory, or have something mounted in it.
+        // A directory may be the working directory of a program, or have something mounted in it.
         if ino.and_then(|ino| self.inodes.kind(ino)) == Some(EntryKind::Directory) {
             self.listings.forget_tree(path);
         } else {

@@ -261,7 +261,7 @@ impl Filesystem {
     pub(super) fn observe(&self, file: &OpenFile, entry: &RemoteEntry) {
         let mut state = file.lock();
         let is_same = state.base.as_ref().is_some_and(|base| {
-            // LIST tells another clock's minutes: where MDTM was asked, only another size shows other content.
+            // LIST shows minutes of another clock: where MDTM was asked, only another size means other content.
             let is_coarse = base.asked.is_some() && !entry.has_exact_time();
             is_same_content(&base.version, entry)
                 || is_coarse && entry.size.is_none_or(|size| size == base.version.size)

@@ -96,8 +96,7 @@ impl Filesystem {
         files.rotate_left(behind);
         let (mut is_any_done, mut is_any_left) = (false, false);
         for file in files {
-            // The last one wins at its close, not minutes later: what others have put there since stays.
-            file.lock().is_emptied = false;
+            forget_emptied(&file);
             let sent = self.send_or_keep(&file);
             self.release_if_done(&file);
             match sent {
@@ -225,6 +224,7 @@ impl Filesystem {
             let mut failed = Vec::new();
             let mut rest = files.into_iter();
             for file in rest.by_ref() {
+                forget_emptied(&file);
                 let Err(error) = self.upload(&file) else {
                     deadline = None;
                     continue;
@@ -294,6 +294,12 @@ impl Filesystem {
             .ok();
         Unsent { path, error, kept }
     }
+}
+
+/// Who empties a file wins at its close, and not when it is tried again later: what others have put there since stays.
+fn forget_emptied(file: &OpenFile) {
+    let mut state = file.lock();
+    state.is_emptied &= state.handles > 0;
 }
 
 fn next_pause(pause: Duration, round: Round) -> Duration {

@@ -18,11 +18,12 @@ use std::{
 
 use super::{
     Filesystem, FsError, FsErrorKind, Result,
+    doubt::Told,
     file::{Base, OpenFile, UploadEnd, UploadJob},
     streaming::{CHUNK_BYTES, discard},
 };
 use crate::{
-    cache::{FileId, Version},
+    cache::FileId,
     remote::{
         self, Attributes, EntryKind, Modified, Precision, RemoteEntry, RemoteError,
         RemoteErrorKind, RemotePath, Settled,
@@ -294,18 +295,12 @@ impl Filesystem {
                 self.touch_dir(&dir);
             }
         }
-        let version = Version {
+        // Not what this machine's clock says: the file is known again by its time.
+        let told = Told {
             size: job.len,
-            // Not what this machine's clock says: the file is known again by it.
             modified: settled.seen_modified,
-            epoch: self.next_epoch(),
         };
-        Base {
-            version,
-            mode,
-            asked: Some(self.clock.now()),
-            is_mode_asked: false,
-        }
+        self.base_told(told, mode)
     }
 
     /// Removes a temporary file without making anyone wait.

@@ -158,7 +158,7 @@ impl Transfer {
         if reply.is_done()
             && let Some(error) = lost
         {
-            // The connection broke before anything was read from it, and the kernel tells that once: it looked like an end.
+            // The connection broke before anything was read from it, and the kernel reports that once: it looked like an end.
             return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
         }
         Ok((reply, guard))

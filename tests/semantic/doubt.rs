@@ -103,7 +103,7 @@ fn ranges_are_not_repeated_in_another_file_of_the_same_size() {
 // SEMANTICS: S-conflict
 #[test]
 fn a_retry_replaces_nothing_that_others_have_put_there_since() {
-    for is_new in [true, false] {
+    for (is_new, is_unmounting) in [(true, false), (false, false), (true, true), (false, true)] {
         let world = World::new();
         if !is_new {
             world.put("/file", b"old");
@@ -120,8 +120,14 @@ fn a_retry_replaces_nothing_that_others_have_put_there_since() {
         world.server.forget_faults();
         world.advance(Duration::from_mins(5));
         world.put("/file", b"theirs, and newer");
-        world.fs.retry();
+        if is_unmounting {
+            assert!(!world.fs.drain(Duration::ZERO));
+            assert_eq!(world.fs.keep_unsent().len(), 1);
+        } else {
+            world.fs.retry();
+        }
         assert_eq!(world.on("/file").unwrap(), b"theirs, and newer", "{is_new}");
+        // Ours is kept on this machine, and theirs is shown.
         assert!(world.spool_dir.path().join("unsent").is_dir(), "{is_new}");
     }
 }
