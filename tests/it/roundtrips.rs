@@ -9,6 +9,8 @@ use std::{
     io::{Read, Write},
     os::unix::fs::FileExt,
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use crate::common::{
@@ -158,5 +160,32 @@ fn a_line_more_costs_three() {
         });
         assert_eq!(sent.len(), 3, "{sent:?}");
         assert_eq!(sent[1], "APPE /large");
+    });
+}
+
+/// One more: what was asked so long ago decides nothing any more.
+// SEMANTICS: S-exclusive, S-rename-noreplace, S-rmdir
+#[test]
+fn what_was_asked_three_seconds_ago_is_asked_again() {
+    with_warm_mount(Kind::Proftpd, SEVERAL, |dir, proxy| {
+        let wait = || thread::sleep(Duration::from_secs(3));
+        wait();
+        let sent = proxy.during(|| {
+            fs::write(dir.join("new"), b"content").unwrap();
+            await_release();
+        });
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert!(sent[0].starts_with("CWD / | MLSD"), "{sent:?}");
+        assert!(sent[1].starts_with("STOR /new | "), "{sent:?}");
+        wait();
+        let sent = proxy.during(|| fs::rename(dir.join("new"), dir.join("named")).unwrap());
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert_eq!(sent[1], "RNFR /new | RNTO /named");
+        fs::create_dir(dir.join("made")).unwrap();
+        wait();
+        let sent = proxy.during(|| fs::remove_dir(dir.join("made")).unwrap());
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert!(sent[0].starts_with("CWD /made | MLSD"), "{sent:?}");
+        assert_eq!(sent[1], "RMD /made");
     });
 }
