@@ -1,4 +1,4 @@
-//! The READs of a mount that are under way: what tells several that come at once from seeks.
+//! The READs of a mount that are under way: how several that come at once are told apart from seeks.
 //!
 //! The kernel reads ahead of a program with several READs at once, of up to 1 MiB each. It sends them in order, two
 //! event loops take them in turn, and workers look for their bytes in any order:

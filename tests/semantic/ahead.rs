@@ -101,7 +101,7 @@ fn a_walk_in_the_order_of_the_inode_numbers_downloads_the_next_ones_once() {
         !order.is_sorted_by_key(|(_, index)| *index),
         "another order"
     );
-    // Not right after the directory was opened: the second step tells.
+    // Not right after the directory was opened: the second step shows it.
     world.advance(Duration::from_secs(2));
     for (_, index) in &order[..2] {
         assert!(world.cat(&name(*index)).unwrap() == pattern(3000, *index as u64));

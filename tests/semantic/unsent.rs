@@ -14,7 +14,7 @@ fn unsent(world: &World, at: &str, content: &[u8]) {
     let handle = world.create(at, TRUNCATE).unwrap();
     world.write(handle, 0, content);
     for step in [Operation::Put, Operation::OpenUpload] {
-        // Those of the close, and of what comes behind it.
+        // Those of the close, and of what comes after it.
         for nth in 1..=8 {
             world.server.fail_next(step, nth, Kind::Disconnected);
         }

@@ -35,7 +35,7 @@ pub(crate) struct Mount {
     home: TempDir,
     child: Child,
     watchdog: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
-    /// Whether its end may leave something unsent, which its exit status tells.
+    /// Whether its end may leave something unsent, which its exit status shows.
     may_end_badly: bool,
 }
 

@@ -97,7 +97,7 @@ fn a_large_file_that_is_taken_away_was_delivered(rig: &mut Rig) {
     assert_disk(&t, "f", &pattern(2, 2_000_000), "elsewhere");
 }
 
-/// What was cut on its way is not taken for delivered where the size tells.
+/// What was cut on its way is not taken for delivered where the size shows it.
 fn a_file_that_arrived_in_part_was_not_delivered(rig: &mut Rig) {
     rig.site.mount.may_end_badly();
     let t = rig.target();
@@ -111,7 +111,7 @@ fn a_file_that_arrived_in_part_was_not_delivered(rig: &mut Rig) {
     }
 }
 
-/// The reply is lost and the name is absent: nobody knows, so the program is told, and nothing is repeated by itself.
+/// The reply is lost and the name is absent: nobody knows, so the program gets an error, and nothing is repeated by itself.
 fn a_delivery_without_a_reply_is_not_repeated(kind: Kind) {
     if !can_mount() {
         return;

@@ -63,7 +63,7 @@ fn an_account_that_may_only_store_does(kind: Kind, denied: &str) {
         }
     }
     assert!(!t.try_sh("echo new | cat > old").status.success());
-    // The kernel tells of the last close after close(2) has returned; until then the file is shown as it was written.
+    // The kernel reports the last close after close(2) has returned; until then the file is shown as it was written.
     wait_for("the old file to be shown", Duration::from_secs(5), || {
         fs::read(t.path("old")).is_ok_and(|shown| shown == b"old")
     });
