@@ -2,19 +2,21 @@
 //!
 //! What makes it hard, and who answers it:
 //!
-//! 1. suppaftp owns the protocol but waits without limit and pays a round trip for each step: `transport` lies under it;
+//! 1. a transfer costs four round trips where each step waits for the one before: `session/opening` is one sequence that waits late;
 //! 2. a reply read at the wrong place makes every later one wrong: `session` and `transfer` are different types, and a
 //!    session is thrown away after anything but a complete reply;
 //! 3. sessions die unseen, and servers take only so many: `pool`;
 //! 4. servers differ in what they can do: `capabilities` remembers what they say and refuse;
-//! 5. making a data connection takes two round trips: `transport/data` hides them behind others, `background` does it ahead.
+//! 5. making a data connection takes two round trips: `next_data` hides them behind others, `background` does it early.
 
 mod active;
 mod background;
+mod before;
 mod capabilities;
 mod command;
 mod connect;
 mod control;
+mod conversation;
 mod data;
 mod deadline;
 mod dialer;
@@ -26,6 +28,7 @@ mod examine;
 mod links;
 pub mod listing;
 mod login;
+mod next_data;
 mod passive;
 mod patch;
 mod pool;
@@ -35,12 +38,13 @@ mod reply;
 mod secure;
 mod session;
 mod settle;
+mod socket;
 mod stat;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transfer;
-mod transport;
+
 mod upload;
 pub mod zone;
 
@@ -181,7 +185,6 @@ impl FtpRemote {
         repeat: Repeat,
         wait: Option<Duration>,
     ) -> Result<(Vec<Reply>, bool)> {
-        let capabilities = &self.pool.host.capabilities;
         let deadline = self.pool.host.deadline();
         let named = |error: RemoteError| error.with_path(path);
         let mut guard = self.pool.check_out(Use::Command, deadline).map_err(named)?;
@@ -189,7 +192,7 @@ impl FtpRemote {
         if let Some(wait) = wait {
             guard.session().set_deadline(deadline.capped(wait));
         }
-        let failure = match guard.session().exchange(verb, lines.to_vec(), capabilities) {
+        let failure = match guard.session().exchange(verb, lines) {
             Ok(replies) => {
                 guard.check_in_after_commands();
                 return Ok((replies, false));
@@ -206,7 +209,7 @@ impl FtpRemote {
             .pool
             .check_out_fresh(Use::Command, deadline)
             .map_err(named)?;
-        let replies = guard.session().exchange(verb, lines.to_vec(), capabilities);
+        let replies = guard.session().exchange(verb, lines);
         guard.check_in_after_commands();
         replies
             .map(|replies| (replies, true))

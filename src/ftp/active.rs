@@ -7,7 +7,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::{deadline::Deadline, passive};
+use super::{deadline::Deadline, socket};
 use crate::config::ActiveConfig;
 
 /// A port of ours that waits for the server.
@@ -77,11 +77,6 @@ impl Listening {
         }
     }
 
-    /// A socket to hold in place of the one that will come.
-    pub(super) fn stand_in(&self) -> io::Result<TcpStream> {
-        Ok(std::os::fd::OwnedFd::from(self.listener.try_clone()?).into())
-    }
-
     /// Waits for the server; `None` when it has something to say on `control` instead. Whoever else connects is turned away.
     ///
     /// # Errors
@@ -108,7 +103,7 @@ impl Listening {
             match self.listener.accept() {
                 Ok((socket, from)) if from.ip().to_canonical() == self.peer => {
                     socket.set_nonblocking(false)?;
-                    return passive::with_options(socket).map(Some);
+                    return socket::with_options(socket).map(Some);
                 }
                 Ok((_, from)) => log::warn!("a data connection from {from} is turned away"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -164,7 +159,7 @@ mod tests {
     fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
         let from = SocketAddr::from((ip, 0));
         let deadline = Deadline::after(Duration::from_secs(5));
-        passive::connect(to, Some(from.ip()), deadline).unwrap()
+        socket::connect(to, Some(from.ip()), deadline).unwrap()
     }
 
     // SEMANTICS: S-active

@@ -6,15 +6,18 @@ mod features;
 
 pub(super) use features::{Features, Server};
 
-use std::sync::{
-    Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::zone::Offset;
-use crate::remote::Habits;
+use super::{control::Control, reply::Fault, zone::Offset};
+use crate::remote::{Habits, Phase, RemoteErrorKind};
 
 /// How directories are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,10 @@ pub(super) enum Following {
 /// How often in a row what left behind the end of the bytes may overtake it before that is given up. 3: a busy server is late
 /// now and then, and each time costs the few milliseconds of [`Following::End`].
 const OVERTAKEN_MAX: u32 = 3;
+
+/// How long a reply may take while a shortcut is tried for the first time. 10 s: a server that falls silent over it is found
+/// out, and there is still time for the plain exchange.
+const TRIAL_WAIT: Duration = Duration::from_secs(10);
 
 /// What was learnt by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -350,6 +357,39 @@ impl Capabilities {
     pub(super) fn may_ask_with_transfer(&self) -> bool {
         let learnt = self.learnt();
         learnt.followers == Shortcut::Works && learnt.has_pipelining && learnt.has_warming
+    }
+
+    /// What `work` reads, within a time that leaves enough for the plain exchange while a shortcut is untried. Silence and a
+    /// closed connection show that it fails, and count as a broken session, so that the caller takes another.
+    pub(super) fn on_trial<T>(
+        &self,
+        control: &mut Control,
+        state: Shortcut,
+        fail: fn(&mut Learnt),
+        work: impl FnOnce(&mut Control) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if state != Shortcut::Untried {
+            return work(control);
+        }
+        let deadline = control.deadline();
+        control.set_deadline(deadline.capped(TRIAL_WAIT));
+        let outcome = work(control);
+        control.set_deadline(deadline);
+        outcome.map_err(|fault| {
+            let is_broken = matches!(
+                fault.kind,
+                RemoteErrorKind::TimedOut(Phase::Reply) | RemoteErrorKind::Disconnected
+            );
+            if !is_broken {
+                return fault;
+            }
+            log::info!(
+                "the server may not take what saves a round trip ({}): it gets the plain exchange",
+                fault.detail
+            );
+            self.learn(fail);
+            Fault::new(RemoteErrorKind::Disconnected, fault.detail)
+        })
     }
 
     /// Learns something.

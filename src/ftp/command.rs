@@ -46,6 +46,16 @@ pub(super) struct DataCommand<'a> {
 }
 
 impl DataCommand<'_> {
+    /// The command itself.
+    pub(super) fn line(&self) -> Vec<u8> {
+        let mut line = self.verb.as_bytes().to_vec();
+        if !self.argument.is_empty() {
+            line.push(b' ');
+            line.extend_from_slice(&self.argument);
+        }
+        line
+    }
+
     /// The questions, then the commands that say which bytes of the file are wanted. REST goes before RANG: it holds where RANG is
     /// refused.
     pub(super) fn held(&self) -> Vec<Vec<u8>> {
@@ -59,8 +69,6 @@ impl DataCommand<'_> {
 
 /// What the server said to the commands that left ahead of a data command.
 pub(super) struct Answers {
-    /// How many commands those are.
-    pub(super) count: usize,
     /// The first refusal that makes the transfer another than the one that was wanted.
     pub(super) refused: Option<Failure>,
     /// Whether the range was agreed to.
@@ -81,7 +89,6 @@ impl Answers {
         let verbs = cwd.chain(announced).chain(questions);
         let verbs = verbs.chain(rest).chain(range);
         let mut answers = Self {
-            count: verbs.clone().count(),
             refused: None,
             is_bounded: false,
             told: Vec::new(),

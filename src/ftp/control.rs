@@ -3,17 +3,18 @@
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
 
-use socket2::SockRef;
 use zeroize::Zeroizing;
 
 use super::{
     capabilities::Capabilities,
     deadline::Deadline,
     reply::{Fault, Parsed, Reply},
+    socket::{is_quiet, is_timeout},
     tls::{Broken, Channel, Protocol},
 };
 use crate::remote::{Phase, RemoteErrorKind};
@@ -203,6 +204,51 @@ impl Control {
         Ok(())
     }
 
+    /// Sends commands, in one write where the server takes that, and reads the reply to each. Those read before a fault are in
+    /// `replies` too.
+    pub(super) fn exchange<L: AsRef<[u8]>>(
+        &mut self,
+        lines: &[L],
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), Fault> {
+        if self.capabilities.learnt().has_pipelining {
+            self.send(lines)?;
+            return self.read_replies(0..lines.len(), replies);
+        }
+        for line in lines {
+            self.send(&[line])?;
+            replies.push(self.read_reply()?);
+        }
+        Ok(())
+    }
+
+    /// Reads the replies to those of the commands sent together that stand at these places.
+    pub(super) fn read_replies(
+        &mut self,
+        places: Range<usize>,
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), Fault> {
+        for earlier in places {
+            replies.push(self.read_next(earlier)?);
+        }
+        Ok(())
+    }
+
+    /// Reads the reply to a command that was sent together with `earlier` ones. A server that answers the first and then falls
+    /// silent cannot take commands together, which is remembered.
+    pub(super) fn read_next(&mut self, earlier: usize) -> Result<Reply, Fault> {
+        let reply = self.read_reply();
+        if let Err(fault) = &reply
+            && earlier > 0
+            && matches!(fault.kind, RemoteErrorKind::TimedOut(_))
+        {
+            log::warn!("the server does not answer commands sent together; sending one by one");
+            self.capabilities
+                .learn(|learnt| learnt.has_pipelining = false);
+        }
+        reply
+    }
+
     /// Reads the next reply. A 421 is a fault: the server is closing the connection.
     pub(super) fn read_reply(&mut self) -> Result<Reply, Fault> {
         loop {
@@ -373,25 +419,6 @@ impl Control {
         self.give_up();
         Fault::from_io(error, self.phase)
     }
-}
-
-/// Whether neither data nor an end nor an error waits on an idle socket.
-pub(super) fn is_quiet(socket: &TcpStream) -> bool {
-    matches!(peek(socket), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// Looks what waits on a socket: `WouldBlock` for nothing, 0 for its end.
-pub(super) fn peek(socket: &TcpStream) -> io::Result<usize> {
-    let mut byte = [std::mem::MaybeUninit::uninit()];
-    SockRef::from(socket).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)
-}
-
-/// Whether a wait has ended with nothing.
-pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
 }
 
 /// The line as the trace may show it.

@@ -12,9 +12,11 @@ use std::{
 
 use super::{
     connect::{ConnectError, Target},
+    data::DataConnection,
     deadline::Deadline,
-    passive::{self, Announced, DataConnection},
+    passive::Announced,
     proxy::{self, ProxyError},
+    socket,
 };
 use crate::{
     config::{ActiveConfig, NetworkConfig, ProxyConfig},
@@ -139,7 +141,7 @@ impl Dialer {
         for (index, address) in addresses.iter().enumerate() {
             let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = deadline.remaining().unwrap_or_default() / others;
-            match passive::connect(**address, from, deadline.capped(share)) {
+            match socket::connect(**address, from, deadline.capped(share)) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => {
                     log::debug!("connecting to {address}: {error}");
@@ -212,7 +214,7 @@ fn in_words(proxy: &ProxyConfig, error: &ProxyError) -> io::Error {
 
 fn kind_of(error: &ProxyError) -> RemoteErrorKind {
     match error {
-        ProxyError::Io(error) if super::control::is_timeout(error) => {
+        ProxyError::Io(error) if socket::is_timeout(error) => {
             RemoteErrorKind::TimedOut(Phase::Connect)
         }
         _ => RemoteErrorKind::Disconnected,

@@ -14,13 +14,13 @@ use super::{
     control::Control,
     deadline::Deadline,
     dialer::Dialer,
-    encoding::{Names, to_text},
+    encoding::Names,
+    next_data::Readiness,
     profile::{self, Profile},
     reply::{Failure, Fault, Reply},
     secure::{Protection, Reached},
     session::Session,
     tls::TlsError,
-    transport::{self, Batch, Readiness},
 };
 use crate::{
     config::{BaseDir, Charset, FtpConfig, TlsMode},
@@ -30,6 +30,9 @@ use crate::{
 /// How long the replies to the commands behind PASS may take. 10 s: a server that drops what was sent ahead is found
 /// out, and there is still time to log in the slow way.
 const BATCH_WAIT: Duration = Duration::from_secs(10);
+
+/// What data connections need to be protected like the control connection (RFC 4217 section 9).
+const DATA_PROTECTION: [&str; 2] = ["PBSZ 0", "PROT P"];
 
 /// Everything that the sessions of one server share.
 #[derive(Debug)]
@@ -173,9 +176,7 @@ impl Host {
             let replies = self.log_in(&mut session, &followers, deadline)?;
             self.learn(&greeting, &replies)?;
         }
-        transport::lock(session.transport())
-            .control()
-            .set_logged_in();
+        session.control().set_logged_in();
         log::debug!("{}: logged in to {}", session.number(), self.config.host);
         Ok(session)
     }
@@ -206,42 +207,89 @@ impl Host {
         [vec![b"TYPE I".to_vec()], options, Vec::from_iter(epsv)].concat()
     }
 
-    /// USER and PASS through suppaftp, `followers` in the same write where that works; their replies.
+    /// USER and PASS, and `followers` in the same write where the server takes that; the replies to those.
     fn log_in(
         &self,
         session: &mut Session,
         followers: &[Vec<u8>],
         deadline: Deadline,
     ) -> Result<Vec<Reply>, ConnectError> {
-        let is_batched = self.capabilities.learnt().has_pipelining;
-        // Alone it would not be sent any earlier than it is needed.
-        let followers = match followers {
-            [others @ .., last] if !is_batched && last == b"EPSV" => others,
-            all => all,
-        };
-        let data_commands = self.protect_data(session, is_batched)?;
-        let before = data_commands.len();
         let names = self.names();
-        let password = Zeroizing::new(names.encode_login(self.config.password.expose()));
-        let batch = Batch {
-            early: data_commands,
-            substitute: Some(Zeroizing::new([b"PASS ", password.as_slice()].concat())),
-            followers: if is_batched {
-                followers.to_vec()
-            } else {
-                Vec::new()
-            },
-            ..Batch::default()
+        let line = |verb: &[u8], argument: &str| {
+            let argument = Zeroizing::new(names.encode_login(argument));
+            Zeroizing::new([verb, argument.as_slice()].concat())
         };
-        transport::lock(session.transport()).set_batch(batch);
-        let user = to_text(&names.encode_login(&self.config.user));
-        // The transport puts the password in; suppaftp would write it into its log.
-        let outcome = session.client_mut().login(user.as_str(), "-");
-        let (mut replies, fault) = {
-            let mut transport = transport::lock(session.transport());
-            (transport.take_replies(), transport.take_fault())
+        let user = line(b"USER ", &self.config.user);
+        let password = line(b"PASS ", self.config.password.expose());
+        let login = [user.as_slice(), password.as_slice()];
+        if !self.capabilities.learnt().has_pipelining {
+            // Alone an EPSV would not leave any earlier than it is needed.
+            let is_epsv = |line: &Vec<u8>| line == b"EPSV";
+            let followers: Vec<_> = followers.iter().filter(|line| !is_epsv(line)).collect();
+            return self.log_in_by_steps(session, login, &followers);
+        }
+        let replies = self.log_in_at_once(session, login, followers, deadline)?;
+        if followers.last().is_some_and(|line| line == b"EPSV")
+            && let Some(reply) = replies.last()
+        {
+            session.announce(reply);
+            // Connecting goes on beside the rest of the log-in; through a proxy it would have to be waited for.
+            if self.config.network.proxy.is_none()
+                && session.readiness() == Readiness::Announced
+                && let Err(fault) = session.prepare_data()
+            {
+                log::debug!("{}: connecting early: {}", session.number(), fault.detail);
+            }
+        }
+        Ok(replies)
+    }
+
+    /// One command after the other.
+    fn log_in_by_steps(
+        &self,
+        session: &mut Session,
+        [user, password]: [&[u8]; 2],
+        followers: &[&Vec<u8>],
+    ) -> Result<Vec<Reply>, ConnectError> {
+        if session.is_protected() {
+            let replies = self.exchange(session, &DATA_PROTECTION)?;
+            self.check_data_protection(&replies)?;
+        }
+        let mut reply = self.exchange(session, &[user])?.pop();
+        // A user without a password is in after USER.
+        if reply.as_ref().is_some_and(|reply| reply.code() == 331) {
+            reply = self.exchange(session, &[password])?.pop();
+        }
+        if !reply.as_ref().is_some_and(Reply::is_done) {
+            return Err(self.login_refused(reply.as_ref()));
+        }
+        self.exchange(session, followers)
+    }
+
+    /// Everything in one write.
+    fn log_in_at_once(
+        &self,
+        session: &mut Session,
+        login: [&[u8]; 2],
+        followers: &[Vec<u8>],
+        deadline: Deadline,
+    ) -> Result<Vec<Reply>, ConnectError> {
+        let protection: &[_] = if session.is_protected() {
+            &DATA_PROTECTION
+        } else {
+            &[]
         };
-        if let Some(fault) = fault {
+        let protection = protection.iter().map(|line| line.as_bytes());
+        let before: Vec<&[u8]> = protection.chain(login).collect();
+        let all = before.iter().copied();
+        let all: Vec<&[u8]> = all.chain(followers.iter().map(Vec::as_slice)).collect();
+        let mut replies = Vec::new();
+        let read = {
+            let mut control = session.control();
+            let sent = control.send(&all);
+            sent.and_then(|()| control.read_replies(0..before.len(), &mut replies))
+        };
+        if let Err(fault) = read {
             // vsftpd hangs up behind its refusal.
             let refusal = replies.iter().find(|reply| reply.is_refusal());
             return Err(match refusal {
@@ -249,53 +297,35 @@ impl Host {
                 None => self.target.error(fault),
             });
         }
-        let login = replies.split_off(before.min(replies.len()));
-        if before > 0 {
+        let login = replies.split_off(before.len() - login.len());
+        if session.is_protected() {
             self.check_data_protection(&replies)?;
         }
-        let replies = login;
+        session.set_deadline(deadline.capped(BATCH_WAIT));
         // A user without a password is in after USER; what the superfluous PASS got does not matter then.
-        let is_in = replies.iter().any(|reply| reply.code() == 230)
-            || replies.last().is_some_and(Reply::is_done);
-        if outcome.is_err() && !is_in {
-            if is_batched {
-                session.set_deadline(deadline.capped(BATCH_WAIT));
-                self.look_for_disorder(session, followers.len());
-            }
+        let is_in = login.iter().any(|reply| reply.code() == 230)
+            || login.last().is_some_and(Reply::is_done);
+        if !is_in {
+            self.look_for_disorder(session, followers.len());
             // What came behind USER's refusal is for the want of a user.
-            let refusal = replies.iter().find(|reply| reply.is_refusal());
-            return Err(self.login_refused(refusal.or(replies.last())));
+            let refusal = login.iter().find(|reply| reply.is_refusal());
+            return Err(self.login_refused(refusal.or(login.last())));
         }
-        let replies = if is_batched {
-            session.set_deadline(deadline.capped(BATCH_WAIT));
-            let read = transport::lock(session.transport()).read_all_behind(followers.len());
-            session.set_deadline(deadline);
-            read.map_err(|fault| self.target.error(fault))?
-        } else {
-            self.exchange(session, followers.to_vec())?
-        };
-        if followers.last().is_some_and(|line| line == b"EPSV")
-            && let Some(reply) = replies.last()
-        {
-            let mut transport = transport::lock(session.transport());
-            transport.announce(reply);
-            // Connecting goes on beside the rest of the log-in; through a proxy it would have to be waited for.
-            if self.config.network.proxy.is_none()
-                && transport.readiness() == Readiness::Announced
-                && let Err(fault) = transport.prepare_data()
-            {
-                log::debug!("{}: connecting ahead: {}", session.number(), fault.detail);
-            }
-        }
+        let mut replies = Vec::with_capacity(followers.len());
+        let read = session
+            .control()
+            .read_replies(before.len()..all.len(), &mut replies);
+        session.set_deadline(deadline);
+        read.map_err(|fault| self.target.error(fault))?;
         Ok(replies)
     }
 
     /// A refusal may not have been for the password: libunftp works on all commands of one write at the same time, and answers in
     /// any order. Then the log-in succeeds all the same, behind the refusal of what came too early.
-    fn look_for_disorder(&self, session: &mut Session, count: usize) {
-        let mut transport = transport::lock(session.transport());
+    fn look_for_disorder(&self, session: &Session, count: usize) {
+        let mut control = session.control();
         let has_logged_in = (0..count)
-            .map_while(|_| transport.control().read_reply().ok())
+            .map_while(|_| control.read_reply().ok())
             .any(|reply| reply.code() == 230);
         if has_logged_in {
             log::info!("the server answers commands out of order; sending one by one");
@@ -306,25 +336,6 @@ impl Host {
                 learnt.has_warming = false;
             });
         }
-    }
-
-    /// What goes ahead of the log-in so that data connections are protected like the control connection; what cannot go with it
-    /// in one write is done here.
-    fn protect_data(
-        &self,
-        session: &mut Session,
-        is_batched: bool,
-    ) -> Result<Vec<Vec<u8>>, ConnectError> {
-        if !session.is_protected() {
-            return Ok(Vec::new());
-        }
-        let commands = ["PBSZ 0", "PROT P"].map(Into::into).to_vec();
-        if is_batched {
-            return Ok(commands);
-        }
-        let replies = self.exchange(session, commands)?;
-        self.check_data_protection(&replies)?;
-        Ok(Vec::new())
     }
 
     /// PROT P must be agreed to; where TLS began with the connection, a server may not know it and mean it all the same.
@@ -341,13 +352,13 @@ impl Host {
         }
     }
 
-    fn exchange(
+    fn exchange<L: AsRef<[u8]>>(
         &self,
         session: &mut Session,
-        lines: Vec<Vec<u8>>,
+        lines: &[L],
     ) -> Result<Vec<Reply>, ConnectError> {
         session
-            .exchange("login", lines, &self.capabilities)
+            .exchange("login", lines)
             .map_err(|failure| match failure {
                 Failure::Broken(_, fault) => self.target.error(fault),
                 Failure::Refused(_, reply) => self.login_refused(Some(&reply)),
@@ -386,7 +397,7 @@ impl Host {
             base => base,
         };
         lines.push([b"CWD ", dir].concat());
-        let replies = self.exchange(session, lines)?;
+        let replies = self.exchange(session, &lines)?;
         match replies.last() {
             Some(reply) if reply.is_done() => Ok(()),
             reply => Err(ConnectError::BaseMissing {

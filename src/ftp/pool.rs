@@ -35,9 +35,9 @@ use super::{
     connect::ConnectError,
     deadline::Deadline,
     login::Host,
+    next_data::Readiness,
     reply::Failure,
     session::Session,
-    transport::Readiness,
 };
 use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
 
@@ -142,8 +142,8 @@ impl Pool {
     /// Whether nobody holds a session and a data connection is open ahead, for tests.
     #[cfg(test)]
     pub(super) fn is_idle_and_warm(&self) -> bool {
-        let state = self.lock();
-        state.idle.len() == state.open && state.idle.iter().any(Session::is_warm)
+        let mut state = self.lock();
+        state.idle.len() == state.open && state.idle.iter_mut().any(Session::is_warm)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,11 +167,11 @@ impl Pool {
         loop {
             let (picked, deadline) = self.pick(wanted, deadline)?;
             match picked {
-                Picked::Idle(session) => {
+                Picked::Idle(mut session) => {
                     if wanted != Use::Command && session.readiness() < Readiness::Warm {
                         self.open_one_more();
                     }
-                    return Ok(self.guard(session, wanted, deadline, false));
+                    return Ok(self.guard(*session, wanted, deadline, false));
                 }
                 Picked::Slot => {
                     if let Some(guard) = self.open(wanted, deadline)? {
@@ -388,7 +388,7 @@ impl Pool {
         self.background.stop();
     }
 
-    fn put_back(&self, session: Session, held: Held) {
+    fn put_back(&self, mut session: Session, held: Held) {
         let is_to_warm = !held.was_refreshed && !session.is_warm();
         let mut state = self.lock();
         state.release(held);
@@ -418,7 +418,7 @@ impl Pool {
 }
 
 enum Picked {
-    Idle(Session),
+    Idle(Box<Session>),
     Slot,
 }
 
@@ -438,11 +438,11 @@ impl State {
             return Served::Wait;
         };
         while ahead < self.idle.len()
-            && let Some(session) = self.take_idle(wanted)
+            && let Some(mut session) = self.take_idle(wanted)
         {
             if session.is_alive() {
                 self.transfers += usize::from(wanted == Use::Transfer);
-                return Served::Picked(Picked::Idle(session));
+                return Served::Picked(Picked::Idle(Box::new(session)));
             }
             log::debug!("{}: closed by the server while idle", session.number());
             dead.push(session);
@@ -473,7 +473,7 @@ impl State {
     }
 
     fn take_idle(&mut self, wanted: Use) -> Option<Session> {
-        let readiness: Vec<_> = self.idle.iter().map(Session::readiness).collect();
+        let readiness: Vec<_> = self.idle.iter_mut().map(Session::readiness).collect();
         let index = idle::best(&readiness, wanted)?;
         Some(self.idle.remove(index))
     }

@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
-use super::{control::is_timeout, deadline::Deadline};
+use super::{deadline::Deadline, socket::is_timeout};
 use crate::config::{ProxyConfig, ProxyKind, ProxyLogin};
 
 /// The longest answer to CONNECT. 16 KiB: more than any proxy's headers, little enough to read byte by byte.

@@ -1,15 +1,19 @@
 //! One session: a logged-in control connection that is idle, ready for the next command.
 //!
-//! suppaftp's client owns login, commands and transfers; the transport lies under it. A session is good only while every
-//! reply has been read ([`Session::is_usable`]); after anything else it is thrown away.
+//! A session is good only while every reply has been read ([`Session::is_usable`]); after anything else it is thrown away. While
+//! it transfers something it is of another type, [`Transfer`](super::transfer::Transfer), so that no command can be sent
+//! meanwhile.
 
+mod active;
+mod ending;
 mod offset;
+mod opening;
+
+pub(super) use opening::Opened;
 
 use std::{
     fmt,
-    io::Write as _,
     net::TcpStream,
-    os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -17,26 +21,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use suppaftp::{FtpError, FtpResult, ImplFtpStream, Mode, Status, TransferStream};
-
 use super::{
-    capabilities::Capabilities,
-    command::{Answers, DataCommand},
+    before::Before,
+    capabilities::{Capabilities, Following},
     control::Control,
+    conversation::{Conversation, Locked},
     deadline::Deadline,
     dialer::Dialer,
-    encoding::{Transparent, to_text},
+    next_data::{NextData, Readiness},
     passive::{Passive, WARM_AGE_MAX},
     reply::{Failure, Fault, Reply},
     tls,
-    transport::{self, Batch, Connector, Readiness, Shared, Transport, Wire},
 };
-use crate::remote::RemoteErrorKind;
 
 /// An idle session.
 pub(super) struct Session {
-    client: ImplFtpStream<Wire>,
-    transport: Shared,
+    talk: Conversation,
+    next: NextData,
+    capabilities: Arc<Capabilities>,
+    /// The longest wait without progress on a data connection.
+    timeout: Duration,
+    /// What the data connections of a protected session share with its control connection.
+    tls: Option<tls::Session>,
     number: u32,
     /// When the last request on it ended.
     pub(super) used: Instant,
@@ -44,15 +50,20 @@ pub(super) struct Session {
     pub(super) has_answered: bool,
     /// Whether the last transfer began at an offset.
     has_offset: bool,
+    /// Whether the last transfer's command left before its data connection was there.
+    was_early: bool,
+    followers: Followers,
+}
+
+/// Commands that left after a transfer's own, whose replies are still to be read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Followers {
+    count: usize,
+    following: Following,
 }
 
 impl Session {
-    /// Puts suppaftp's client on top of a control connection whose greeting was read.
-    ///
-    /// suppaftp makes a TLS stream of its control connection only after its own connect (without any deadline) or after
-    /// `AUTH TLS` on a socket that it reads itself. So it is handed one end of a socket pair with a greeting
-    /// and the consent to `AUTH` in it, and puts our [`Wire`] in its place: no connection, no wait, and TLS
-    /// remains ours to start or not.
+    /// A session on a control connection whose greeting was read.
     pub(super) fn new(
         control: Control,
         capabilities: &Arc<Capabilities>,
@@ -60,40 +71,19 @@ impl Session {
         timeout: Duration,
         tls: Option<tls::Session>,
     ) -> Result<Self, Fault> {
-        let number = control.number();
-        let transport = Transport::new(
-            control,
-            Arc::clone(capabilities),
-            Arc::clone(dialer),
+        Ok(Self {
+            number: control.number(),
+            talk: Conversation::new(control)?,
+            next: NextData::new(capabilities, dialer, timeout),
+            capabilities: Arc::clone(capabilities),
             timeout,
             tls,
-        );
-        let client = Self::client(&transport)
-            .map_err(|error| Fault::new(RemoteErrorKind::Failed, error.to_string()))?;
-        Ok(Self {
-            client,
-            transport,
-            number,
             used: Instant::now(),
             has_answered: false,
             has_offset: false,
+            was_early: false,
+            followers: Followers::default(),
         })
-    }
-
-    fn client(transport: &Shared) -> FtpResult<ImplFtpStream<Wire>> {
-        let (client_end, mut our_end) = UnixStream::pair().map_err(FtpError::ConnectionError)?;
-        our_end
-            .write_all(b"220 -\r\n234 -\r\n")
-            .map_err(FtpError::ConnectionError)?;
-        let stand_in = TcpStream::from(OwnedFd::from(client_end));
-        let client = ImplFtpStream::<Wire>::connect_with_stream(stand_in)?;
-        transport::lock(transport).expect_tls_setup();
-        let mut client = client
-            .into_secure(Connector::new(transport), "-")?
-            .passive_stream_builder(transport::data_source(transport));
-        client.set_mode(Mode::ExtendedPassive);
-        client.set_encoding(Transparent);
-        Ok(client)
     }
 
     /// The next number for a session, to tell them apart in the trace.
@@ -107,338 +97,179 @@ impl Session {
         self.number
     }
 
-    /// The client, for the log-in.
-    pub(super) fn client_mut(&mut self) -> &mut ImplFtpStream<Wire> {
-        &mut self.client
-    }
-
-    /// The transport, for the log-in and for the wait at the end of an upload.
-    pub(super) fn transport(&self) -> &Shared {
-        &self.transport
+    /// The control connection, for the log-in and for the wait at the end of an upload.
+    pub(super) fn control(&self) -> Locked<'_> {
+        self.talk.control()
     }
 
     /// The control connection's socket.
     pub(super) fn control_socket(&self) -> Arc<TcpStream> {
-        Arc::clone(transport::lock(&self.transport).control().socket())
+        Arc::clone(self.control().socket())
     }
 
     /// Gives the session up: no command is sent on it any more, and nothing waits for it.
-    pub(super) fn give_up(&mut self) {
-        transport::lock(&self.transport).control().give_up();
+    pub(super) fn give_up(&self) {
+        self.control().give_up();
     }
 
     /// Gives what follows on this session this deadline.
-    pub(super) fn set_deadline(&mut self, deadline: Deadline) {
-        transport::lock(&self.transport)
-            .control()
-            .set_deadline(deadline);
+    pub(super) fn set_deadline(&self, deadline: Deadline) {
+        self.control().set_deadline(deadline);
     }
 
     /// Whether it is in step: nothing is left unread, the next command gets its own reply.
     pub(super) fn is_usable(&self) -> bool {
-        transport::lock(&self.transport).is_usable()
+        let control = self.control();
+        let is_in_step = if self.next.is_asked() {
+            control.owes_only_one()
+        } else {
+            control.is_in_step()
+        };
+        is_in_step && self.followers.count == 0
     }
 
-    /// Whether the server has neither closed it nor said anything since the last reply.
-    pub(super) fn is_alive(&self) -> bool {
-        transport::lock(&self.transport).is_alive()
-    }
-
-    /// Whether a data connection was begun ahead and is still good.
-    pub(super) fn is_warm(&self) -> bool {
-        self.readiness() >= Readiness::Opening
+    /// Whether the server has neither closed it nor said anything that was not asked for. Never waits.
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.next.read_arrived_answer(&mut self.talk.control())
     }
 
     /// How far its next data connection is.
-    pub(super) fn readiness(&self) -> Readiness {
-        transport::lock(&self.transport).readiness()
+    pub(super) fn readiness(&mut self) -> Readiness {
+        self.next.readiness()
     }
 
-    /// Whether the warm data connection is so old that a refresh is due.
+    /// Whether its next data connection was begun and is still good.
+    pub(super) fn is_warm(&mut self) -> bool {
+        self.readiness() >= Readiness::Opening
+    }
+
+    /// Whether its next data connection is missing, or so old that a refresh is due.
     pub(super) fn is_lukewarm(&self) -> bool {
-        let age = transport::lock(&self.transport).warm_age();
+        let age = self.next.age();
         age.is_none_or(|age| age > WARM_AGE_MAX / 2)
     }
 
     /// What its protection is, if it has one.
     pub(super) fn protocol(&self) -> Option<tls::Protocol> {
-        transport::lock(&self.transport).control().protocol()
+        self.control().protocol()
     }
 
     /// Whether its connections are protected.
     pub(super) fn is_protected(&self) -> bool {
-        transport::lock(&self.transport).is_protected()
+        self.tls.is_some()
     }
 
-    /// Whether a data connection begun ahead was refused, since this was last asked.
-    pub(super) fn take_ahead_refused(&mut self) -> bool {
-        transport::lock(&self.transport).take_ahead_refused()
-    }
-
-    /// Begins a data connection ahead.
-    pub(super) fn warm_up(&mut self) -> Result<(), Fault> {
-        let mut transport = transport::lock(&self.transport);
-        if transport
-            .warm_age()
-            .is_some_and(|age| age > WARM_AGE_MAX / 2)
-        {
-            transport.cool();
-        }
-        transport.prepare_data()
-    }
-
-    /// Does TLS's handshake on it, where it can be done ahead and until the session `is_wanted`.
-    pub(super) fn shake_hands_ahead(&mut self, is_wanted: impl Fn() -> bool) {
-        transport::lock(&self.transport).shake_hands_ahead(is_wanted);
+    /// Whether its next data connection was begun and refused, since this was last asked.
+    pub(super) fn take_data_refused(&mut self) -> bool {
+        self.next.take_refused()
     }
 
     /// Whether the server has refused a data connection for good (5yz to EPSV and PASV) when it was asked last.
-    pub(super) fn is_data_refused(&self) -> bool {
-        transport::lock(&self.transport).is_data_refused()
+    pub(super) fn is_data_unavailable(&self) -> bool {
+        self.next.is_unavailable()
     }
 
-    /// The server's own answer when it is asked to listen in this way; its port is not used.
+    /// Records the reply to an EPSV that left with the log-in.
+    pub(super) fn announce(&mut self, reply: &Reply) {
+        self.next.announce(reply);
+    }
+
+    /// Begins its next data connection.
+    pub(super) fn prepare_data(&mut self) -> Result<(), Fault> {
+        let mut control = self.talk.control();
+        self.next.begin(&mut control, &mut Before::default())
+    }
+
+    /// The same, anew when the one there is has got old.
+    pub(super) fn warm_up(&mut self) -> Result<(), Fault> {
+        let age = self.next.age();
+        if age.is_some_and(|age| age > WARM_AGE_MAX / 2) {
+            self.next.close();
+        }
+        self.prepare_data()
+    }
+
+    /// Does TLS's handshake on it, where it can be done early and until the session `is_wanted`.
+    pub(super) fn shake_hands_early(&mut self, is_wanted: impl Fn() -> bool) {
+        if let Some(tls) = &self.tls {
+            self.next.shake_hands(tls, is_wanted);
+        }
+    }
+
+    /// The server's own reply when it is asked to listen in this way; its port is not used.
     pub(super) fn ask_passive(&mut self, passive: Passive) -> Result<Reply, Fault> {
-        transport::lock(&self.transport).ask_only(passive)
+        let mut before = Before::new(self.announcement(b"LIST").into_iter().collect());
+        let mut control = self.talk.control();
+        self.next.ask_only(&mut control, &mut before, passive)
     }
 
     /// Has the next transfer make its data connection anew, and wait for it before its command leaves.
     pub(super) fn start_over(&mut self) {
-        let mut transport = transport::lock(&self.transport);
-        transport.cool();
-        transport.be_patient();
+        self.next.start_over();
     }
 
     /// Whether the last transfer's command left before its data connection was there.
     pub(super) fn was_early(&self) -> bool {
-        transport::lock(&self.transport).was_early()
+        self.was_early
+    }
+
+    /// Whether transfers are announced by PRET. In active mode nothing is asked for that needs it.
+    fn is_announced(&self) -> bool {
+        self.capabilities.learnt().needs_pret && self.next.is_ours()
+    }
+
+    /// What has to be said of a transfer before its data connection is asked for, if anything.
+    fn announcement(&self, command: &[u8]) -> Option<Vec<u8>> {
+        self.is_announced().then(|| [b"PRET ", command].concat())
     }
 
     /// Sends commands in one write where the server takes that, and reads all their replies. When there is no data connection
-    /// for the next transfer yet, it is asked for behind them; the answer to that is left for later.
-    pub(super) fn exchange(
+    /// for the next transfer yet, it is asked for after them; the reply to that is left for later.
+    pub(super) fn exchange<L: AsRef<[u8]>>(
         &mut self,
         verb: &'static str,
-        commands: Vec<Vec<u8>>,
-        capabilities: &Capabilities,
+        lines: &[L],
     ) -> Result<Vec<Reply>, Failure> {
-        let mut commands = commands;
-        if !capabilities.learnt().has_pipelining {
-            let mut replies = Vec::with_capacity(commands.len());
-            for command in commands {
-                replies.append(&mut self.batch(verb, Vec::new(), &command, false)?);
-            }
-            return Ok(replies);
+        let mut replies = Vec::with_capacity(lines.len());
+        let outcome = self.send_and_read(lines, &mut replies);
+        self.has_answered |= !replies.is_empty();
+        match outcome {
+            Ok(()) => Ok(replies),
+            Err(fault) => Err(Failure::Broken(verb, fault)),
         }
-        let last = commands.pop().unwrap_or_default();
-        let asks_next = transport::lock(&self.transport).may_ask();
-        self.batch(verb, commands, &last, asks_next)
+    }
+
+    fn send_and_read<L: AsRef<[u8]>>(
+        &mut self,
+        lines: &[L],
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), Fault> {
+        let control = &mut *self.talk.control();
+        let Some(passive) = self.next.may_ask(control) else {
+            if !self.capabilities.learnt().has_pipelining {
+                self.next.read_answer(control)?;
+            }
+            if !self.next.is_asked() {
+                return control.exchange(lines, replies);
+            }
+            control.send(lines)?;
+            self.next.read_answer(control)?;
+            return control.read_replies(0..lines.len(), replies);
+        };
+        let lines = lines.iter().map(AsRef::as_ref);
+        let all: Vec<&[u8]> = lines.chain([passive.command()]).collect();
+        control.send(&all)?;
+        self.next.set_asked(passive);
+        control.read_replies(0..all.len() - 1, replies)
     }
 
     /// Sends one command and reads its reply.
     pub(super) fn command(&mut self, verb: &'static str, line: &[u8]) -> Result<Reply, Failure> {
-        let reply = self.batch(verb, Vec::new(), line, false)?.pop();
-        reply
-            .ok_or_else(|| Failure::Broken(verb, Fault::new(RemoteErrorKind::Protocol, "no reply")))
-    }
-
-    fn batch(
-        &mut self,
-        verb: &'static str,
-        held: Vec<Vec<u8>>,
-        last: &[u8],
-        asks_next: bool,
-    ) -> Result<Vec<Reply>, Failure> {
-        let count = held.len() + 1;
-        transport::lock(&self.transport).set_batch(Batch {
-            held,
-            asks_next,
-            ..Batch::default()
-        });
-        // With nothing expected, suppaftp returns every complete reply as an error, and we read our own.
-        let outcome = self.client.custom_command(to_text(last), &[]);
-        let mut transport = transport::lock(&self.transport);
-        let replies = transport.take_replies();
-        self.has_answered |= !replies.is_empty();
-        match (outcome, transport.take_fault()) {
-            (Err(FtpError::UnexpectedResponse(_)), None) if replies.len() == count => Ok(replies),
-            (_, Some(fault)) => Err(Failure::Broken(verb, fault)),
-            (Err(error), None) => {
-                transport.control().give_up();
-                Err(Failure::Broken(verb, client_fault(&error)))
-            }
-            (Ok(_), None) => {
-                transport.control().give_up();
-                Err(Failure::Broken(
-                    verb,
-                    Fault::new(RemoteErrorKind::Protocol, "out of step"),
-                ))
-            }
-        }
-    }
-
-    /// Starts a transfer. After an `Err` the session is idle again, if it is usable at all.
-    ///
-    /// # Errors
-    ///
-    /// A refusal of the directory, the offset or the command itself.
-    pub(super) fn open(&mut self, wanted: &DataCommand<'_>) -> Result<OpenStream, Failure> {
-        // libunftp takes the offset of one transfer for the next as well, so that it would be read from, or written to, the wrong place.
-        let is_batched = transport::lock(&self.transport).is_batched();
-        if let (false, Some(dir)) = (is_batched, &wanted.cwd) {
-            // Before EPSV even: libunftp gives a data connection the directory that was current when it was opened.
-            let reply = self.command("CWD", &[b"CWD ", dir.as_slice()].concat())?;
-            if !reply.is_done() {
-                return Err(Failure::Refused("CWD", reply));
-            }
-            return self.open(&DataCommand {
-                cwd: None,
-                ..wanted.clone()
-            });
-        }
-        let moves_file = matches!(wanted.verb, "RETR" | "STOR");
-        let is_kept = self.has_offset && moves_file && self.may_keep_offset(wanted.verb);
-        let mut wanted = DataCommand {
-            rest: wanted.rest.or(is_kept.then_some(0)),
-            ..wanted.clone()
-        };
-        if wanted.verb == "STOR"
-            && let Some(offset) = wanted.rest.take()
-        {
-            self.agree_on_offset(offset)?;
-        }
-        let wanted = &wanted;
-        if moves_file {
-            self.has_offset = match wanted.verb {
-                // Agreed on before.
-                "STOR" => self.has_offset,
-                _ => wanted.rest.is_some_and(|offset| offset > 0) || wanted.range.is_some(),
-            };
-        }
-        let mut line = wanted.verb.as_bytes().to_vec();
-        if !wanted.argument.is_empty() {
-            line.push(b' ');
-            line.extend_from_slice(&wanted.argument);
-        }
-        let announcement = transport::lock(&self.transport).announcement(&line);
-        let is_announced = announcement.is_some();
-        let cwd = wanted.cwd.iter();
-        let cwd = cwd.map(|dir| [b"CWD ", dir.as_slice()].concat());
-        transport::lock(&self.transport).set_batch(Batch {
-            early: cwd.chain(announcement).collect(),
-            held: wanted.held(),
-            followers: wanted.followers.clone(),
-            following: wanted.following,
-            asks_next: wanted.asks_next,
-            ends_early: wanted.ends_early,
-            content: wanted.content.map(<[u8]>::to_vec),
-            goes_on: wanted.goes_on,
-            ..Batch::default()
-        });
-        let outcome = self
-            .client
-            .custom_data_command(to_text(&line), &[Status::AboutToSend, Status::AlreadyOpen]);
-        let (replies, fault) = {
-            let mut transport = transport::lock(&self.transport);
-            transport.drop_data();
-            (transport.take_replies(), transport.take_fault())
-        };
-        self.has_answered |= !replies.is_empty();
-        if outcome.is_err() && fault.is_none() && !wanted.followers.is_empty() {
-            self.read_refused_followers(wanted.verb)?;
-        }
-        let answers = Answers::read(wanted, is_announced, &replies);
-        let (before, is_bounded) = (answers.count, answers.is_bounded);
-        let told = answers.told;
-        let refused = answers.refused;
-        if matches!(refused, Some(Failure::Refused("REST", _))) {
-            self.has_offset = false;
-        }
-        match outcome {
-            Ok((_, stream)) => Ok(OpenStream {
-                stream,
-                refused,
-                is_bounded,
-                told,
-            }),
-            Err(error) => Err(match (fault, refused) {
-                (Some(fault), _) => Failure::Broken(wanted.verb, fault),
-                (None, Some(failure)) => failure,
-                (None, None) => match replies.into_iter().nth(before) {
-                    Some(reply) => Failure::Refused(wanted.verb, reply),
-                    None => Failure::Broken(wanted.verb, client_fault(&error)),
-                },
-            }),
-        }
-    }
-
-    /// Reads the replies of the commands that left behind a transfer's own.
-    pub(super) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
-        transport::lock(&self.transport).read_followers()
-    }
-
-    /// Reads the replies to what left behind a transfer that was refused. When one of them is the transfer's own after all, what
-    /// was taken for its refusal was another's, and the session is given up.
-    fn read_refused_followers(&mut self, verb: &'static str) -> Result<(), Failure> {
-        let broken = |fault| Failure::Broken(verb, fault);
-        let mut transport = transport::lock(&self.transport);
-        let read = transport.read_followers();
-        let replies = read.map_err(broken)?;
-        if replies
-            .iter()
-            .any(|reply| reply.is_preliminary() || reply.code() == 226)
-        {
-            transport.fail_followers();
-            let detail = "replies out of order";
-            return Err(broken(Fault::new(RemoteErrorKind::Disconnected, detail)));
-        }
-        Ok(())
-    }
-
-    /// Closes a transfer's data connection and reads its last reply. When all the data `has_arrived`, the next data connection
-    /// is asked for in the same moment.
-    pub(super) fn finish(
-        &mut self,
-        verb: &'static str,
-        stream: TransferStream<Wire>,
-        has_arrived: bool,
-    ) -> Result<Reply, Failure> {
-        let asks = {
-            let mut transport = transport::lock(&self.transport);
-            // The replies to commands behind the transfer come before that to an EPSV.
-            let asks = has_arrived && !transport.has_followers();
-            if asks {
-                transport.ask_at_end();
-            } else if !has_arrived && !matches!(verb, "STOR" | "APPE") {
-                transport.expect_silence();
-            }
-            asks
-        };
-        // Any complete reply will do for suppaftp's part; what it means is for the caller to say.
-        let _ = stream.finish();
-        let mut transport = transport::lock(&self.transport);
-        let reply = transport.take_replies().pop();
-        match (reply, transport.take_fault()) {
-            (Some(reply), None) => transport
-                .control()
-                .last_word(reply)
-                .and_then(|reply| {
-                    if asks {
-                        transport.put_in_order(reply)
-                    } else {
-                        Ok(reply)
-                    }
-                })
-                .map_err(|fault| Failure::Broken(verb, fault)),
-            (_, Some(fault)) => Err(Failure::Broken(verb, fault)),
-            (None, None) => {
-                transport.control().give_up();
-                Err(Failure::Broken(
-                    verb,
-                    Fault::new(RemoteErrorKind::Protocol, "no reply"),
-                ))
-            }
-        }
+        let answered = self.next.read_answer(&mut self.talk.control());
+        let replied = answered.and_then(|()| self.talk.command(line));
+        let reply = replied.map_err(|fault| Failure::Broken(verb, fault))?;
+        self.has_answered = true;
+        Ok(reply)
     }
 
     /// Says good-bye and does not wait for long.
@@ -448,30 +279,6 @@ impl Session {
             let _ = self.command("QUIT", b"QUIT");
         }
     }
-}
-
-/// A transfer that the server has agreed to.
-#[derive(Debug)]
-pub(super) struct OpenStream {
-    /// suppaftp's half. It reads the final reply when it is dropped: that is never left to chance.
-    pub(super) stream: TransferStream<Wire>,
-    /// What was refused before it: the transfer runs, but in the wrong directory or from the wrong offset.
-    pub(super) refused: Option<Failure>,
-    /// Whether the server has agreed to the range; else it sends all up to the file's end.
-    pub(super) is_bounded: bool,
-    /// The answers to the questions that left ahead of it.
-    pub(super) told: Vec<Reply>,
-}
-
-fn client_fault(error: &FtpError) -> Fault {
-    let kind = match error {
-        FtpError::ConnectionError(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            RemoteErrorKind::InvalidPath
-        }
-        FtpError::ConnectionError(_) => RemoteErrorKind::Disconnected,
-        _ => RemoteErrorKind::Protocol,
-    };
-    Fault::new(kind, error.to_string())
 }
 
 impl fmt::Debug for Session {

@@ -5,24 +5,20 @@
 use std::{
     io::{self, Read},
     net::TcpStream,
-    os::fd::AsRawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use suppaftp::{DataStream, TransferStream};
 
 use super::{
     background::Job,
     capabilities::Shortcut,
     command::DataCommand,
-    control::peek,
+    data::DataStream,
     deadline::Deadline,
-    passive,
     pool::{Guard, Pool},
     reply::{Failure, Fault, Reply},
-    session::OpenStream,
-    transport::{self, Wire},
+    session::Opened,
+    socket::{self, peek, unsent_bytes},
 };
 use crate::remote::{Phase, RemoteErrorKind};
 
@@ -34,14 +30,16 @@ const DRAIN_CHECK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Transfer {
     // Both are there until the transfer is consumed.
-    parts: Option<(Guard, TransferStream<Wire>)>,
+    parts: Option<(Guard, DataStream)>,
     verb: &'static str,
     /// Whether the server has ended the data.
     has_ended: bool,
     /// How much is still to come of a range that the server has agreed to.
     left: Option<u64>,
-    /// The answers to the questions that left ahead of its command.
+    /// The answers to the questions that left before its command.
     told: Vec<Reply>,
+    /// What went wrong on its data connection before the go-ahead.
+    lost: Option<io::Error>,
 }
 
 impl Transfer {
@@ -54,28 +52,30 @@ impl Transfer {
         loop {
             let was_warm = guard.session().is_warm();
             let opened = guard.session().open(wanted);
-            guard.note_ahead_refused();
+            guard.note_data_refused();
             let was_early = guard.session().was_early();
             match opened {
-                Ok(OpenStream {
-                    stream,
+                Ok(Opened {
+                    data,
                     refused,
                     is_bounded,
                     told,
+                    lost,
                 }) => {
                     if was_warm {
-                        guard.note_ahead_used();
+                        guard.note_data_used();
                     }
                     if wanted.range.is_some() {
                         note_range(guard.pool(), is_bounded);
                     }
                     let range = wanted.range.as_ref().filter(|_| is_bounded);
                     let transfer = Self {
-                        parts: Some((guard, stream)),
+                        parts: Some((guard, data)),
                         verb: wanted.verb,
                         has_ended: false,
                         left: range.map(|range| (range.end() - range.start()).saturating_add(1)),
                         told,
+                        lost,
                     };
                     let Some(failure) = refused else {
                         return Ok(transfer);
@@ -114,16 +114,16 @@ impl Transfer {
         }
     }
 
-    /// The answers to the questions that left ahead of its command, in order.
+    /// The answers to the questions that left before its command, in order.
     pub(super) fn take_told(&mut self) -> Vec<Reply> {
         std::mem::take(&mut self.told)
     }
 
     /// Reads what has arrived, straight into `buffer`; 0 at the end of the data.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (guard, stream) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let (guard, data) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         loop {
-            match stream.read(buffer) {
+            match data.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
                     guard.pool().note_progress();
@@ -137,26 +137,25 @@ impl Transfer {
         }
     }
 
-    /// Writes all of `data`. Each part of it that the kernel takes is progress.
-    pub(super) fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        let (guard, stream) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        // Not through the stream itself: suppaftp would then wait for the server to close its end after the upload.
+    /// Writes all of `bytes`. Each part of it that the kernel takes is progress.
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (guard, data) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let pool = guard.pool();
         let timeout = pool.host.config.timeout;
-        passive::write_all(stream.get_mut(), data, timeout, || pool.note_progress())
+        socket::write_all(data, bytes, timeout, || pool.note_progress())
     }
 
     /// Closes the data connection and reads the last reply, within the session's own time-out.
     pub(super) fn finish(mut self) -> Result<(Reply, Guard), Failure> {
         let verb = self.verb;
         let has_ended = self.has_ended;
-        let (mut guard, stream) = self.take()?;
+        let (mut guard, data) = self.take()?;
         let deadline = guard.pool().host.deadline();
         guard.session().set_deadline(deadline);
-        let reply = guard.session().finish(verb, stream, has_ended)?;
-        let lost = transport::lock(guard.session().transport()).take_content_error();
+        drop(data);
+        let reply = guard.session().finish(verb, has_ended)?;
         if reply.is_done()
-            && let Some(error) = lost
+            && let Some(error) = self.lost.take()
         {
             // The connection broke before anything was read from it, and the kernel reports that once: it looked like an end.
             return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
@@ -167,25 +166,25 @@ impl Transfer {
     /// Ends an upload: tells the server that this was all, and waits for its reply while bytes still get away.
     pub(super) fn finish_upload(mut self) -> Result<(Reply, Guard), Failure> {
         let verb = self.verb;
-        let (mut guard, mut stream) = self.take()?;
-        let unsaid = end(&guard, &mut stream).err();
-        let socket = stream.get_ref().get_ref().try_clone();
+        let (mut guard, mut data) = self.take()?;
+        let unsaid = end(&guard, &mut data).err();
+        // Kept open, so that it can be asked at the end whether it broke.
+        let socket = data.socket().try_clone();
         let waited = match &socket {
             Ok(socket) => await_reply(&mut guard, socket),
             Err(error) => Err(Fault::from_io(error, Phase::Data)),
         };
         if let Err(fault) = waited {
             guard.session().give_up();
-            drop(stream);
             return Err(Failure::Broken(verb, fault));
         }
-        let reply = guard.session().finish(verb, stream, false)?;
-        let lost = transport::lock(guard.session().transport()).take_content_error();
+        drop(data);
+        let reply = guard.session().finish(verb, false)?;
         let broke = socket
             .and_then(|socket| socket.take_error())
             .unwrap_or_else(Some);
         if reply.is_done()
-            && let Some(error) = lost.or(broke).or(unsaid)
+            && let Some(error) = self.lost.take().or(broke).or(unsaid)
         {
             // A server takes a connection that broke for the end of the file.
             return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
@@ -195,8 +194,8 @@ impl Transfer {
 
     /// Ends a transfer that is wanted no further: closes the data connection and reads the one reply, whatever it says.
     pub(super) fn recover(mut self) -> Option<Guard> {
-        if let Some((guard, stream)) = &self.parts {
-            match peek(stream.get_ref().get_ref()) {
+        if let Some((guard, data)) = &self.parts {
+            match peek(data.socket()) {
                 // Who reads just as much as there is does not see the end.
                 Ok(0) => self.has_ended = true,
                 // Under TLS that is its own end.
@@ -219,10 +218,8 @@ impl Transfer {
 
     /// Throws transfer and session away without a wait.
     pub(super) fn discard(mut self) {
-        if let Ok((mut guard, stream)) = self.take() {
-            // suppaftp reads the last reply when it lets go of the stream; from a dead session that takes no time.
+        if let Ok((mut guard, _)) = self.take() {
             guard.session().give_up();
-            drop(stream);
         }
     }
 
@@ -235,7 +232,7 @@ impl Transfer {
         guard.control_socket()
     }
 
-    fn take(&mut self) -> Result<(Guard, TransferStream<Wire>), Failure> {
+    fn take(&mut self) -> Result<(Guard, DataStream), Failure> {
         self.parts.take().ok_or_else(|| {
             Failure::Broken(
                 self.verb,
@@ -247,16 +244,17 @@ impl Transfer {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        if let Some((mut guard, stream)) = self.parts.take() {
+        if let Some((mut guard, data)) = self.parts.take() {
             guard.enter_background();
             let pool = Arc::clone(guard.pool());
-            let parts = Some((guard, stream));
+            let parts = Some((guard, data));
             pool.hand_over(Job::Recover(Self {
                 parts,
                 verb: self.verb,
                 has_ended: self.has_ended,
                 left: self.left,
                 told: Vec::new(),
+                lost: self.lost.take(),
             }));
         }
     }
@@ -276,19 +274,11 @@ fn note_range(pool: &Pool, is_kept: bool) {
 }
 
 /// Tells the server that this was all. When a plain connection is broken already, the reply tells why.
-fn end(guard: &Guard, stream: &mut TransferStream<Wire>) -> io::Result<()> {
+fn end(guard: &Guard, data: &mut DataStream) -> io::Result<()> {
     let pool = guard.pool();
     let timeout = pool.host.config.timeout;
-    let DataStream::Ssl(wire) = stream.get_mut() else {
-        return Ok(());
-    };
-    match &mut **wire {
-        Wire::Data(data) => {
-            let ended = data.end(timeout, || pool.note_progress());
-            if data.is_protected() { ended } else { Ok(()) }
-        }
-        Wire::Control(..) => Ok(()),
-    }
+    let ended = data.end(timeout, || pool.note_progress());
+    if data.is_protected() { ended } else { Ok(()) }
 }
 
 /// Waits until the reply begins to arrive. The time-out counts from
@@ -307,11 +297,9 @@ fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
         };
         let session = guard.session();
         session.set_deadline(deadline);
-        let mut transport = transport::lock(session.transport());
-        if transport.control().wait_readable(left.min(DRAIN_CHECK))? {
+        if session.control().wait_readable(left.min(DRAIN_CHECK))? {
             return Ok(());
         }
-        drop(transport);
         let now_unsent = unsent_bytes(socket);
         if now_unsent < unsent {
             unsent = now_unsent;
@@ -319,13 +307,4 @@ fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
             guard.pool().note_progress();
         }
     }
-}
-
-/// How many bytes the other side's TCP has not acknowledged yet.
-fn unsent_bytes(socket: &TcpStream) -> libc::c_int {
-    let mut count: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ (tcp(7), SIOCOUTQ) writes one int to the address given, which is `count`'s, and the descriptor is
-    // open for as long as `socket` is borrowed.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-    if result == 0 { count } else { 0 }
 }

@@ -101,7 +101,7 @@ impl Pool {
             match state.spare(&mut dead) {
                 Spare::Idle(session) => {
                     drop(state);
-                    return Some(self.guard(session, Use::Listing, deadline, false));
+                    return Some(self.guard(*session, Use::Listing, deadline, false));
                 }
                 Spare::Slot => {
                     drop(state);
@@ -130,7 +130,7 @@ impl Pool {
 }
 
 enum Spare {
-    Idle(Session),
+    Idle(Box<Session>),
     /// The right to open one, already counted.
     Slot,
     None,
@@ -144,12 +144,12 @@ impl State {
             if self.idle.len() + free <= self.queue.len() + LEFT_MIN {
                 return Spare::None;
             }
-            let Some(session) = self.take_idle(Use::Listing) else {
+            let Some(mut session) = self.take_idle(Use::Listing) else {
                 self.open += 1;
                 return Spare::Slot;
             };
             if session.is_alive() {
-                return Spare::Idle(session);
+                return Spare::Idle(Box::new(session));
             }
             dead.push(session);
             self.open -= 1;

@@ -3,7 +3,7 @@
 use std::{net::TcpStream, sync::Arc, time::Instant};
 
 use super::{
-    super::{background::Job, deadline::Deadline, session::Session, transport::Readiness},
+    super::{background::Job, deadline::Deadline, next_data::Readiness, session::Session},
     Pool, Use,
 };
 
@@ -149,9 +149,9 @@ impl Guard {
         if outcome.is_ok() {
             let pool = Arc::clone(&self.pool);
             self.session()
-                .shake_hands_ahead(|| pool.is_wanted() || pool.is_closed());
+                .shake_hands_early(|| pool.is_wanted() || pool.is_closed());
         }
-        self.note_ahead_refused();
+        self.note_data_refused();
         let session = self.session();
         let Err(fault) = outcome else { return };
         log::debug!(
@@ -161,7 +161,7 @@ impl Guard {
         );
         // A session that broke says nothing about data connections.
         if session.is_usable() {
-            let is_final = session.is_data_refused();
+            let is_final = session.is_data_unavailable();
             let mut state = self.pool.lock();
             state.warming.failed(Instant::now(), is_final);
             if is_final {
@@ -174,14 +174,14 @@ impl Guard {
     }
 
     /// Takes down whether the data connection begun ahead was refused: that shows only when it is looked at.
-    pub(in crate::ftp) fn note_ahead_refused(&mut self) {
-        if self.session().take_ahead_refused() {
+    pub(in crate::ftp) fn note_data_refused(&mut self) {
+        if self.session().take_data_refused() {
             self.pool.lock().warming.failed(Instant::now(), false);
         }
     }
 
     /// Takes down that a data connection begun ahead has served.
-    pub(in crate::ftp) fn note_ahead_used(&self) {
+    pub(in crate::ftp) fn note_data_used(&self) {
         self.pool.lock().warming.succeeded();
     }
 

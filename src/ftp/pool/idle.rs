@@ -24,7 +24,7 @@ impl Pool {
             let is_warming = state.warming.is_on(now);
             let mut old = Vec::new();
             let mut stale = Vec::new();
-            for session in std::mem::take(&mut state.idle) {
+            for mut session in std::mem::take(&mut state.idle) {
                 if now.duration_since(session.used) > IDLE_MAX || !session.is_alive() {
                     old.push(session);
                 } else if session.is_lukewarm() && is_warming {
@@ -58,8 +58,14 @@ impl Pool {
                 return !state.is_closed;
             }
             let idle = std::mem::take(&mut state.idle);
-            let (warm, mut cold): (Vec<_>, Vec<_>) = idle.into_iter().partition(Session::is_warm);
-            state.idle = warm;
+            let mut cold = Vec::new();
+            for mut session in idle {
+                if session.is_warm() {
+                    state.idle.push(session);
+                } else {
+                    cold.push(session);
+                }
+            }
             let is_left = state.idle.is_empty() && cold.len() > 1;
             if is_left {
                 state.idle.extend(cold.pop());

@@ -1,16 +1,16 @@
-//! Data connections that the server makes (active mode): told where to, and accepted behind the 150.
+//! Active mode: the data connection is the server's to make, when it has read the command, so that its 150 comes first.
 //!
-//! Nothing can be opened ahead here. The port is told in the write that carries the command, once the server was seen to take
-//! EPRT (or PORT); its reply is then the first, or the one behind that to CWD.
+//! Nothing can be prepared here. The port is said in the write that carries the command, once the server was seen to take
+//! EPRT (or PORT); its reply is then the first, or the one after that to CWD.
 
 use std::net::TcpStream;
 
-use super::Transport;
+use super::opening::Opening;
 use crate::{
     ftp::{
         active::Listening,
         capabilities::Shortcut,
-        passive::DataConnection,
+        data::DataConnection,
         reply::{Fault, Reply},
     },
     remote::{Phase, RemoteErrorKind},
@@ -19,36 +19,33 @@ use crate::{
 /// The data connection that the server is to make.
 #[derive(Debug)]
 pub(super) struct Inward {
-    pub(super) listening: Listening,
+    listening: Listening,
     /// Which of the replies to come answers EPRT.
     told_at: Option<usize>,
 }
 
-impl Transport {
-    /// Listens, and tells the server where; what was held back as `early` goes along.
+impl Opening<'_> {
+    /// Listens, and has the server learn where; what waits before the command goes along.
     pub(super) fn listen(&mut self) -> Result<(), Fault> {
-        let Some(config) = self.dialer.active() else {
+        let Some(begun) = self.next.listen(&self.control) else {
             return Ok(());
         };
-        let begun = Listening::begin(self.control.socket(), config);
         let listening =
             begun.map_err(|error| Fault::new(RemoteErrorKind::Failed, error.to_string()))?;
-        let learnt = self.learnt();
+        let learnt = self.capabilities.learnt();
         if learnt.has_pipelining && learnt.early_port == Shortcut::Works {
-            self.batch
-                .held
-                .insert(0, listening.command(learnt.has_eprt));
-            self.inward = Some(Inward {
-                told_at: Some(self.batch.early.len()),
-                listening,
-            });
+            let told_at = Some(self.before.len());
+            self.before.extend([listening.command(learnt.has_eprt)]);
+            self.inward = Some(Inward { listening, told_at });
             return Ok(());
         }
-        let mut reply = self.send_early_and(&listening.command(learnt.has_eprt))?;
+        let line = listening.command(learnt.has_eprt);
+        let mut reply = self.before.send_with(&mut self.control, &line)?;
         if learnt.has_eprt && reply.code() / 100 == 5 && listening.is_ipv4() {
-            log::debug!("EPRT is not to be had ({reply}), using PORT");
+            log::debug!("EPRT refused ({reply}); using PORT");
             self.capabilities.learn(|learnt| learnt.has_eprt = false);
-            reply = self.send_early_and(&listening.command(false))?;
+            let line = listening.command(false);
+            reply = self.before.send_with(&mut self.control, &line)?;
         }
         if !reply.is_done() {
             let detail = format!("no data connection (--active): {reply}");
@@ -65,18 +62,17 @@ impl Transport {
         Ok(())
     }
 
-    /// Reads the reply at this place of a batch, unless it is the one to EPRT, which is judged here.
-    pub(super) fn read_at(&mut self, index: usize) -> Result<Option<Reply>, Fault> {
-        let reply = self.read_early(index)?;
+    /// Whether the reply at this place answers EPRT; then it is judged here.
+    pub(super) fn is_port_reply(&mut self, at: usize, reply: &Reply) -> Result<bool, Fault> {
         let told_at = self.inward.as_ref().and_then(|inward| inward.told_at);
-        if told_at != Some(index) {
-            return Ok(Some(reply));
+        if told_at != Some(at) {
+            return Ok(false);
         }
         if reply.is_done() {
-            return Ok(None);
+            return Ok(true);
         }
         // pyftpdlib connects before it answers EPRT, and meanwhile goes on to the command. Which reply belongs to what cannot be
-        // told any more, so nobody insists on this session.
+        // known any more, so nobody insists on this session.
         log::info!("the server does not take EPRT and a command together: {reply}");
         self.capabilities
             .learn(|learnt| learnt.early_port = Shortcut::Fails);
@@ -88,7 +84,7 @@ impl Transport {
     /// Accepts the data connection if it comes before the next reply: over TLS there are servers that want the handshake before
     /// they say 150.
     pub(super) fn accept_early(&mut self) -> Result<(), Fault> {
-        let (Some(inward), None, false) = (&self.inward, &self.accepted, self.control.has_inbox())
+        let (Some(inward), None, false) = (&self.inward, &self.data, self.control.has_inbox())
         else {
             return Ok(());
         };
@@ -105,9 +101,9 @@ impl Transport {
         let Some(inward) = &self.inward else {
             return Ok(agreed);
         };
-        if self.accepted.is_none() {
+        if self.data.is_none() {
             let accepted = if self.control.has_inbox() {
-                // What comes behind the 150 has come with it: a refusal, or the end of a short transfer.
+                // What comes after the 150 has come with it: a refusal, or the end of a short transfer.
                 inward.listening.accept_now()
             } else {
                 let deadline = self.control.deadline();
@@ -125,16 +121,14 @@ impl Transport {
             }
         }
         self.inward = None;
-        self.send_content()?;
+        self.send_plain_content()?;
         Ok(agreed)
     }
 
     fn take_in(&mut self, socket: TcpStream) -> Result<(), Fault> {
-        let second = socket.try_clone();
-        let opened = second.and_then(|second| DataConnection::opened(second, self.timeout));
+        let opened = DataConnection::opened(socket, self.timeout);
         self.data = Some(opened.map_err(|error| Fault::from_io(&error, Phase::Connect))?);
-        self.accepted = Some(socket);
-        self.begin_tls();
+        self.begin_stream();
         Ok(())
     }
 }
