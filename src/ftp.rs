@@ -14,6 +14,7 @@ mod background;
 mod before;
 mod capabilities;
 mod command;
+mod completeness;
 mod connect;
 mod control;
 mod conversation;
@@ -34,10 +35,13 @@ mod patch;
 mod pool;
 mod profile;
 mod proxy;
+mod range;
 mod reply;
 mod secure;
 mod session;
 mod settle;
+mod shortcuts;
+mod small;
 mod socket;
 mod stat;
 #[cfg(test)]
@@ -46,6 +50,7 @@ mod tls;
 mod transfer;
 
 mod upload;
+mod whole;
 pub mod zone;
 
 pub use connect::ConnectError;
@@ -296,11 +301,11 @@ impl Remote for FtpRemote {
     }
 
     fn read_small(&self, path: &RemotePath, bytes_max: usize) -> Result<Vec<u8>> {
-        download::read_small(self, path, bytes_max)
+        small::read_small(self, path, bytes_max)
     }
 
     fn read_small_exact(&self, path: &RemotePath, bytes_max: usize) -> Result<(Settled, Vec<u8>)> {
-        download::read_small_exact(self, path, bytes_max)
+        small::read_small_exact(self, path, bytes_max)
     }
 
     fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {

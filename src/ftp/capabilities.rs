@@ -6,18 +6,18 @@ mod features;
 
 pub(super) use features::{Features, Server};
 
-use std::{
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU32, Ordering},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{control::Control, reply::Fault, zone::Offset};
-use crate::remote::{Habits, Phase, RemoteErrorKind};
+use super::{
+    shortcuts::{Following, Shortcut, Shortcuts, Technique},
+    zone::Offset,
+};
+use crate::remote::Habits;
 
 /// How directories are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,34 +56,9 @@ pub(super) enum SetTime {
     Never,
 }
 
-/// Whether a way to save a round trip works on this server: tried until that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Shortcut {
-    /// To be tried.
-    Untried,
-    /// Seen to work.
-    Works,
-    /// Not to be used: the plain exchange is.
-    Fails,
-}
-
-/// When what settles a small upload leaves, without a wait for the upload's last reply.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Following {
-    /// In one write with its command: the server works on one command after the other.
-    #[default]
-    Command,
-    /// Behind the end of its bytes: the server works on commands while a transfer runs, and sees that end before.
-    End,
-}
-
 /// How often in a row what left behind the end of the bytes may overtake it before that is given up. 3: a busy server is late
 /// now and then, and each time costs the few milliseconds of [`Following::End`].
 const OVERTAKEN_MAX: u32 = 3;
-
-/// How long a reply may take while a shortcut is tried for the first time. 10 s: a server that falls silent over it is found
-/// out, and there is still time for the plain exchange.
-const TRIAL_WAIT: Duration = Duration::from_secs(10);
 
 /// What was learnt by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,34 +68,16 @@ const TRIAL_WAIT: Duration = Duration::from_secs(10);
     reason = "independent facts, not states of one thing"
 )]
 pub(super) struct Learnt {
-    /// Whether commands may leave in one write.
-    pub(super) has_pipelining: bool,
+    /// The techniques that save round trips.
+    pub(super) shortcuts: Shortcuts,
     /// Whether EPSV works; else PASV.
     pub(super) has_epsv: bool,
-    /// Whether data connections may be opened ahead.
-    pub(super) has_warming: bool,
     /// Whether a transfer is announced (PRET) before its data connection is asked for.
     pub(super) needs_pret: bool,
-    /// EPSV (or PASV) at the end of the data, before the transfer's last reply was read.
-    pub(super) early_passive: Shortcut,
-    /// Commands in one write with a transfer's own: the server works on them when the transfer is over.
-    pub(super) followers: Shortcut,
-    /// Where those fail: commands right behind the end of a small upload's bytes.
-    pub(super) end_followers: Shortcut,
-    /// Our end of a download, before its data has come.
-    pub(super) early_end: Shortcut,
-    /// The same under TLS, with `close_notify` before it.
-    pub(super) early_notice: Shortcut,
     /// Whether the last reply to a download that is left early may not come.
     pub(super) may_be_silent: bool,
-    /// TLS's handshake on a data connection before its command.
-    pub(super) early_handshake: Shortcut,
-    /// A transfer's command while its data connection is still being made.
-    pub(super) early_command: Shortcut,
     /// Whether EPRT works; else PORT.
     pub(super) has_eprt: bool,
-    /// EPRT (or PORT) in one write with the command that needs it.
-    pub(super) early_port: Shortcut,
     /// Whether the byte 0xFF is doubled in commands.
     pub(super) doubles_iac: bool,
     /// Whether MLST answers.
@@ -143,8 +100,6 @@ pub(super) struct Learnt {
     pub(super) has_symlink: bool,
     /// Whether a download may begin at an offset.
     pub(super) has_rest: bool,
-    /// RANG, which tells where a download ends, where [`Capabilities::may_bound`].
-    pub(super) range: Shortcut,
     /// Whether REST + STOR keeps what lies around the range; unknown until probed.
     pub(super) has_patch: Option<bool>,
     /// How far the times of LIST are ahead of UTC; unknown until one was compared.
@@ -157,20 +112,11 @@ impl Default for Learnt {
     /// The usual is assumed.
     fn default() -> Self {
         Self {
-            has_pipelining: true,
+            shortcuts: Shortcuts::default(),
             has_epsv: true,
-            has_warming: true,
             needs_pret: false,
-            early_passive: Shortcut::Untried,
-            early_command: Shortcut::Untried,
-            followers: Shortcut::Untried,
-            end_followers: Shortcut::Untried,
-            early_end: Shortcut::Untried,
-            early_notice: Shortcut::Untried,
             may_be_silent: false,
-            early_handshake: Shortcut::Untried,
             has_eprt: true,
-            early_port: Shortcut::Untried,
             doubles_iac: true,
             has_mlst: false,
             is_mlst_proven: false,
@@ -182,7 +128,6 @@ impl Default for Learnt {
             has_avbl: false,
             has_symlink: false,
             has_rest: true,
-            range: Shortcut::Untried,
             has_patch: None,
             zone_offset: None,
             habits: Habits::default(),
@@ -252,15 +197,6 @@ impl Capabilities {
         self.told.get().map_or(Server::Other, |(server, _)| *server)
     }
 
-    /// Whether the server does its half of a data connection's handshake before a command.
-    pub(super) fn early_handshake(&self) -> Shortcut {
-        match self.server() {
-            // They accept the connection in the transfer.
-            Server::Vsftpd | Server::ProFtpd | Server::PureFtpd => Shortcut::Fails,
-            Server::Pyftpdlib | Server::Other => self.learnt().early_handshake,
-        }
-    }
-
     /// Whether the first session has been told yet.
     pub(super) fn is_told(&self) -> bool {
         self.told.get().is_some()
@@ -283,113 +219,75 @@ impl Capabilities {
             .features()
             .is_some_and(|features| features.offers("PRET"));
         if offers_pret {
-            self.learn(|learnt| (learnt.needs_pret, learnt.has_warming) = (true, false));
+            self.learn(|learnt| learnt.needs_pret = true);
+            self.give_up(Technique::Prepare);
         }
         offers_pret
     }
 
-    /// A transfer's command that left before its data connection was there got no data connection.
-    pub(super) fn doubt_early_command(&self) {
-        self.learn(|learnt| {
-            if learnt.early_command == Shortcut::Untried {
-                learnt.early_command = Shortcut::Fails;
-            }
-        });
-    }
-
-    /// Commands behind a transfer are not answered as if they had come after it.
-    pub(super) fn fail_followers(&self) {
-        self.fail_following(Following::Command);
-    }
-
-    /// When what settles a small upload leaves; `None` when it has to wait for the upload's last reply.
-    pub(super) fn following(&self) -> Option<Following> {
-        let learnt = self.learnt();
-        let is_late = self.overtaken.load(Ordering::Relaxed) >= OVERTAKEN_MAX;
-        match (learnt.followers, learnt.end_followers) {
-            _ if !learnt.has_pipelining => None,
-            (Shortcut::Untried | Shortcut::Works, _) => Some(Following::Command),
-            (_, Shortcut::Untried | Shortcut::Works) if !is_late => Some(Following::End),
-            _ => None,
-        }
-    }
-
     /// What followed an upload was answered in order.
     pub(super) fn prove_following(&self, following: Following) {
-        self.learn(|learnt| match following {
-            Following::Command => learnt.followers = Shortcut::Works,
-            Following::End => learnt.end_followers = Shortcut::Works,
-        });
+        self.prove(following.technique());
         self.overtaken.store(0, Ordering::Relaxed);
     }
 
     /// What followed an upload was answered before that was over.
     pub(super) fn note_overtaken(&self, following: Following) {
         match following {
-            Following::Command => self.fail_followers(),
+            Following::Command => self.give_up(Technique::Follow),
             Following::End => {
                 self.overtaken.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// What follows an upload in this way breaks it, or tells nonsense.
-    pub(super) fn fail_following(&self, following: Following) {
-        self.learn(|learnt| match following {
-            Following::Command => learnt.followers = Shortcut::Fails,
-            Following::End => learnt.end_followers = Shortcut::Fails,
-        });
+    /// What is known of a technique on this server.
+    pub(super) fn shortcut(&self, technique: Technique) -> Shortcut {
+        self.learnt().shortcuts.on(self.server(), technique)
     }
 
-    /// Whether the server may be told where a download ends (RANG, draft-bryan-ftp-range-08). Only `ProFTPD`: `SwiFTP`
-    /// keeps the end for the downloads that follow, and sends more all the same.
-    pub(super) fn may_bound(&self) -> bool {
-        let told = self.told.get();
-        let is_offered = told.is_some_and(|(server, features)| {
-            *server == Server::ProFtpd && features.offers_word("RANG", "STREAM")
-        });
-        let learnt = self.learnt();
-        // In a write of its own it would cost a round trip, and it is no substitute for REST, which goes before it.
-        is_offered && learnt.range != Shortcut::Fails && learnt.has_pipelining && learnt.has_rest
+    /// Whether it may be used, be it to try it.
+    pub(super) fn may(&self, technique: Technique) -> bool {
+        self.shortcut(technique) != Shortcut::Fails
+    }
+
+    /// Whether it is known to work.
+    pub(super) fn is_proven(&self, technique: Technique) -> bool {
+        self.shortcut(technique) == Shortcut::Works
+    }
+
+    /// Whether it is still to be tried.
+    pub(super) fn is_untried(&self, technique: Technique) -> bool {
+        self.shortcut(technique) == Shortcut::Untried
+    }
+
+    /// It has worked. What has failed before stays so.
+    pub(super) fn prove(&self, technique: Technique) {
+        self.learn(|learnt| learnt.shortcuts.prove(technique));
+    }
+
+    /// Something has gone wrong that it may be the reason for, if it was never seen to work.
+    pub(super) fn doubt(&self, technique: Technique) {
+        self.learn(|learnt| learnt.shortcuts.doubt(technique));
+    }
+
+    /// It has failed: the plain exchange is used.
+    pub(super) fn give_up(&self, technique: Technique) {
+        self.learn(|learnt| learnt.shortcuts.set(technique, Shortcut::Fails));
     }
 
     /// Whether the next data connection may be asked for in one write with a transfer's command.
     pub(super) fn may_ask_with_transfer(&self) -> bool {
-        let learnt = self.learnt();
-        learnt.followers == Shortcut::Works && learnt.has_pipelining && learnt.has_warming
+        self.is_proven(Technique::Follow) && self.may(Technique::Prepare)
     }
 
-    /// What `work` reads, within a time that leaves enough for the plain exchange while a shortcut is untried. Silence and a
-    /// closed connection show that it fails, and count as a broken session, so that the caller takes another.
-    pub(super) fn on_trial<T>(
-        &self,
-        control: &mut Control,
-        state: Shortcut,
-        fail: fn(&mut Learnt),
-        work: impl FnOnce(&mut Control) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        if state != Shortcut::Untried {
-            return work(control);
-        }
-        let deadline = control.deadline();
-        control.set_deadline(deadline.capped(TRIAL_WAIT));
-        let outcome = work(control);
-        control.set_deadline(deadline);
-        outcome.map_err(|fault| {
-            let is_broken = matches!(
-                fault.kind,
-                RemoteErrorKind::TimedOut(Phase::Reply) | RemoteErrorKind::Disconnected
-            );
-            if !is_broken {
-                return fault;
-            }
-            log::info!(
-                "the server may not take what saves a round trip ({}): it gets the plain exchange",
-                fault.detail
-            );
-            self.learn(fail);
-            Fault::new(RemoteErrorKind::Disconnected, fault.detail)
-        })
+    /// When what settles a small upload leaves; `None` when it has to wait for the upload's last reply.
+    pub(super) fn following(&self) -> Option<Following> {
+        let is_late = self.overtaken.load(Ordering::Relaxed) >= OVERTAKEN_MAX;
+        let ways = [Following::Command, Following::End];
+        ways.into_iter()
+            .find(|way| self.may(way.technique()))
+            .filter(|way| *way == Following::Command || !is_late)
     }
 
     /// Learns something.

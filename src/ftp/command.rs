@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    capabilities::Following,
     reply::{Failure, Reply},
+    shortcuts::Following,
 };
 
 /// Stands for any of [`DataCommand::questions`] among the verbs.

@@ -14,6 +14,7 @@ use super::{
     capabilities::Capabilities,
     deadline::Deadline,
     reply::{Fault, Parsed, Reply},
+    shortcuts::Technique,
     socket::{is_quiet, is_timeout},
     tls::{Broken, Channel, Protocol},
 };
@@ -22,6 +23,10 @@ use crate::remote::{Phase, RemoteErrorKind};
 /// How long a reply that ends with another code than it began with is left open for more lines. 1 s: longer than
 /// lines of one reply are apart, short enough for the few servers that do this.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a reply may take while a technique is tried for the first time. 10 s: a server that falls silent over it is found
+/// out, and there is still time for the plain exchange.
+const TRIAL_WAIT: Duration = Duration::from_secs(10);
 
 /// The control connection of one session.
 #[derive(Debug)]
@@ -211,7 +216,7 @@ impl Control {
         lines: &[L],
         replies: &mut Vec<Reply>,
     ) -> Result<(), Fault> {
-        if self.capabilities.learnt().has_pipelining {
+        if self.capabilities.may(Technique::Batch) {
             self.send(lines)?;
             return self.read_replies(0..lines.len(), replies);
         }
@@ -243,10 +248,40 @@ impl Control {
             && matches!(fault.kind, RemoteErrorKind::TimedOut(_))
         {
             log::warn!("the server does not answer commands sent together; sending one by one");
-            self.capabilities
-                .learn(|learnt| learnt.has_pipelining = false);
+            self.capabilities.give_up(Technique::Batch);
         }
         reply
+    }
+
+    /// What `work` reads, within a time that leaves enough for the plain exchange while `technique` is untried. Silence and a
+    /// closed connection show that it fails, and count as a broken session, so that the caller takes another.
+    pub(super) fn on_trial<T>(
+        &mut self,
+        technique: Technique,
+        work: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if !self.capabilities.is_untried(technique) {
+            return work(self);
+        }
+        let deadline = self.deadline;
+        self.set_deadline(deadline.capped(TRIAL_WAIT));
+        let outcome = work(self);
+        self.set_deadline(deadline);
+        outcome.map_err(|fault| {
+            let is_broken = matches!(
+                fault.kind,
+                RemoteErrorKind::TimedOut(Phase::Reply) | RemoteErrorKind::Disconnected
+            );
+            if !is_broken {
+                return fault;
+            }
+            log::info!(
+                "the server may not take what saves a round trip ({}): it gets the plain exchange",
+                fault.detail
+            );
+            self.capabilities.give_up(technique);
+            Fault::new(RemoteErrorKind::Disconnected, fault.detail)
+        })
     }
 
     /// Reads the next reply. A 421 is a fault: the server is closing the connection.

@@ -14,10 +14,14 @@ use super::{
     FtpRemote,
     capabilities::Dialect,
     command::DataCommand,
-    download::{Whole, read_listing},
+    completeness::Verdict,
     links::Targets,
     listing::{self, Parsed},
+    pool::Use,
+    shortcuts::Technique,
     stat::mdtm_time,
+    transfer::Transfer,
+    whole::{Whole, read_to_end},
     zone::{Offset, Zone},
 };
 use crate::remote::{
@@ -28,6 +32,10 @@ use crate::remote::{
 /// Numbers of entries at which servers are known to cut listings off (peers: D-Link 2000, others 1000, Pure-FTPd 10000
 /// with or without `.` and `..`).
 const SUSPICIOUS_COUNTS: [usize; 4] = [1000, 2000, 9998, 10_000];
+
+/// The longest listing that is read. 128 MiB: three times the largest directory promised, 100,000 entries, were all their names
+/// 255 bytes long; what is longer is no listing, or more than memory should hold.
+const LISTING_BYTES_MAX: usize = 128 << 20;
 
 /// How much of a line that is not understood goes to the log: one with a name of average length is whole.
 const SAMPLE_BYTES_MAX: usize = 200;
@@ -196,6 +204,40 @@ fn fetch(
     Err(error.with_source("the listing ends in the middle of a line"))
 }
 
+/// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after
+/// the other: a TYPE behind the first listing, which changes nothing, shows whether it does. pyftpdlib answers before the listing is over.
+fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) -> Result<Whole> {
+    let host = &remote.pool.host;
+    let capabilities = &host.capabilities;
+    let fetch = || {
+        remote.pool.with_session(Use::Listing, dir, |guard| {
+            let is_trial = capabilities.is_untried(Technique::Follow);
+            let wanted = DataCommand {
+                followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
+                asks_next: capabilities.may_ask_with_transfer(),
+                ends_early: host.may_end_early(),
+                ..wanted.clone()
+            };
+            let transfer = Transfer::open(guard, &wanted)?;
+            read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
+        })
+    };
+    let is_trial = host.may_end_early() && !host.ends_early();
+    let outcome = fetch();
+    let is_good = match &outcome {
+        // A server may take our `close_notify` for the end of all, as TLS 1.2 has it.
+        Ok(whole) => whole.verdict == Verdict::Whole,
+        // The data connection broke, or was refused: perhaps because the server took our end for the end of all.
+        Err(error) if error.kind() == RemoteErrorKind::Disconnected => false,
+        Err(_) => return outcome,
+    };
+    if !is_trial {
+        return outcome;
+    }
+    host.learn_early_end(is_good);
+    if is_good { outcome } else { fetch() }
+}
+
 fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -> Result<Listing> {
     let Parsed {
         mut entries,
@@ -227,7 +269,9 @@ fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -
     let count = entries.len() + rejected.count();
     Ok(Listing {
         entries: entries.into_iter().map(Arc::new).collect(),
-        is_truncated: says_truncated || whole.is_cut || SUSPICIOUS_COUNTS.contains(&count),
+        is_truncated: says_truncated
+            || whole.verdict == Verdict::Unproven
+            || SUSPICIOUS_COUNTS.contains(&count),
         rejected,
         // RFC 3659 section 7 has MLSD show all names.
         shows_dot_names: zone == Zone::Utc || has_dot_names,

@@ -1,24 +1,17 @@
 //! A download: counts its bytes, goes on by itself where a broken connection left it, and gives its session back early.
 
-use std::{io, ops::RangeInclusive, sync::Arc};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use super::{
-    FtpRemote,
-    capabilities::Shortcut,
     command::DataCommand,
+    completeness::{Verdict, judge, judge_size},
     pool::{Pool, Use},
-    reply::{Failure, Fault, Reply},
-    settle::{self, Asking},
-    stat::size_of,
+    range,
+    reply::{Failure, Fault},
+    stat::ask_size,
     transfer::Transfer,
 };
-use crate::remote::{
-    Attributes, Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, Settled,
-};
-
-/// The longest listing that is read. 128 MiB: three times the largest directory promised, 100,000 entries, were all their names
-/// 255 bytes long; what is longer is no listing, or more than memory should hold.
-const LISTING_BYTES_MAX: usize = 128 << 20;
+use crate::remote::{Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Result};
 
 /// One file's bytes from an offset on.
 #[derive(Debug)]
@@ -74,7 +67,7 @@ impl FileDownload {
             argument: self.full_path.clone(),
             asks_next: range.is_some() && capabilities.may_ask_with_transfer(),
             // A server may bear that in a listing and not in a long download: not again where one broke.
-            ends_early: self.pool.host.early_end() == Shortcut::Works
+            ends_early: self.pool.host.ends_early()
                 && (self.left.is_none() || range.is_some())
                 && self.broke_at.is_none(),
             range,
@@ -82,56 +75,26 @@ impl FileDownload {
         }
     }
 
-    /// The bytes that are wanted, where the server can be told.
+    /// The bytes that are wanted, where the server can be given their end.
     fn range(&self) -> Option<RangeInclusive<u64>> {
         let last = self.position.checked_add(self.left?.checked_sub(1)?)?;
-        let may_bound = self.pool.host.capabilities.may_bound();
+        let may_bound = range::may_bound(&self.pool.host.capabilities);
         may_bound.then_some(self.position..=last)
     }
 
     /// Starts a transfer; of no more than what is wanted where the server takes that.
     fn request(&self) -> Result<Transfer> {
-        let Some(range) = self.range() else {
-            return self.open_plain();
+        let open_plain = || {
+            let wanted = self.wanted(None);
+            self.pool.with_session(Use::Transfer, &self.path, |guard| {
+                Transfer::open(guard, &wanted)
+            })
         };
-        let capabilities = &self.pool.host.capabilities;
-        let is_trial = capabilities.learnt().range == Shortcut::Untried;
-        match self.open_range(&range) {
-            Ok(Some(transfer)) => Ok(transfer),
-            Ok(None) => self.open_plain(),
-            Err(error) if is_trial && error.kind() == RemoteErrorKind::Disconnected => {
-                // On a fresh session as well; it may be the server, or the way to it.
-                let transfer = self.open_plain()?;
-                log::info!("RANG costs the session ({error}): parts of files are read without it");
-                capabilities.learn(|learnt| learnt.range = Shortcut::Fails);
-                Ok(transfer)
-            }
-            Err(error) if is_trial && error.kind() == RemoteErrorKind::TimedOut(Phase::Reply) => {
-                // Nobody waits twice as long for that; whoever comes next gets on if it was for RANG.
-                capabilities.learn(|learnt| learnt.range = Shortcut::Fails);
-                Err(error)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn open_plain(&self) -> Result<Transfer> {
-        let wanted = self.wanted(None);
-        self.pool.with_session(Use::Transfer, &self.path, |guard| {
-            Transfer::open(guard, &wanted)
-        })
-    }
-
-    /// `None` when the file is refused for the sake of the range.
-    fn open_range(&self, range: &RangeInclusive<u64>) -> Result<Option<Transfer>> {
-        let wanted = self.wanted(Some(range.clone()));
-        self.pool.with_session(Use::Transfer, &self.path, |guard| {
-            match Transfer::open(guard, &wanted) {
-                // ProFTPD answers 554 to a range with an end behind that of the file, 451 where it allows no offsets.
-                Err(Failure::Refused("RETR", reply)) if reply.code() != 550 => Ok(None),
-                opened => opened.map(Some),
-            }
-        })
+        let Some(range) = self.range() else {
+            return open_plain();
+        };
+        let bounded = self.wanted(Some(range));
+        range::open(&self.pool, &self.path, &bounded, open_plain)
     }
 
     fn start(&mut self) -> Result<()> {
@@ -161,17 +124,9 @@ impl FileDownload {
         self.position > 0 && self.size().is_some_and(|size| size <= self.position)
     }
 
-    /// The file's size as the server tells it now.
+    /// The file's size now, where the server has that.
     fn size(&self) -> Option<u64> {
-        let line = [b"SIZE ", self.full_path.as_slice()].concat();
-        let asked = self
-            .pool
-            .with_session(Use::Command, &self.path, |mut guard| {
-                let reply = guard.session().command("SIZE", &line)?;
-                guard.check_in();
-                Ok(reply)
-            });
-        asked.ok().as_ref().and_then(size_of)
+        ask_size(&self.pool, &self.path, &self.full_path)
     }
 
     /// The data has ended: the server has to say that this was all.
@@ -179,27 +134,12 @@ impl FileDownload {
         let Some(transfer) = self.transfer.take() else {
             return Ok(());
         };
+        let end = transfer.data_end();
         let (reply, guard) = transfer.finish()?;
         guard.check_in_warm();
-        if reply.is_done() {
-            Ok(())
-        } else {
-            Err(Failure::Refused("RETR", reply))
-        }
-    }
-
-    /// TLS has ended without `close_notify`: besides the server's word for it, the size has to be right where it is told.
-    fn end_unannounced(&mut self) -> std::result::Result<(), Failure> {
-        self.end()?;
-        match self.size() {
-            Some(size) if size > self.position => Err(Failure::Broken(
-                "RETR",
-                Fault::new(
-                    RemoteErrorKind::Disconnected,
-                    "the data connection ended too early and without notice",
-                ),
-            )),
-            _ => Ok(()),
+        match judge("RETR", end, &reply)? {
+            Verdict::Whole => Ok(()),
+            Verdict::Unproven => judge_size("RETR", self.position, self.size()),
         }
     }
 
@@ -239,12 +179,6 @@ impl FileDownload {
                     Err(failure) => failure,
                 },
                 Ok(count) => return Ok(count),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    match self.end_unannounced() {
-                        Ok(()) => return Ok(0),
-                        Err(failure) => failure,
-                    }
-                }
                 Err(error) => {
                     if let Some(transfer) = self.transfer.take() {
                         transfer.discard();
@@ -281,205 +215,4 @@ impl Download for FileDownload {
         }
         Ok(count)
     }
-}
-
-/// Reads a whole small file; one that has become larger than `bytes_max` is an error.
-pub(super) fn read_small(
-    remote: &FtpRemote,
-    path: &RemotePath,
-    bytes_max: usize,
-) -> Result<Vec<u8>> {
-    Ok(ask_and_read(remote, path, bytes_max, Vec::new())?.1)
-}
-
-/// Asks for a small file's size and time and reads it, in one write where the server takes commands together. In this order: what
-/// was read can only be newer than what was told.
-pub(super) fn read_small_exact(
-    remote: &FtpRemote,
-    path: &RemotePath,
-    bytes_max: usize,
-) -> Result<(Settled, Vec<u8>)> {
-    let nothing = Attributes::default();
-    if remote.pool.host.capabilities.learnt().has_pipelining {
-        let mut asking = Asking::new(remote, path, &nothing)?;
-        let (told, content) = ask_and_read(remote, path, bytes_max, asking.lines())?;
-        if let Some(settled) = asking.judge(told)? {
-            return Ok((settled, content));
-        }
-    }
-    let settled = settle::settle(remote, path, &nothing)?;
-    Ok((settled, read_small(remote, path, bytes_max)?))
-}
-
-/// The answers to `questions`, which leave ahead of the RETR, and the whole file.
-fn ask_and_read(
-    remote: &FtpRemote,
-    path: &RemotePath,
-    bytes_max: usize,
-    questions: Vec<Vec<u8>>,
-) -> Result<(Vec<Reply>, Vec<u8>)> {
-    let pool = &remote.pool;
-    let wanted = DataCommand {
-        questions,
-        verb: "RETR",
-        argument: remote.full_path(path)?,
-        asks_next: pool.host.capabilities.may_ask_with_transfer(),
-        ends_early: pool.host.early_end() == Shortcut::Works,
-        ..DataCommand::default()
-    };
-    pool.with_session(Use::Transfer, path, |guard| {
-        let mut transfer = Transfer::open(guard, &wanted)?;
-        let told = transfer.take_told();
-        Ok((told, read_to_end(transfer, "RETR", bytes_max)?.bytes))
-    })
-}
-
-/// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after
-/// the other: a TYPE behind the first listing, which changes nothing, shows whether it does. pyftpdlib answers before the listing is over.
-pub(super) fn read_listing(
-    remote: &FtpRemote,
-    dir: &RemotePath,
-    wanted: &DataCommand<'_>,
-) -> Result<Whole> {
-    let host = &remote.pool.host;
-    let capabilities = &host.capabilities;
-    let fetch = || {
-        remote.pool.with_session(Use::Listing, dir, |guard| {
-            let learnt = capabilities.learnt();
-            let is_trial = learnt.followers == Shortcut::Untried && learnt.has_pipelining;
-            let wanted = DataCommand {
-                followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
-                asks_next: capabilities.may_ask_with_transfer(),
-                ends_early: host.early_end() != Shortcut::Fails,
-                ..wanted.clone()
-            };
-            let transfer = Transfer::open(guard, &wanted)?;
-            read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
-        })
-    };
-    let is_trial = host.early_end() == Shortcut::Untried;
-    let outcome = fetch();
-    let ended = match &outcome {
-        // A server may take our `close_notify` for the end of all, as TLS 1.2 has it.
-        Ok(whole) if whole.is_cut => Shortcut::Fails,
-        Ok(_) => Shortcut::Works,
-        // The data connection broke, or was refused: perhaps because the server took our end for the end of all.
-        Err(error) if error.kind() == RemoteErrorKind::Disconnected => Shortcut::Fails,
-        Err(_) => return outcome,
-    };
-    if !is_trial {
-        return outcome;
-    }
-    host.learn_early_end(ended);
-    match ended {
-        Shortcut::Fails => fetch(),
-        _ => outcome,
-    }
-}
-
-/// Reads all the data, up to `bytes_max`, and the server's confirmation.
-fn read_to_end(
-    mut transfer: Transfer,
-    verb: &'static str,
-    bytes_max: usize,
-) -> std::result::Result<Whole, Failure> {
-    let mut bytes = Vec::with_capacity(16 << 10);
-    let mut chunk = vec![0; 64 << 10];
-    let mut is_cut = false;
-    loop {
-        match transfer.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) if count > bytes_max - bytes.len() => {
-                transfer.discard();
-                let detail = format!("the answer is longer than {bytes_max} bytes");
-                return Err(Failure::Broken(
-                    verb,
-                    Fault::new(RemoteErrorKind::Protocol, detail),
-                ));
-            }
-            Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                is_cut = true;
-                break;
-            }
-            Err(error) => {
-                transfer.discard();
-                return Err(broken(verb, &error));
-            }
-        }
-    }
-    let (reply, mut guard) = transfer.finish()?;
-    let reply = match guard.session().read_followers() {
-        Ok(followers) => judge_order(guard.pool(), reply, &followers),
-        // The data is complete and confirmed; what is wrong with the session ends with it.
-        Err(fault) if ends_transfer(&reply) => {
-            log::debug!("behind {verb}: {}", fault.detail);
-            reply
-        }
-        Err(fault) => return Err(Failure::Broken(verb, fault)),
-    };
-    guard.check_in_warm();
-    if reply.is_done() {
-        Ok(Whole {
-            bytes,
-            reply,
-            is_cut,
-        })
-    } else {
-        Err(Failure::Refused(verb, reply))
-    }
-}
-
-/// The transfer's own last reply, out of it and those to the commands behind it.
-fn judge_order(pool: &Pool, last: Reply, followers: &[Reply]) -> Reply {
-    if followers.is_empty() {
-        return last;
-    }
-    let capabilities = &pool.host.capabilities;
-    let is_own = |reply: &Reply| ends_transfer(reply) || reply.is_refusal();
-    let own = match followers.iter().find(|reply| ends_transfer(reply)) {
-        // The last one answers the command behind; a refusal among these is the transfer's.
-        None if !is_own(&last) => followers.iter().find(|reply| reply.is_refusal()),
-        found => found,
-    };
-    if let Some(own) = own {
-        log::info!("the server answers commands while a transfer runs; it gets them one by one");
-        capabilities.fail_followers();
-        return own.clone();
-    }
-    if ends_transfer(&last) {
-        capabilities.learn(|learnt| {
-            if learnt.followers == Shortcut::Untried {
-                learnt.followers = Shortcut::Works;
-            }
-        });
-    }
-    last
-}
-
-/// Whether a reply says that all data was sent, as that to a command behind the transfer never does.
-fn ends_transfer(reply: &Reply) -> bool {
-    matches!(reply.code(), 226 | 250)
-}
-
-/// What [`read_listing`] read.
-#[derive(Debug)]
-pub(super) struct Whole {
-    /// All the data.
-    pub(super) bytes: Vec<u8>,
-    /// The reply behind it.
-    pub(super) reply: Reply,
-    /// Whether TLS ended without `close_notify`: some of it may be missing.
-    pub(super) is_cut: bool,
-}
-
-impl Whole {
-    /// Whether the last line ends, so that the listing was not cut off in the middle of one.
-    pub(super) fn ends_a_line(&self) -> bool {
-        self.bytes.last().is_none_or(|byte| *byte == b'\n')
-    }
-}
-
-fn broken(verb: &'static str, error: &io::Error) -> Failure {
-    Failure::Broken(verb, Fault::from_io(error, Phase::Data))
 }

@@ -1,38 +1,34 @@
 //! Whether our half of a download's data connection is closed at its beginning: what is known of that, and what a host has shown.
 
-use super::{
-    capabilities::{Server, Shortcut},
-    login::Host,
-};
+use super::{login::Host, shortcuts::Technique};
 
 impl Host {
-    /// Whether it may be, as far as is known. Never through a proxy: microsocks and tinyproxy take the end of one half for the end
-    /// of both.
-    pub(super) fn early_end(&self) -> Shortcut {
-        let learnt = self.capabilities.learnt();
-        if self.config.network.proxy.is_some() || !learnt.has_pipelining {
-            return Shortcut::Fails;
-        }
-        if !self.protection.is_on() {
-            return learnt.early_end;
-        }
-        // These read nothing while they send, and then wait for `close_notify`. pyftpdlib reads it while it sends and sends no more;
-        // so may others, and a short listing need not show it.
-        match self.capabilities.server() {
-            Server::Vsftpd | Server::ProFtpd | Server::PureFtpd => learnt.early_notice,
-            Server::Pyftpdlib | Server::Other => Shortcut::Fails,
+    /// The technique that this is; it differs under TLS.
+    fn early_end(&self) -> Technique {
+        if self.protection.is_on() {
+            Technique::EarlyNotice
+        } else {
+            Technique::EarlyEnd
         }
     }
 
-    /// Takes down what came of it.
-    pub(super) fn learn_early_end(&self, outcome: Shortcut) {
-        let is_on = self.protection.is_on();
-        self.capabilities.learn(|learnt| {
-            if is_on {
-                learnt.early_notice = outcome;
-            } else {
-                learnt.early_end = outcome;
-            }
-        });
+    /// Whether it may be, be it to try it. Never through a proxy: microsocks and tinyproxy take the end of one half for the end of
+    /// both.
+    pub(super) fn may_end_early(&self) -> bool {
+        self.config.network.proxy.is_none() && self.capabilities.may(self.early_end())
+    }
+
+    /// Whether it is known to work.
+    pub(super) fn ends_early(&self) -> bool {
+        self.may_end_early() && self.capabilities.is_proven(self.early_end())
+    }
+
+    /// Records what came of trying it.
+    pub(super) fn learn_early_end(&self, is_good: bool) {
+        if is_good {
+            self.capabilities.prove(self.early_end());
+        } else {
+            self.capabilities.give_up(self.early_end());
+        }
     }
 }

@@ -13,8 +13,10 @@ use super::{
     deadline::Deadline,
     login::Host,
     pool::Use,
+    range,
     reply::Reply,
     session::Session,
+    shortcuts::Technique,
     tls::Protocol,
 };
 use crate::{
@@ -159,7 +161,7 @@ impl FtpRemote {
             set_time(&learnt),
             either(
                 "batches",
-                learnt.has_pipelining,
+                self.pool.host.capabilities.may(Technique::Batch),
                 "commands that belong together leave in one write",
                 ("one command at a time", "a round trip for each"),
                 "log-in",
@@ -175,7 +177,7 @@ impl FtpRemote {
                 ),
                 "assumed",
             ),
-            part_end(self.pool.host.capabilities.may_bound()),
+            part_end(range::may_bound(&self.pool.host.capabilities)),
         ];
         if let Some(has_patch) = learnt.has_patch {
             let no = "REST and STOR do not keep the rest";

@@ -20,6 +20,7 @@ use super::{
     reply::{Failure, Fault, Reply},
     secure::{Protection, Reached},
     session::Session,
+    shortcuts::Technique,
     tls::TlsError,
 };
 use crate::{
@@ -64,9 +65,8 @@ impl Host {
         if let Some(believed) = profile.as_ref().and_then(Profile::believed) {
             // Before it is known to be the same server, only what can do no harm: the slower ways.
             capabilities.learn(|learnt| {
-                learnt.has_pipelining = believed.has_pipelining;
+                learnt.shortcuts.take_slower(&believed.shortcuts);
                 learnt.has_epsv = believed.has_epsv;
-                learnt.has_warming = believed.has_warming;
             });
         }
         Self {
@@ -108,7 +108,7 @@ impl Host {
         let first = self.open(self.deadline());
         match first {
             // Found out on the way.
-            Err(_) if !self.capabilities.learnt().has_pipelining => self.open(self.deadline()),
+            Err(_) if !self.capabilities.may(Technique::Batch) => self.open(self.deadline()),
             other => other,
         }
     }
@@ -193,7 +193,7 @@ impl Host {
         let learnt = self.capabilities.learnt();
         let network = &self.config.network;
         let is_usual = network.active.is_none() && !network.trusts_pasv_address;
-        is_usual && learnt.has_epsv && learnt.has_warming
+        is_usual && learnt.has_epsv && self.capabilities.may(Technique::Prepare)
     }
 
     /// What every session but the first is told right behind the password.
@@ -222,7 +222,7 @@ impl Host {
         let user = line(b"USER ", &self.config.user);
         let password = line(b"PASS ", self.config.password.expose());
         let login = [user.as_slice(), password.as_slice()];
-        if !self.capabilities.learnt().has_pipelining {
+        if !self.capabilities.may(Technique::Batch) {
             // Alone an EPSV would not leave any earlier than it is needed.
             let is_epsv = |line: &Vec<u8>| line == b"EPSV";
             let followers: Vec<_> = followers.iter().filter(|line| !is_epsv(line)).collect();
@@ -329,12 +329,10 @@ impl Host {
             .any(|reply| reply.code() == 230);
         if has_logged_in {
             log::info!("the server answers commands out of order; sending one by one");
-            self.capabilities.learn(|learnt| {
-                learnt.has_pipelining = false;
-                // libunftp lists the directory that was the current one when the data connection was opened, not the one that CWD
-                // has named since.
-                learnt.has_warming = false;
-            });
+            self.capabilities.give_up(Technique::Batch);
+            // libunftp lists the directory that was the current one when the data connection was opened, not the one that CWD
+            // has named since.
+            self.capabilities.give_up(Technique::Prepare);
         }
     }
 
@@ -417,9 +415,8 @@ impl Host {
             None if was_believed => self.capabilities.learn(|learnt| {
                 log::info!("the server has changed: what was learnt of it is forgotten");
                 let usual = Learnt::default();
-                learnt.has_pipelining = usual.has_pipelining;
+                learnt.shortcuts = usual.shortcuts;
                 learnt.has_epsv = usual.has_epsv;
-                learnt.has_warming = usual.has_warming;
             }),
             None => {}
         }
@@ -492,15 +489,8 @@ fn quoted_path(reply: &Reply) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::Parsed;
+    use super::super::reply::reply;
     use super::*;
-
-    fn reply(text: &str) -> Reply {
-        match Reply::parse(format!("{text}\r\n").as_bytes()) {
-            Parsed::Complete(reply, _) => reply,
-            other => panic!("{other:?}"),
-        }
-    }
 
     #[test]
     fn the_login_directory_is_unquoted() {

@@ -16,12 +16,13 @@ use std::{
 use super::{
     active::Listening,
     before::Before,
-    capabilities::{Capabilities, Learnt, Shortcut},
+    capabilities::{Capabilities, Learnt},
     control::Control,
     data::DataConnection,
     dialer::Dialer,
     passive::{Announced, Passive},
     reply::{Fault, Reply},
+    shortcuts::Technique,
     tls,
 };
 use crate::remote::{Phase, RemoteErrorKind};
@@ -198,10 +199,8 @@ impl NextData {
     pub(super) fn take(&mut self) -> Option<(DataConnection, bool)> {
         match std::mem::take(&mut self.state) {
             State::Opened(connection) => {
-                let learnt = self.learnt();
                 let is_patient = std::mem::take(&mut self.is_patient)
-                    || !learnt.has_pipelining
-                    || learnt.early_command == Shortcut::Fails;
+                    || !self.capabilities.may(Technique::EarlyCommand);
                 Some((connection, is_patient))
             }
             other => {
@@ -297,8 +296,9 @@ impl NextData {
 
     /// How it may be asked for in one write with other commands; `None` when it was, or may not be.
     pub(super) fn may_ask(&self, control: &Control) -> Option<Passive> {
-        let learnt = self.learnt();
-        let may_ask = learnt.has_pipelining && learnt.has_warming;
+        let may_ask = [Technique::Batch, Technique::Prepare]
+            .iter()
+            .all(|technique| self.capabilities.may(*technique));
         let is_open = may_ask && matches!(self.state, State::Nothing);
         is_open.then(|| self.passive(control)).flatten()
     }
@@ -311,7 +311,7 @@ impl NextData {
     /// Sends EPSV right after a transfer's data connection was closed, so that its reply comes with the transfer's last one;
     /// whether it did. Only where all the data has arrived: pyftpdlib ends a transfer that still runs.
     pub(super) fn ask_at_end(&mut self, control: &mut Control) -> Result<bool, Fault> {
-        if self.learnt().early_passive == Shortcut::Fails {
+        if !self.capabilities.may(Technique::AskAtEnd) {
             return Ok(false);
         }
         let Some(passive) = self.may_ask(control) else {
@@ -323,10 +323,8 @@ impl NextData {
     }
 
     /// Reads the last reply of a transfer after which EPSV was sent.
-    pub(super) fn read_before_answer(&self, control: &mut Control) -> Result<Reply, Fault> {
-        let state = self.learnt().early_passive;
-        self.capabilities
-            .on_trial(control, state, fail_passive, Control::read_reply)
+    pub(super) fn read_before_answer(control: &mut Control) -> Result<Reply, Fault> {
+        control.on_trial(Technique::AskAtEnd, Control::read_reply)
     }
 
     /// Reads the reply to a transfer after which EPSV may have been sent: the two may come in the wrong order.
@@ -343,7 +341,7 @@ impl NextData {
             return Ok(reply);
         }
         // One of them said no, or the first is not the transfer's.
-        let second = self.read_before_answer(control)?;
+        let second = Self::read_before_answer(control)?;
         self.state = State::Nothing;
         if !is_port(&reply) && (is_port(&second) || second.is_refusal()) {
             if let Some(announced) = self.announced_in(passive, &second) {
@@ -352,7 +350,7 @@ impl NextData {
             return Ok(reply);
         }
         log::info!("the server answers EPSV before the transfer is over; it gets that later");
-        self.capabilities.learn(fail_passive);
+        self.capabilities.give_up(Technique::AskAtEnd);
         Ok(second)
     }
 
@@ -362,7 +360,7 @@ impl NextData {
             return Ok(());
         };
         self.state = State::Nothing;
-        let reply = self.read_before_answer(control)?;
+        let reply = Self::read_before_answer(control)?;
         self.take_answer(passive, &reply);
         Ok(())
     }
@@ -388,41 +386,31 @@ impl NextData {
             return;
         };
         self.state = State::Announced(announced);
-        if self.learnt().early_passive == Shortcut::Untried {
-            self.capabilities
-                .learn(|learnt| learnt.early_passive = Shortcut::Works);
-        }
+        self.capabilities.prove(Technique::AskAtEnd);
     }
 
     /// Does TLS's handshake on it, where the server does its half of that before any command. Gives up when the session
     /// `is_wanted`: what is left is done then.
     pub(super) fn shake_hands(&mut self, session: &tls::Session, is_wanted: impl Fn() -> bool) {
-        let state = self.capabilities.early_handshake();
+        const TECHNIQUE: Technique = Technique::EarlyHandshake;
         let State::Opened(data) = &mut self.state else {
             return;
         };
-        if state == Shortcut::Fails || !session.is_lasting() {
+        if !self.capabilities.may(TECHNIQUE) || !session.is_lasting() {
             return;
         }
         let mut asked = None;
         while !is_wanted() && data.age() < HANDSHAKE_MAX {
             match data.shake_hands(session, HANDSHAKE_CHECK) {
                 Ok(false) => {}
-                Ok(true) if state == Shortcut::Works => return,
-                Ok(true) => {
-                    return self
-                        .capabilities
-                        .learn(|learnt| learnt.early_handshake = Shortcut::Works);
-                }
+                Ok(true) => return self.capabilities.prove(TECHNIQUE),
                 // Its next user sees that.
                 Err(_) => return,
             }
-            if data.is_open() && state == Shortcut::Untried {
+            if data.is_open() && self.capabilities.is_untried(TECHNIQUE) {
                 let (since, connecting) = asked.get_or_insert_with(|| (Instant::now(), data.age()));
                 if since.elapsed() > ANSWER_MIN.max(*connecting * 4) {
-                    return self
-                        .capabilities
-                        .learn(|learnt| learnt.early_handshake = Shortcut::Fails);
+                    return self.capabilities.give_up(TECHNIQUE);
                 }
             }
         }
@@ -431,8 +419,4 @@ impl NextData {
     fn learnt(&self) -> Learnt {
         self.capabilities.learnt()
     }
-}
-
-fn fail_passive(learnt: &mut Learnt) {
-    learnt.early_passive = Shortcut::Fails;
 }

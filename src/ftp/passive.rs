@@ -116,15 +116,8 @@ fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::Parsed;
+    use super::super::reply::reply;
     use super::*;
-
-    fn reply(text: &str) -> Reply {
-        match Reply::parse(format!("{text}\r\n").as_bytes()) {
-            Parsed::Complete(reply, _) => reply,
-            other => panic!("{other:?}"),
-        }
-    }
 
     #[test]
     fn epsv_ports_are_read_with_any_delimiter() {

@@ -38,6 +38,7 @@ use super::{
     next_data::Readiness,
     reply::Failure,
     session::Session,
+    shortcuts::Technique,
 };
 use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
 
@@ -142,8 +143,7 @@ impl Pool {
     /// Whether nobody holds a session and a data connection is open ahead, for tests.
     #[cfg(test)]
     pub(super) fn is_idle_and_warm(&self) -> bool {
-        let mut state = self.lock();
-        state.idle.len() == state.open && state.idle.iter_mut().any(Session::is_warm)
+        self.is_idle() && self.lock().idle.iter_mut().any(Session::is_warm)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -286,9 +286,10 @@ impl Pool {
 
     /// Whether data connections are to be opened ahead at this moment.
     pub(super) fn is_warming(&self) -> bool {
-        let may_be = self.host.config.network.active.is_none()
-            && self.host.capabilities.learnt().has_warming;
-        may_be && self.lock().warming.is_on(Instant::now())
+        let may_be = self.host.capabilities.may(Technique::Prepare);
+        may_be
+            && self.host.config.network.active.is_none()
+            && self.lock().warming.is_on(Instant::now())
     }
 
     /// Bytes have moved on some session.

@@ -189,16 +189,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::{
-        super::{capabilities::SetTime, reply::Parsed, tests::config},
+        super::{capabilities::SetTime, reply::reply, tests::config},
         *,
     };
-
-    fn reply(text: &str) -> Reply {
-        match Reply::parse(format!("{text}\r\n").as_bytes()) {
-            Parsed::Complete(reply, _) => reply,
-            other => panic!("{other:?}"),
-        }
-    }
 
     fn learnt() -> Learnt {
         Learnt {

@@ -322,6 +322,15 @@ fn is_hopeless(bytes: &[u8], start: usize) -> bool {
         .all(|byte| byte.is_ascii_digit() || matches!(byte, b'\r' | b'\n'))
 }
 
+/// A reply of this text, for tests.
+#[cfg(test)]
+pub(super) fn reply(text: &str) -> Reply {
+    match Reply::parse(format!("{text}\r\n").as_bytes()) {
+        Parsed::Complete(reply, _) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

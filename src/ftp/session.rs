@@ -23,7 +23,7 @@ use std::{
 
 use super::{
     before::Before,
-    capabilities::{Capabilities, Following},
+    capabilities::Capabilities,
     control::Control,
     conversation::{Conversation, Locked},
     deadline::Deadline,
@@ -31,6 +31,7 @@ use super::{
     next_data::{NextData, Readiness},
     passive::{Passive, WARM_AGE_MAX},
     reply::{Failure, Fault, Reply},
+    shortcuts::{Following, Technique},
     tls,
 };
 
@@ -246,7 +247,7 @@ impl Session {
     ) -> Result<(), Fault> {
         let control = &mut *self.talk.control();
         let Some(passive) = self.next.may_ask(control) else {
-            if !self.capabilities.learnt().has_pipelining {
+            if !self.capabilities.may(Technique::Batch) {
                 self.next.read_answer(control)?;
             }
             if !self.next.is_asked() {

@@ -12,6 +12,7 @@ use super::{
     capabilities::{Learnt, Server, SetMode, SetTime},
     listing,
     reply::Reply,
+    shortcuts::Technique,
     stat::{self, mdtm_time, size_of},
 };
 use crate::remote::{
@@ -41,7 +42,7 @@ pub(super) fn examine(remote: &FtpRemote, path: &RemotePath) -> Result<(Settled,
     let learnt = capabilities.learnt();
     // Others may offer it and never answer.
     let is_proven = learnt.is_mlst_proven || capabilities.server() != Server::Other;
-    if !(learnt.has_mlst && is_proven && learnt.has_pipelining) {
+    if !(learnt.has_mlst && is_proven && capabilities.may(Technique::Batch)) {
         return Ok((settle(remote, path, &nothing)?, None));
     }
     let mut asking = Asking::new(remote, path, &nothing)?;

@@ -1,8 +1,12 @@
 //! Looking one path up: MLST where there is one, else SIZE, MDTM and CWD in one exchange.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{FtpRemote, Repeat, listing, reply::Reply};
+use super::{
+    FtpRemote, Repeat, listing,
+    pool::{Pool, Use},
+    reply::Reply,
+};
 use crate::remote::{
     EntryKind, Modified, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result,
 };
@@ -126,6 +130,17 @@ fn name_of(path: &RemotePath) -> Box<[u8]> {
     path.name().unwrap_or(ROOT_NAME).into()
 }
 
+/// A file's size now, where the server has that; `full_path` as the server writes it.
+pub(super) fn ask_size(pool: &Arc<Pool>, path: &RemotePath, full_path: &[u8]) -> Option<u64> {
+    let line = [b"SIZE ", full_path].concat();
+    let asked = pool.with_session(Use::Command, path, |mut guard| {
+        let reply = guard.session().command("SIZE", &line)?;
+        guard.check_in();
+        Ok(reply)
+    });
+    asked.ok().as_ref().and_then(size_of)
+}
+
 /// The size in a reply to SIZE (RFC 3659 section 4).
 pub(super) fn size_of(reply: &Reply) -> Option<u64> {
     let text = std::str::from_utf8(reply.first_line()).ok()?;
@@ -139,15 +154,8 @@ pub(super) fn mdtm_time(reply: &Reply) -> Option<Modified> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::Parsed;
+    use super::super::reply::reply;
     use super::*;
-
-    fn reply(text: &str) -> Reply {
-        match Reply::parse(format!("{text}\r\n").as_bytes()) {
-            Parsed::Complete(reply, _) => reply,
-            other => panic!("{other:?}"),
-        }
-    }
 
     #[test]
     fn sizes_and_times_are_read_from_213_only() {

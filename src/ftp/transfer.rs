@@ -11,13 +11,15 @@ use std::{
 
 use super::{
     background::Job,
-    capabilities::Shortcut,
     command::DataCommand,
+    completeness::{DataEnd, confirm},
     data::DataStream,
     deadline::Deadline,
-    pool::{Guard, Pool},
+    pool::Guard,
+    range::{self, Part},
     reply::{Failure, Fault, Reply},
     session::Opened,
+    shortcuts::Technique,
     socket::{self, peek, unsent_bytes},
 };
 use crate::remote::{Phase, RemoteErrorKind};
@@ -32,10 +34,8 @@ pub(super) struct Transfer {
     // Both are there until the transfer is consumed.
     parts: Option<(Guard, DataStream)>,
     verb: &'static str,
-    /// Whether the server has ended the data.
-    has_ended: bool,
-    /// How much is still to come of a range that the server has agreed to.
-    left: Option<u64>,
+    end: DataEnd,
+    part: Part,
     /// The answers to the questions that left before its command.
     told: Vec<Reply>,
     /// What went wrong on its data connection before the go-ahead.
@@ -66,14 +66,13 @@ impl Transfer {
                         guard.note_data_used();
                     }
                     if wanted.range.is_some() {
-                        note_range(guard.pool(), is_bounded);
+                        range::note_kept(&guard.pool().host.capabilities, is_bounded);
                     }
-                    let range = wanted.range.as_ref().filter(|_| is_bounded);
                     let transfer = Self {
                         parts: Some((guard, data)),
                         verb: wanted.verb,
-                        has_ended: false,
-                        left: range.map(|range| (range.end() - range.start()).saturating_add(1)),
+                        end: DataEnd::Open,
+                        part: Part::new(wanted, is_bounded),
                         told,
                         lost,
                     };
@@ -98,7 +97,7 @@ impl Transfer {
                     is_repeated = true;
                     if was_early {
                         let capabilities = &guard.pool().host.capabilities;
-                        capabilities.doubt_early_command();
+                        capabilities.doubt(Technique::EarlyCommand);
                     }
                     guard.session().start_over();
                     if wanted.is_once {
@@ -119,7 +118,12 @@ impl Transfer {
         std::mem::take(&mut self.told)
     }
 
-    /// Reads what has arrived, straight into `buffer`; 0 at the end of the data.
+    /// How the data has ended, as far as was read.
+    pub(super) fn data_end(&self) -> DataEnd {
+        self.end
+    }
+
+    /// Reads what has arrived, straight into `buffer`; 0 at the end of the data, whatever that is worth ([`Self::data_end`]).
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (guard, data) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         loop {
@@ -127,10 +131,15 @@ impl Transfer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
                     guard.pool().note_progress();
-                    let counted = u64::try_from(count).unwrap_or(u64::MAX);
-                    self.left = self.left.map(|left| left.saturating_sub(counted));
-                    self.has_ended = self.left == Some(0) || (count == 0 && !buffer.is_empty());
+                    self.part.note(count);
+                    if self.part.is_over() || (count == 0 && !buffer.is_empty()) {
+                        self.end = DataEnd::Closed;
+                    }
                     return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.end = DataEnd::Unannounced;
+                    return Ok(0);
                 }
                 Err(error) => return Err(error),
             }
@@ -148,18 +157,14 @@ impl Transfer {
     /// Closes the data connection and reads the last reply, within the session's own time-out.
     pub(super) fn finish(mut self) -> Result<(Reply, Guard), Failure> {
         let verb = self.verb;
-        let has_ended = self.has_ended;
+        let has_ended = self.end == DataEnd::Closed;
         let (mut guard, data) = self.take()?;
         let deadline = guard.pool().host.deadline();
         guard.session().set_deadline(deadline);
         drop(data);
         let reply = guard.session().finish(verb, has_ended)?;
-        if reply.is_done()
-            && let Some(error) = self.lost.take()
-        {
-            // The connection broke before anything was read from it, and the kernel reports that once: it looked like an end.
-            return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
-        }
+        // It broke before anything was read from it, and the kernel reports that once: it looked like an end.
+        confirm(verb, &reply, self.lost.take())?;
         Ok((reply, guard))
     }
 
@@ -183,12 +188,7 @@ impl Transfer {
         let broke = socket
             .and_then(|socket| socket.take_error())
             .unwrap_or_else(Some);
-        if reply.is_done()
-            && let Some(error) = self.lost.take().or(broke).or(unsaid)
-        {
-            // A server takes a connection that broke for the end of the file.
-            return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
-        }
+        confirm(verb, &reply, self.lost.take().or(broke).or(unsaid))?;
         Ok((reply, guard))
     }
 
@@ -196,12 +196,12 @@ impl Transfer {
     pub(super) fn recover(mut self) -> Option<Guard> {
         if let Some((guard, data)) = &self.parts {
             match peek(data.socket()) {
-                // Who reads just as much as there is does not see the end.
-                Ok(0) => self.has_ended = true,
+                // A reader that takes just as much as there is does not see the end.
+                Ok(0) => self.end = DataEnd::Closed,
                 // Under TLS that is its own end.
-                Ok(_) if self.left == Some(0) && !guard.is_protected() => {
-                    note_range(guard.pool(), false);
-                    self.has_ended = false;
+                Ok(_) if self.part.is_over() && !guard.is_protected() => {
+                    range::note_kept(&guard.pool().host.capabilities, false);
+                    self.end = DataEnd::Open;
                 }
                 _ => {}
             }
@@ -251,25 +251,12 @@ impl Drop for Transfer {
             pool.hand_over(Job::Recover(Self {
                 parts,
                 verb: self.verb,
-                has_ended: self.has_ended,
-                left: self.left,
+                end: self.end,
+                part: self.part,
                 told: Vec::new(),
                 lost: self.lost.take(),
             }));
         }
-    }
-}
-
-/// Takes down whether the server keeps to a range.
-fn note_range(pool: &Pool, is_kept: bool) {
-    let capabilities = &pool.host.capabilities;
-    match capabilities.learnt().range {
-        Shortcut::Untried if is_kept => capabilities.learn(|learnt| learnt.range = Shortcut::Works),
-        Shortcut::Untried | Shortcut::Works if !is_kept => {
-            log::info!("the server does not keep to RANG: parts of files are read without it");
-            capabilities.learn(|learnt| learnt.range = Shortcut::Fails);
-        }
-        _ => {}
     }
 }
 

@@ -4,11 +4,11 @@ use std::{cell::Cell, io, sync::Arc};
 
 use super::{
     FtpRemote,
-    capabilities::{Following, Shortcut},
     command::DataCommand,
     pool::{Guard, Pool, Use},
     reply::{Failure, Fault, Reply},
     settle::Asking,
+    shortcuts::{Following, Technique},
     transfer::Transfer,
 };
 use crate::remote::{
@@ -163,8 +163,8 @@ pub(super) fn put(
     let is_right = told.is_none_or(|told| told == data.len() as u64);
     if !is_right {
         log::info!("{path}: the server tells another size; it is asked once more, alone");
-        capabilities.fail_following(Following::Command);
-        capabilities.fail_following(Following::End);
+        capabilities.give_up(Technique::Follow);
+        capabilities.give_up(Technique::FollowEnd);
     }
     Ok(settled.filter(|_| is_right))
 }
@@ -180,11 +180,7 @@ fn put_and_settle(
 ) -> std::result::Result<Option<Settled>, Failure> {
     let pool = Arc::clone(guard.pool());
     let capabilities = &pool.host.capabilities;
-    let learnt = capabilities.learnt();
-    let is_proven = match following {
-        Following::Command => learnt.followers == Shortcut::Works,
-        Following::End => learnt.end_followers == Shortcut::Works,
-    };
+    let is_proven = capabilities.is_proven(following.technique());
     let wanted = DataCommand {
         followers: asking.lines(),
         following,
@@ -210,7 +206,7 @@ fn put_and_settle(
             return Ok(None);
         }
         // Its codes do not tell an upload's end from an answer; but when all say yes, that to the upload does.
-        capabilities.fail_following(following);
+        capabilities.give_up(following.technique());
         if all.all(Reply::is_done) {
             return Ok(None);
         }
@@ -220,7 +216,7 @@ fn put_and_settle(
     guard.check_in_warm();
     if following == Following::End && !is_proven && last.code() / 100 == 4 {
         log::info!("the server may not take commands while an upload runs: {last}");
-        capabilities.fail_following(following);
+        capabilities.give_up(following.technique());
     }
     done_or_refused("STOR", last)?;
     capabilities.prove_following(following);

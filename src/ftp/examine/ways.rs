@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::{FtpRemote, capabilities::Shortcut, passive::Passive, pool::Use, reply::Reply};
+use super::super::{FtpRemote, passive::Passive, pool::Use, reply::Reply, shortcuts::Technique};
 use crate::remote::{Remote, RemotePath};
 
 /// A way to get a data connection from here.
@@ -93,7 +93,7 @@ impl FtpRemote {
     /// What the server or the network said.
     pub fn try_list(&self) -> Result<(), String> {
         let capabilities = &self.pool.host.capabilities;
-        capabilities.learn(|learnt| learnt.early_command = Shortcut::Fails);
+        capabilities.give_up(Technique::EarlyCommand);
         let listed = self.list(&RemotePath::root());
         listed.map(drop).map_err(|error| error.to_string())
     }

@@ -3,7 +3,10 @@
 use std::{net::TcpStream, sync::Arc, time::Instant};
 
 use super::{
-    super::{background::Job, deadline::Deadline, next_data::Readiness, session::Session},
+    super::{
+        background::Job, deadline::Deadline, next_data::Readiness, session::Session,
+        shortcuts::Technique,
+    },
     Pool, Use,
 };
 
@@ -168,7 +171,7 @@ impl Guard {
                 drop(state);
                 // So that the log-in does not ask for one either.
                 let capabilities = &self.pool.host.capabilities;
-                capabilities.learn(|learnt| learnt.has_warming = false);
+                capabilities.give_up(Technique::Prepare);
             }
         }
     }

@@ -9,9 +9,9 @@ use super::opening::Opening;
 use crate::{
     ftp::{
         active::Listening,
-        capabilities::Shortcut,
         data::DataConnection,
         reply::{Fault, Reply},
+        shortcuts::Technique,
     },
     remote::{Phase, RemoteErrorKind},
 };
@@ -33,7 +33,7 @@ impl Opening<'_> {
         let listening =
             begun.map_err(|error| Fault::new(RemoteErrorKind::Failed, error.to_string()))?;
         let learnt = self.capabilities.learnt();
-        if learnt.has_pipelining && learnt.early_port == Shortcut::Works {
+        if self.capabilities.is_proven(Technique::EarlyPort) {
             let told_at = Some(self.before.len());
             self.before.extend([listening.command(learnt.has_eprt)]);
             self.inward = Some(Inward { listening, told_at });
@@ -51,10 +51,7 @@ impl Opening<'_> {
             let detail = format!("no data connection (--active): {reply}");
             return Err(Fault::new(RemoteErrorKind::Disconnected, detail));
         }
-        if learnt.early_port == Shortcut::Untried {
-            self.capabilities
-                .learn(|learnt| learnt.early_port = Shortcut::Works);
-        }
+        self.capabilities.prove(Technique::EarlyPort);
         self.inward = Some(Inward {
             listening,
             told_at: None,
@@ -74,8 +71,7 @@ impl Opening<'_> {
         // pyftpdlib connects before it answers EPRT, and meanwhile goes on to the command. Which reply belongs to what cannot be
         // known any more, so nobody insists on this session.
         log::info!("the server does not take EPRT and a command together: {reply}");
-        self.capabilities
-            .learn(|learnt| learnt.early_port = Shortcut::Fails);
+        self.capabilities.give_up(Technique::EarlyPort);
         self.control.give_up();
         let detail = format!("EPRT was answered with {reply}");
         Err(Fault::new(RemoteErrorKind::Disconnected, detail))

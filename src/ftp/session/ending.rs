@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::{Followers, Session};
 use crate::{
     ftp::{
-        capabilities::{Capabilities, Following, Learnt, Shortcut},
+        capabilities::Capabilities,
         control::Control,
+        next_data::NextData,
         reply::{Failure, Fault, Reply},
+        shortcuts::Technique,
     },
     remote::RemoteErrorKind,
 };
@@ -42,7 +44,7 @@ impl Session {
             && self.followers.count == 0
             && !self.next.is_asked();
         let reply = if asks && self.next.ask_at_end(control)? {
-            self.next.read_before_answer(control)?
+            NextData::read_before_answer(control)?
         } else if may_be_silent {
             read_or_ask(control, &self.capabilities)?
         } else {
@@ -58,19 +60,16 @@ impl Session {
     /// Reads the replies to the commands that left after the transfer's own.
     pub(in crate::ftp) fn read_followers(&mut self) -> Result<Vec<Reply>, Fault> {
         let Followers { count, following } = std::mem::take(&mut self.followers);
-        let learnt = self.capabilities.learnt();
-        let state = match following {
-            Following::Command => learnt.followers,
-            Following::End => learnt.end_followers,
-        };
-        // A server that is lost over one way is spared the other.
-        let fail = |learnt: &mut Learnt| {
-            (learnt.followers, learnt.end_followers) = (Shortcut::Fails, Shortcut::Fails);
-        };
-        let control = &mut *self.talk.control();
-        self.capabilities.on_trial(control, state, fail, |control| {
+        let technique = following.technique();
+        let read = self.talk.control().on_trial(technique, |control| {
             (0..count).map(|_| control.read_reply()).collect()
-        })
+        });
+        if read.is_err() && !self.capabilities.may(technique) {
+            // A server that is lost over one way is spared the other.
+            self.capabilities.give_up(Technique::Follow);
+            self.capabilities.give_up(Technique::FollowEnd);
+        }
+        read
     }
 
     /// The same after a transfer that was refused. When one of them is the transfer's own after all, what was taken for its
@@ -80,7 +79,7 @@ impl Session {
         let replies = self.read_followers().map_err(broken)?;
         let is_own = |reply: &Reply| reply.is_preliminary() || reply.code() == 226;
         if replies.iter().any(is_own) {
-            self.capabilities.fail_followers();
+            self.capabilities.give_up(Technique::Follow);
             self.give_up();
             let detail = "replies out of order";
             return Err(broken(Fault::new(RemoteErrorKind::Disconnected, detail)));

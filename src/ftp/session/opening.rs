@@ -17,7 +17,7 @@ use super::{Followers, Session, active::Inward};
 use crate::{
     ftp::{
         before::Before,
-        capabilities::{Capabilities, Following, Shortcut},
+        capabilities::Capabilities,
         command::{Answers, DataCommand},
         control::Control,
         conversation::Locked,
@@ -25,6 +25,7 @@ use crate::{
         next_data::NextData,
         passive::Passive,
         reply::{Failure, Fault, Reply},
+        shortcuts::{Following, Technique},
         socket, tls,
     },
     remote::{Phase, RemoteErrorKind},
@@ -89,7 +90,7 @@ impl Session {
     pub(in crate::ftp) fn open(&mut self, wanted: &DataCommand<'_>) -> Result<Opened, Failure> {
         self.was_early = false;
         let mut wanted = wanted.clone();
-        let is_batched = self.capabilities.learnt().has_pipelining;
+        let is_batched = self.capabilities.may(Technique::Batch);
         if !is_batched && let Some(dir) = wanted.cwd.take() {
             // Before EPSV even: libunftp gives a data connection the directory that was current when it was opened.
             let reply = self.command("CWD", &[b"CWD ", dir.as_slice()].concat())?;
@@ -230,7 +231,7 @@ impl Opening<'_> {
     /// was refused, on which it depends.
     fn send_command(&mut self) -> Result<bool, Fault> {
         let before = self.before.take();
-        if !self.capabilities.learnt().has_pipelining {
+        if !self.capabilities.may(Technique::Batch) {
             for line in before {
                 self.control.send(&[line])?;
                 let reply = self.control.read_reply()?;
@@ -277,17 +278,12 @@ impl Opening<'_> {
 
     /// Reads the next reply; meanwhile the data connection gets on.
     fn read_next(&mut self, earlier: usize) -> Result<Reply, Fault> {
+        const TECHNIQUE: Technique = Technique::EarlyCommand;
         self.await_data()?;
-        let state = self.capabilities.learnt().early_command;
-        if !self.was_early || state != Shortcut::Untried {
-            return self.control.read_next(earlier);
+        if self.was_early && self.capabilities.is_untried(TECHNIQUE) {
+            return self.control.on_trial(TECHNIQUE, Control::read_reply);
         }
-        self.capabilities.on_trial(
-            &mut self.control,
-            state,
-            |learnt| learnt.early_command = Shortcut::Fails,
-            Control::read_reply,
-        )
+        self.control.read_next(earlier)
     }
 
     /// Waits until the data connection is there, or the server has something to say.
@@ -463,9 +459,8 @@ impl Opening<'_> {
             self.control.give_up();
             return Err(fault);
         }
-        if self.was_early && self.capabilities.learnt().early_command == Shortcut::Untried {
-            self.capabilities
-                .learn(|learnt| learnt.early_command = Shortcut::Works);
+        if self.was_early {
+            self.capabilities.prove(Technique::EarlyCommand);
         }
         Ok(())
     }

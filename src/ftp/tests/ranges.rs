@@ -13,7 +13,10 @@ use super::{
     server::{Client, Handled, ScriptedServer, content, eventually},
     *,
 };
-use crate::{ftp::capabilities::Shortcut, remote::Phase};
+use crate::{
+    ftp::shortcuts::{Shortcut, Technique},
+    remote::Phase,
+};
 
 /// What ProFTPD says of itself.
 fn proftpd(client: &mut Client, line: &str) -> Handled {
@@ -52,7 +55,7 @@ fn read_part(
 }
 
 fn learnt(remote: &FtpRemote) -> Shortcut {
-    remote.pool.host.capabilities.learnt().range
+    remote.pool.host.capabilities.shortcut(Technique::Bound)
 }
 
 // SEMANTICS: S-ranges

@@ -12,7 +12,7 @@ use super::{
     server::{Client, Handled, ScriptedServer, content, eventually},
     *,
 };
-use crate::remote::Phase;
+use crate::{ftp::shortcuts::Technique, remote::Phase};
 
 pub(super) fn usual(_: &mut Client, _: &str) -> Handled {
     Handled::No
@@ -521,8 +521,8 @@ fn a_failed_data_connection_is_a_pause_and_a_refusal_the_end_of_opening_ahead() 
         // One that was refused shows when it is wanted.
         assert!(remote.list(&RemotePath::root()).is_err());
         assert!(!remote.pool.is_warming(), "{answer}");
-        let learnt = remote.pool.host.capabilities.learnt();
-        assert_eq!(learnt.has_warming, goes_on, "{answer}");
+        let is_prepared = remote.pool.host.capabilities.may(Technique::Prepare);
+        assert_eq!(is_prepared, goes_on, "{answer}");
     }
 }
 

@@ -12,7 +12,16 @@ use super::{
     server::{Client, Handled, ScriptedServer, content, eventually},
     *,
 };
-use crate::ftp::capabilities::Shortcut;
+use crate::ftp::shortcuts::{Shortcut, Technique};
+
+/// Greets as the server that takes what leaves after the end of an upload.
+fn pyftpdlib(client: &mut Client, line: &str) -> Handled {
+    if line == "connected" {
+        client.say("220 pyftpdlib 2.2.0 ready.");
+        return Handled::Yes;
+    }
+    Handled::No
+}
 
 fn read_whole(remote: &FtpRemote) {
     let mut download = remote.open_download(&path("f"), 0, None).unwrap();
@@ -48,8 +57,8 @@ fn the_next_data_connection_is_asked_for_before_the_last_reply() {
     for _ in 0..3 {
         read_whole(&remote);
     }
-    let learnt = remote.pool.host.capabilities.learnt();
-    assert_eq!(learnt.early_passive, Shortcut::Works);
+    let learnt = remote.pool.host.capabilities.shortcut(Technique::AskAtEnd);
+    assert_eq!(learnt, Shortcut::Works);
     assert_eq!(server.connections(), 1);
 }
 
@@ -100,8 +109,8 @@ fn a_server_that_answers_epsv_before_the_transfer_is_not_asked_that_early_again(
         read_whole(&remote);
         settle_down(&remote);
     }
-    let learnt = remote.pool.host.capabilities.learnt();
-    assert_eq!(learnt.early_passive, Shortcut::Fails);
+    let learnt = remote.pool.host.capabilities.shortcut(Technique::AskAtEnd);
+    assert_eq!(learnt, Shortcut::Fails);
     assert_eq!(server.connections(), 1);
 }
 
@@ -163,8 +172,8 @@ fn a_server_that_is_lost_over_an_early_epsv_is_served_without() {
             read_whole(&remote);
             eventually(|| remote.pool.is_idle());
         }
-        let learnt = remote.pool.host.capabilities.learnt();
-        assert_eq!(learnt.early_passive, Shortcut::Fails, "{replies:?}");
+        let learnt = remote.pool.host.capabilities.shortcut(Technique::AskAtEnd);
+        assert_eq!(learnt, Shortcut::Fails, "{replies:?}");
         assert_eq!(server.connections(), 2, "{replies:?}");
     }
 }
@@ -189,8 +198,12 @@ fn a_transfers_command_does_not_wait_for_its_data_connection() {
     let remote = connect(&server);
     read_whole(&remote);
     assert_eq!(early.load(Ordering::Relaxed), 1);
-    let learnt = remote.pool.host.capabilities.learnt();
-    assert_eq!(learnt.early_command, Shortcut::Works);
+    let learnt = remote
+        .pool
+        .host
+        .capabilities
+        .shortcut(Technique::EarlyCommand);
+    assert_eq!(learnt, Shortcut::Works);
 }
 
 #[test]
@@ -210,8 +223,12 @@ fn a_server_that_wants_the_data_connection_first_gets_it_first() {
     });
     let remote = connect_single(&server);
     read_whole(&remote);
-    let learnt = remote.pool.host.capabilities.learnt();
-    assert_eq!(learnt.early_command, Shortcut::Fails);
+    let learnt = remote
+        .pool
+        .host
+        .capabilities
+        .shortcut(Technique::EarlyCommand);
+    assert_eq!(learnt, Shortcut::Fails);
     assert_eq!(server.connections(), 1);
 }
 
@@ -287,8 +304,8 @@ fn replies_that_overtake_an_upload_prove_nothing() {
             assert!(settled.is_none(), "{early:?}: {settled:?}");
             assert_eq!(server.uploaded(), b"content");
         }
-        let learnt = remote.pool.host.capabilities.learnt();
-        assert_eq!(learnt.followers, Shortcut::Fails, "{early:?}");
+        let learnt = remote.pool.host.capabilities.shortcut(Technique::Follow);
+        assert_eq!(learnt, Shortcut::Fails, "{early:?}");
     }
 }
 
@@ -304,17 +321,17 @@ fn where_commands_do_not_wait_for_an_upload_they_leave_behind_its_end() {
             client.say("226 stored\r\n213 7\r\n213 20260102030405");
             return Handled::Yes;
         }
-        Handled::No
+        pyftpdlib(client, line)
     });
     let remote = connect_single(&server);
     let capabilities = &remote.pool.host.capabilities;
-    capabilities.fail_followers();
+    capabilities.give_up(Technique::Follow);
     for _ in 0..2 {
         let settled = put(&remote, "f", b"content").unwrap().unwrap();
         assert_eq!(settled.size.unwrap(), Some(7));
         assert_eq!(server.uploaded(), b"content");
     }
-    assert_eq!(capabilities.learnt().end_followers, Shortcut::Works);
+    assert_eq!(capabilities.shortcut(Technique::FollowEnd), Shortcut::Works);
 }
 
 // SEMANTICS: S-tenet-confirmed
@@ -331,10 +348,13 @@ fn what_overtakes_an_upload_again_and_again_waits_for_its_reply() {
             client.say("213 0\r\n213 20260102030405\r\n226 stored");
             return Handled::Yes;
         }
-        sizes(client, line)
+        match pyftpdlib(client, line) {
+            Handled::No => sizes(client, line),
+            handled => handled,
+        }
     });
     let remote = connect_single(&server);
-    remote.pool.host.capabilities.fail_followers();
+    remote.pool.host.capabilities.give_up(Technique::Follow);
     for _ in 0..5 {
         assert!(put(&remote, "f", b"content").unwrap().is_none());
         assert_eq!(server.uploaded(), b"content");
@@ -355,15 +375,18 @@ fn a_server_that_breaks_an_upload_off_over_a_command_gets_the_next_without() {
             client.say("426 what was that\r\n213 0\r\n213 20260102030405");
             return Handled::Yes;
         }
-        sizes(client, line)
+        match pyftpdlib(client, line) {
+            Handled::No => sizes(client, line),
+            handled => handled,
+        }
     });
     let remote = connect_single(&server);
     let capabilities = &remote.pool.host.capabilities;
-    capabilities.fail_followers();
+    capabilities.give_up(Technique::Follow);
     let broken = put(&remote, "f", b"content").unwrap_err();
     // It is the caller's to look what has become of the file, before it is sent again.
     assert!(broken.is_answer() && broken.has_begun());
-    assert_eq!(capabilities.learnt().end_followers, Shortcut::Fails);
+    assert_eq!(capabilities.shortcut(Technique::FollowEnd), Shortcut::Fails);
     assert!(put(&remote, "f", b"content").unwrap().is_none());
     assert_eq!(server.uploaded(), b"content");
 }
@@ -471,8 +494,8 @@ fn a_server_that_answers_while_it_lists_is_asked_for_one_thing_at_a_time() {
         assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
         assert_eq!(server.take_batches()[0], "CWD /d | MLSD");
         assert_eq!(server.connections(), connections);
-        let learnt = remote.pool.host.capabilities.learnt();
-        assert_eq!(learnt.followers, Shortcut::Fails);
+        let learnt = remote.pool.host.capabilities.shortcut(Technique::Follow);
+        assert_eq!(learnt, Shortcut::Fails);
     }
 }
 
@@ -528,7 +551,9 @@ fn what_a_small_file_is_leaves_in_one_write_with_its_reading_and_ahead_of_it() {
         });
         let remote = connect_single(&server);
         let capabilities = &remote.pool.host.capabilities;
-        capabilities.learn(|learnt| learnt.has_pipelining = has_pipelining);
+        if !has_pipelining {
+            capabilities.give_up(Technique::Batch);
+        }
         settle_down(&remote);
         server.take_batches();
         let (told, whole) = remote
@@ -577,8 +602,8 @@ fn our_end_of_a_listing_is_there_before_its_data() {
         } else {
             Shortcut::Fails
         };
-        let learnt = remote.pool.host.capabilities.learnt();
-        assert_eq!(learnt.early_end, expected);
+        let learnt = remote.pool.host.capabilities.shortcut(Technique::EarlyEnd);
+        assert_eq!(learnt, expected);
     }
 }
 

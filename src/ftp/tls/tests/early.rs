@@ -6,7 +6,7 @@ use super::{
     server::{Accepts, Uploads},
     *,
 };
-use crate::ftp::capabilities::Shortcut;
+use crate::ftp::shortcuts::{Shortcut, Technique};
 
 fn put(remote: &FtpRemote, content: &[u8]) -> crate::remote::Result<()> {
     let put = remote.put(&path("f"), content, &Attributes::default());
@@ -82,6 +82,7 @@ fn the_handshake_is_over_before_the_command_where_the_server_does_its_half() {
     ] {
         let server = TlsServer::start(Script {
             accepts,
+            greeting: "pyftpdlib 2.2.0 ready.",
             ..Script::new(&authority.good())
         });
         let remote = connect(&server, trusting(&authority)).unwrap();
@@ -90,14 +91,14 @@ fn the_handshake_is_over_before_the_command_where_the_server_does_its_half() {
         let ahead = usize::from(accepts == Accepts::AtOnce);
         let since = Instant::now();
         let is_over = || {
-            let learnt = capabilities.learnt().early_handshake;
+            let learnt = capabilities.shortcut(Technique::EarlyHandshake);
             learnt != Shortcut::Untried && server.handshakes().1.len() == 1 + ahead
         };
         while !is_over() {
             assert!(since.elapsed() < Duration::from_secs(5), "{accepts:?}");
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(capabilities.learnt().early_handshake, expected);
+        assert_eq!(capabilities.shortcut(Technique::EarlyHandshake), expected);
         // What has begun ahead is used, whether it was over or not.
         put(&remote, b"small").unwrap();
         assert_eq!(server.uploaded(), b"small");

@@ -1,0 +1,73 @@
+//! Small files, read whole.
+
+use super::{
+    FtpRemote,
+    command::DataCommand,
+    completeness::{Verdict, judge_size},
+    pool::Use,
+    reply::Reply,
+    settle::{self, Asking},
+    shortcuts::Technique,
+    stat::ask_size,
+    transfer::Transfer,
+    whole::read_to_end,
+};
+use crate::remote::{Attributes, RemotePath, Result, Settled};
+
+/// Reads a whole small file; one that has become larger than `bytes_max` is an error.
+pub(super) fn read_small(
+    remote: &FtpRemote,
+    path: &RemotePath,
+    bytes_max: usize,
+) -> Result<Vec<u8>> {
+    Ok(ask_and_read(remote, path, bytes_max, Vec::new())?.1)
+}
+
+/// Asks for a small file's size and time and reads it, in one write where the server takes commands together. In this order: what
+/// was read can only be newer than what was told.
+pub(super) fn read_small_exact(
+    remote: &FtpRemote,
+    path: &RemotePath,
+    bytes_max: usize,
+) -> Result<(Settled, Vec<u8>)> {
+    let nothing = Attributes::default();
+    if remote.pool.host.capabilities.may(Technique::Batch) {
+        let mut asking = Asking::new(remote, path, &nothing)?;
+        let (told, content) = ask_and_read(remote, path, bytes_max, asking.lines())?;
+        if let Some(settled) = asking.judge(told)? {
+            return Ok((settled, content));
+        }
+    }
+    let settled = settle::settle(remote, path, &nothing)?;
+    Ok((settled, read_small(remote, path, bytes_max)?))
+}
+
+/// The answers to `questions`, which leave ahead of the RETR, and the whole file.
+fn ask_and_read(
+    remote: &FtpRemote,
+    path: &RemotePath,
+    bytes_max: usize,
+    questions: Vec<Vec<u8>>,
+) -> Result<(Vec<Reply>, Vec<u8>)> {
+    let pool = &remote.pool;
+    let wanted = DataCommand {
+        questions,
+        verb: "RETR",
+        argument: remote.full_path(path)?,
+        asks_next: pool.host.capabilities.may_ask_with_transfer(),
+        ends_early: pool.host.ends_early(),
+        ..DataCommand::default()
+    };
+    let full_path = wanted.argument.clone();
+    let (told, whole) = pool.with_session(Use::Transfer, path, |guard| {
+        let mut transfer = Transfer::open(guard, &wanted)?;
+        let told = transfer.take_told();
+        Ok((told, read_to_end(transfer, "RETR", bytes_max)?))
+    })?;
+    if whole.verdict == Verdict::Unproven {
+        let size = ask_size(pool, path, &full_path);
+        let judged = judge_size("RETR", whole.bytes.len() as u64, size);
+        judged.map_err(|failure| failure.into_error(path))?;
+    }
+    Ok((told, whole.bytes))
+}
