@@ -20,6 +20,14 @@ pub(super) struct Listening {
     told: SocketAddr,
 }
 
+/// The data connection that the server is to make for one transfer.
+#[derive(Debug)]
+pub(super) struct Inward {
+    pub(super) listening: Listening,
+    /// Which of the replies to come answers EPRT.
+    pub(super) told_at: Option<usize>,
+}
+
 impl Listening {
     /// Listens where `control` ends, on a free port of those that are allowed.
     ///

@@ -8,14 +8,9 @@ use std::{
     collections::VecDeque,
     fmt,
     net::TcpStream,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
-};
-
-use super::{
-    pool::{Guard, Pool, Slot},
-    transfer::Transfer,
 };
 
 /// How often idle sessions are looked after. 15 s: well below the age that a warm data connection may reach.
@@ -25,25 +20,25 @@ const TEND_INTERVAL: Duration = Duration::from_secs(15);
 /// the next one by then, and finds the session free.
 const WARM_DELAY: Duration = Duration::from_millis(50);
 
-/// One piece of work.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Open the session's next data connection, then check it in.
-    Warm(Guard),
-    /// End a transfer that is wanted no further, then as above.
-    Recover(Transfer),
-    /// Open another session.
-    Open(Slot),
+/// One piece of work. Dropped, it is not done, and what it holds is thrown away.
+pub(super) trait Job: Send {
+    /// The control connection of its session, so that the end need not wait for a silent server.
+    fn socket(&self) -> Option<Arc<TcpStream>>;
+
+    /// Does it.
+    fn run(self: Box<Self>);
+
+    /// Throws it away without a wait.
+    fn discard(self: Box<Self>) {}
 }
 
-impl Job {
-    fn socket(&self) -> Option<Arc<TcpStream>> {
-        match self {
-            Self::Warm(guard) => Some(guard.control_socket()),
-            Self::Recover(transfer) => Some(transfer.control_socket()),
-            Self::Open(_) => None,
-        }
-    }
+/// What is to be looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tend {
+    /// Idle sessions whose next data connection is not begun; whether some are left.
+    Cold,
+    /// All idle sessions.
+    All,
 }
 
 /// The threads and what they have to do.
@@ -64,7 +59,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     // At most one job a session.
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Box<dyn Job>>,
     /// The control connections of the jobs being done, so that the end need not wait for a silent server.
     running: Vec<Arc<TcpStream>>,
     idle_threads: usize,
@@ -103,18 +98,18 @@ impl Background {
         }
     }
 
-    /// Starts to look after the idle sessions of `pool`, for as long as it lives.
-    pub(super) fn keep(&self, pool: &Arc<Pool>) {
-        let (shared, pool) = (Arc::clone(&self.shared), Arc::downgrade(pool));
-        self.spawn("ftp-keep", move || tend(&shared, &pool));
+    /// Has idle sessions looked after by `tend`, for as long as it returns something: whether there is more to do.
+    pub(super) fn keep(&self, tend: impl Fn(Tend) -> Option<bool> + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        self.spawn("ftp-keep", move || keep(&shared, tend));
     }
 
     /// Has a job done. When everything is stopped, or no thread can be had, the session is thrown away.
-    pub(super) fn submit(&self, job: Job) {
+    pub(super) fn submit(&self, job: Box<dyn Job>) {
         let mut state = self.shared.lock();
         if state.is_stopped {
             drop(state);
-            return discard(job);
+            return job.discard();
         }
         let needs_thread = state.jobs.len() >= state.idle_threads;
         state.jobs.push_back(job);
@@ -153,7 +148,7 @@ impl Background {
         };
         self.shared.changed.notify_all();
         self.shared.stopped.notify_all();
-        jobs.into_iter().for_each(discard);
+        jobs.into_iter().for_each(Job::discard);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -191,7 +186,7 @@ fn work(shared: &Shared) {
             let socket = job.socket();
             state.running.extend(socket.clone());
             drop(state);
-            run(job);
+            job.run();
             state = shared.lock();
             if let Some(socket) = socket {
                 state.running.retain(|other| !Arc::ptr_eq(other, &socket));
@@ -207,29 +202,7 @@ fn work(shared: &Shared) {
     }
 }
 
-fn run(job: Job) {
-    let guard = match job {
-        Job::Warm(guard) => Some(guard),
-        Job::Recover(transfer) => transfer.recover(),
-        Job::Open(slot) => return slot.open(),
-    };
-    let Some(mut guard) = guard else { return };
-    // Somebody who waits for a session is served before its data connection is.
-    if !guard.pool().is_wanted() && guard.pool().is_warming() {
-        guard.refresh();
-    }
-    guard.check_in();
-}
-
-fn discard(job: Job) {
-    match job {
-        Job::Warm(guard) => drop(guard),
-        Job::Recover(transfer) => transfer.discard(),
-        Job::Open(slot) => drop(slot),
-    }
-}
-
-fn tend(shared: &Shared, pool: &Weak<Pool>) {
+fn keep(shared: &Shared, tend: impl Fn(Tend) -> Option<bool>) {
     let mut tended = Instant::now();
     loop {
         let is_cold = {
@@ -242,12 +215,16 @@ fn tend(shared: &Shared, pool: &Weak<Pool>) {
             }
             std::mem::take(&mut state.is_cold)
         };
-        let Some(pool) = pool.upgrade() else { return };
-        if is_cold && pool.warm_idle() {
-            shared.lock().is_cold = true;
+        if is_cold {
+            let Some(is_left) = tend(Tend::Cold) else {
+                return;
+            };
+            shared.lock().is_cold |= is_left;
         }
         if tended.elapsed() >= TEND_INTERVAL {
-            pool.tend();
+            if tend(Tend::All).is_none() {
+                return;
+            }
             tended = Instant::now();
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    connect::{ConnectError, Target},
+    connect_error::{ConnectError, Target},
     data::DataConnection,
     deadline::Deadline,
     passive::Announced,

@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    FtpRemote,
     capabilities::Dialect,
+    client::FtpRemote,
     command::DataCommand,
     completeness::Verdict,
     links::Targets,

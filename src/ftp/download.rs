@@ -84,17 +84,25 @@ impl FileDownload {
 
     /// Starts a transfer; of no more than what is wanted where the server takes that.
     fn request(&self) -> Result<Transfer> {
-        let open_plain = || {
+        let plain = || {
             let wanted = self.wanted(None);
             self.pool.with_session(Use::Transfer, &self.path, |guard| {
                 Transfer::open(guard, &wanted)
             })
         };
         let Some(range) = self.range() else {
-            return open_plain();
+            return plain();
         };
-        let bounded = self.wanted(Some(range));
-        range::open(&self.pool, &self.path, &bounded, open_plain)
+        let wanted = self.wanted(Some(range));
+        let bounded = || {
+            self.pool.with_session(Use::Transfer, &self.path, |guard| {
+                match Transfer::open(guard, &wanted) {
+                    Err(failure) if range::is_refused(&failure) => Ok(None),
+                    opened => opened.map(Some),
+                }
+            })
+        };
+        range::start(&self.pool.host.capabilities, bounded, plain)
     }
 
     fn start(&mut self) -> Result<()> {

@@ -8,10 +8,11 @@ pub use ways::{Tried, Way};
 use std::time::Duration;
 
 use super::{
-    ConnectError, FtpRemote,
     capabilities::{Dialect, Learnt, SetMode, SetTime},
+    client::FtpRemote,
+    connect_error::ConnectError,
     deadline::Deadline,
-    login::Host,
+    host::Host,
     pool::Use,
     range,
     reply::Reply,

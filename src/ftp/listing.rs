@@ -9,6 +9,7 @@
 //! 4. LIST tells times of an unknown zone: [`super::zone`] puts them right later.
 
 mod dos;
+mod line;
 mod mlsd;
 mod time;
 mod unix;
@@ -18,9 +19,9 @@ pub use time::parse_time_val;
 
 use std::time::SystemTime;
 
-use self::time::Today;
+use self::{line::Line, time::Today};
 use super::zone::Zone;
-use crate::remote::{InvalidName, Rejected, RemoteEntry, RemotePath};
+use crate::remote::{Rejected, RemoteEntry};
 
 /// What a listing held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,17 +34,6 @@ pub struct Parsed {
     pub has_dot_names: bool,
     /// In which time the entries are told.
     pub zone: Zone,
-}
-
-/// What one line is.
-#[derive(Debug)]
-enum Line {
-    Entry(RemoteEntry),
-    /// Rightly there and no entry: `total 12`.
-    Skip,
-    /// The directory itself, or its parent.
-    Dots,
-    Reject,
 }
 
 /// Parses what MLSD sends (RFC 3659 section 7).
@@ -83,33 +73,6 @@ fn parse(bytes: &[u8], zone: Zone, parse_line: impl Fn(&[u8]) -> Line) -> Parsed
         }
     }
     parsed
-}
-
-impl Line {
-    /// The entry, if its name is one that can be shown.
-    fn of(entry: RemoteEntry) -> Self {
-        match RemotePath::check_name(&entry.name) {
-            Ok(()) => Self::Entry(entry),
-            Err(InvalidName::Dots) => Self::Dots,
-            Err(InvalidName::Empty | InvalidName::Separator) => Self::Reject,
-        }
-    }
-}
-
-/// A number of nothing but digits.
-fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
-    radix(digits, 10).and_then(|number| T::try_from(number).ok())
-}
-
-/// Digits of a radix up to ten.
-fn radix(digits: &[u8], radix: u8) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < radix)?;
-        number.checked_mul(radix.into())?.checked_add(digit.into())
-    })
 }
 
 #[cfg(test)]

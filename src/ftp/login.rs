@@ -1,30 +1,24 @@
 //! The log-in: from a host to an idle [`Session`], in as few round trips as the server allows.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{borrow::Cow, time::Duration};
 
 use zeroize::Zeroizing;
 
 use super::{
-    capabilities::{Capabilities, Features, Learnt, Server},
-    connect::{ConnectError, Target},
-    control::Control,
+    capabilities::{Features, Server},
+    connect_error::ConnectError,
     deadline::Deadline,
-    dialer::Dialer,
-    encoding::Names,
+    host::Host,
     next_data::Readiness,
-    profile::{self, Profile},
+    profile,
     reply::{Failure, Fault, Reply},
-    secure::{Protection, Reached},
+    secure::Reached,
     session::Session,
     shortcuts::Technique,
     tls::TlsError,
 };
 use crate::{
-    config::{BaseDir, Charset, FtpConfig, TlsMode},
+    config::{BaseDir, Charset, TlsMode},
     remote::RemoteErrorKind,
 };
 
@@ -35,72 +29,7 @@ const BATCH_WAIT: Duration = Duration::from_secs(10);
 /// What data connections need to be protected like the control connection (RFC 4217 section 9).
 const DATA_PROTECTION: [&str; 2] = ["PBSZ 0", "PROT P"];
 
-/// Everything that the sessions of one server share.
-#[derive(Debug)]
-pub(super) struct Host {
-    /// How to reach it.
-    pub(super) config: FtpConfig,
-    /// What it can do.
-    pub(super) capabilities: Arc<Capabilities>,
-    target: Target,
-    /// How it is protected.
-    pub(super) protection: Protection,
-    dialer: Arc<Dialer>,
-    base: OnceLock<Vec<u8>>,
-    profile: Option<Profile>,
-    greeting: OnceLock<Vec<String>>,
-}
-
 impl Host {
-    /// A host of which nothing is known but what an earlier mount has kept.
-    pub(super) fn new(config: FtpConfig) -> Self {
-        let target = Target {
-            host: config.host.clone(),
-            port: config.port,
-        };
-        let dialer = Arc::new(Dialer::new(target.clone(), config.network.clone()));
-        let profile = config.profile_dir.as_deref();
-        let profile = profile.map(|dir| Profile::open(dir, &config));
-        let capabilities = Capabilities::new();
-        if let Some(believed) = profile.as_ref().and_then(Profile::believed) {
-            // Before it is known to be the same server, only what can do no harm: the slower ways.
-            capabilities.learn(|learnt| {
-                learnt.shortcuts.take_slower(&believed.shortcuts);
-                learnt.has_epsv = believed.has_epsv;
-            });
-        }
-        Self {
-            protection: Protection::new(&config, &target),
-            config,
-            profile,
-            capabilities: Arc::new(capabilities),
-            target,
-            dialer,
-            base: OnceLock::new(),
-            greeting: OnceLock::new(),
-        }
-    }
-
-    /// The mounted directory on the server: absolute, no trailing slash; empty for the server's root.
-    pub(super) fn base(&self) -> &[u8] {
-        self.base.get().map_or(&[], Vec::as_slice)
-    }
-
-    /// The lines of the first session's greeting, printable.
-    pub(super) fn greeting(&self) -> &[String] {
-        self.greeting.get().map_or(&[], Vec::as_slice)
-    }
-
-    /// How the server writes names.
-    pub(super) fn names(&self) -> Names {
-        Names::new(self.config.charset)
-    }
-
-    /// A new deadline for one request.
-    pub(super) fn deadline(&self) -> Deadline {
-        Deadline::after(self.config.timeout)
-    }
-
     /// Logs in for the first time and learns what there is to know; once more with single commands when the server
     /// does not take them together.
     pub(super) fn first_session(&self) -> Result<Session, ConnectError> {
@@ -129,26 +58,6 @@ impl Host {
             BaseDir::Login(dir) => BaseDir::Login(encode(dir)?),
             BaseDir::Absolute(dir) => BaseDir::Absolute(encode(dir)?),
         })
-    }
-
-    /// Makes a control connection and protects it; nobody logs in.
-    pub(super) fn reach(&self, deadline: Deadline) -> Result<Reached, ConnectError> {
-        let connect = || {
-            let capabilities = Arc::clone(&self.capabilities);
-            let socket = self.dialer.connect(deadline)?;
-            Ok(Control::new(
-                socket,
-                Session::next_number(),
-                capabilities,
-                deadline,
-            ))
-        };
-        self.protection.reach(connect)
-    }
-
-    /// How many data connections have resumed a TLS session, and how many have not.
-    pub(super) fn resumptions(&self) -> (usize, usize) {
-        self.protection.resumptions()
     }
 
     /// Opens a session.
@@ -373,15 +282,11 @@ impl Host {
             let host = self.config.host.clone();
             return Err(ConnectError::SystemUnsupported { host, system });
         }
-        let lines = greeting.lines().map(|line| line.escape_ascii().to_string());
-        // Only the first session comes here.
-        let _ = self.greeting.set(lines.collect());
         let features = Features::from_reply(feat);
         self.capabilities
             .tell(Server::from_greeting(greeting), features);
         self.recall(profile::fingerprint(greeting, syst, feat));
-        // Only the first session comes here, so it cannot be set yet.
-        let _ = self.base.set(base_of(&self.wanted_base()?, pwd));
+        self.set_seen(greeting, base_of(&self.wanted_base()?, pwd));
         Ok(())
     }
 
@@ -403,29 +308,6 @@ impl Host {
                 dir: dir.escape_ascii().to_string(),
                 reply: reply.map(Reply::to_string).unwrap_or_default(),
             }),
-        }
-    }
-
-    /// Takes over what an earlier mount has learnt of the same server.
-    fn recall(&self, fingerprint: u64) {
-        let Some(profile) = &self.profile else { return };
-        let was_believed = profile.believed().is_some();
-        match profile.recall(fingerprint) {
-            Some(known) => self.capabilities.learn(|learnt| *learnt = known),
-            None if was_believed => self.capabilities.learn(|learnt| {
-                log::info!("the server has changed: what was learnt of it is forgotten");
-                let usual = Learnt::default();
-                learnt.shortcuts = usual.shortcuts;
-                learnt.has_epsv = usual.has_epsv;
-            }),
-            None => {}
-        }
-    }
-
-    /// Keeps what was learnt for the next mount.
-    pub(super) fn save_profile(&self) {
-        if let Some(profile) = &self.profile {
-            profile.save(self.capabilities.learnt());
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     num::NonZeroU64,
 };
 
-use super::{FtpRemote, download::FileDownload, upload};
+use super::{client::FtpRemote, download::FileDownload, upload};
 use crate::remote::{Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
 
 const BEFORE: &[u8] = b"0123456789abcdef";

@@ -15,83 +15,29 @@ mod guard;
 mod idle;
 mod progress;
 mod queue;
+mod shared;
+mod state;
 mod warming;
 
 pub(super) use guard::{Guard, Slot};
+pub(super) use queue::Use;
+pub(super) use shared::Pool;
 
-use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use self::{
-    guard::Held,
     progress::Progress,
-    queue::{Queue, Ticket},
-    warming::Warming,
+    state::{Picked, Served, State},
 };
 use super::{
-    background::{Background, Job},
-    connect::ConnectError,
+    background::{Background, Tend},
     deadline::Deadline,
-    login::Host,
+    host::Host,
     next_data::Readiness,
     reply::Failure,
     session::Session,
-    shortcuts::Technique,
 };
 use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
-
-/// How long a limit that a refusal has taught is believed. 3 min: other clients of the server come and go.
-const LIMIT_AGE_MAX: Duration = Duration::from_mins(3);
-
-/// What a session is wanted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Commands without a data connection.
-    Command,
-    /// A listing: a data connection, for a moment.
-    Listing,
-    /// A transfer, which may take long.
-    Transfer,
-}
-
-/// All sessions of one server.
-#[derive(Debug)]
-pub(super) struct Pool {
-    /// The server.
-    pub(super) host: Arc<Host>,
-    state: Mutex<State>,
-    changed: Condvar,
-    progress: Progress,
-    background: Background,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Idle sessions; the last was used last.
-    idle: Vec<Session>,
-    /// All sessions there are: idle, checked out, being opened or closed.
-    open: usize,
-    /// How many of them transfer something.
-    transfers: usize,
-    /// How many are with the background, to come back in a moment.
-    recovering: usize,
-    /// How many the background opens.
-    opening: usize,
-    /// All who want one at this moment.
-    queue: Queue,
-    /// How many of them wait for it, guesses not counted.
-    waiting: usize,
-    /// How many the server takes, as far as known; never 0.
-    limit: usize,
-    warming: Warming,
-    /// When a listing was asked for last.
-    listed: Option<Instant>,
-    /// When a refusal taught that limit.
-    limited: Option<Instant>,
-    is_closed: bool,
-}
 
 impl Pool {
     /// A pool, and its first session, checked out.
@@ -99,26 +45,20 @@ impl Pool {
         let limit = host.config.connections_max.max(1);
         let pool = Arc::new(Self {
             host,
-            state: Mutex::new(State {
-                idle: Vec::new(),
-                open: 1,
-                transfers: 0,
-                recovering: 0,
-                opening: 0,
-                queue: Queue::default(),
-                waiting: 0,
-                limit,
-                warming: Warming::default(),
-                listed: None,
-                limited: None,
-                is_closed: false,
-            }),
+            state: Mutex::new(State::new(limit)),
             changed: Condvar::new(),
             progress: Progress::new(),
             background: Background::new(limit),
         });
-        pool.background.keep(&pool);
-        let guard = pool.guard(first, Use::Listing, pool.host.deadline(), true);
+        let weak = Arc::downgrade(&pool);
+        pool.background.keep(move |what| {
+            let pool: Arc<Self> = weak.upgrade()?;
+            Some(match what {
+                Tend::Cold => pool.warm_idle(),
+                Tend::All => pool.tend(),
+            })
+        });
+        let guard = Guard::new(&pool, first, Use::Listing, pool.host.deadline(), true);
         (pool, guard)
     }
 
@@ -131,23 +71,6 @@ impl Pool {
         drop(state);
         Slot::new(Arc::clone(self)).open();
         self.lock().idle.len()
-    }
-
-    /// Whether nobody holds a session, for tests.
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        let state = self.lock();
-        state.idle.len() == state.open
-    }
-
-    /// Whether nobody holds a session and a data connection is open ahead, for tests.
-    #[cfg(test)]
-    pub(super) fn is_idle_and_warm(&self) -> bool {
-        self.is_idle() && self.lock().idle.iter_mut().any(Session::is_warm)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a session, opens one, or waits for one: until the deadline, or longer while transfers on the others make progress.
@@ -171,7 +94,7 @@ impl Pool {
                     if wanted != Use::Command && session.readiness() < Readiness::Warm {
                         self.open_one_more();
                     }
-                    return Ok(self.guard(*session, wanted, deadline, false));
+                    return Ok(Guard::new(self, *session, wanted, deadline, false));
                 }
                 Picked::Slot => {
                     if let Some(guard) = self.open(wanted, deadline)? {
@@ -190,13 +113,6 @@ impl Pool {
     ) -> Result<Guard, RemoteError> {
         drop(self.take_suspects());
         self.check_out(wanted, deadline)
-    }
-
-    /// Takes all idle sessions out.
-    fn take_suspects(&self) -> Vec<Session> {
-        let mut state = self.lock();
-        state.open -= state.idle.len();
-        std::mem::take(&mut state.idle)
     }
 
     /// Does `work`, which must not be repeated, on a session. When the connection broke, idle ones are not used again: they may be as dead.
@@ -255,8 +171,7 @@ impl Pool {
                 Served::Picked(picked) => break Ok(picked),
                 Served::OpenAhead => {
                     drop(state);
-                    self.background
-                        .submit(Job::Open(Slot::new(Arc::clone(self))));
+                    self.hand_over(Box::new(Slot::new(Arc::clone(self))));
                     state = self.lock();
                     continue;
                 }
@@ -284,19 +199,6 @@ impl Pool {
             .map_err(|kind| RemoteError::new(kind, "session"))
     }
 
-    /// Whether data connections are to be opened ahead at this moment.
-    pub(super) fn is_warming(&self) -> bool {
-        let may_be = self.host.capabilities.may(Technique::Prepare);
-        may_be
-            && self.host.config.network.active.is_none()
-            && self.lock().warming.is_on(Instant::now())
-    }
-
-    /// Bytes have moved on some session.
-    pub(super) fn note_progress(&self) {
-        self.progress.note();
-    }
-
     /// Opens a session in a slot already taken; `None` when the server takes no more and others will come free.
     fn open(
         self: &Arc<Self>,
@@ -305,7 +207,7 @@ impl Pool {
     ) -> Result<Option<Guard>, RemoteError> {
         let opened = self.host.open(deadline);
         match opened {
-            Ok(session) => Ok(Some(self.guard(session, wanted, deadline, true))),
+            Ok(session) => Ok(Some(Guard::new(self, session, wanted, deadline, true))),
             Err(error) => {
                 let mut state = self.lock();
                 state.open -= 1;
@@ -320,182 +222,6 @@ impl Pool {
                     Err(error.into())
                 }
             }
-        }
-    }
-
-    fn guard(
-        self: &Arc<Self>,
-        mut session: Session,
-        wanted: Use,
-        deadline: Deadline,
-        is_fresh: bool,
-    ) -> Guard {
-        session.set_deadline(deadline);
-        session.has_answered = false;
-        Guard::new(session, Arc::clone(self), wanted, deadline, is_fresh)
-    }
-
-    /// Hands work to the background; `false` when the pool is closed and nothing more is done.
-    pub(super) fn hand_over(self: &Arc<Self>, job: Job) {
-        self.background.submit(job);
-    }
-
-    /// How many sessions there are.
-    pub(super) fn count(&self) -> usize {
-        self.lock().open
-    }
-
-    /// Whether somebody waits for a session.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.lock().waiting > 0
-    }
-
-    /// Whether no session is given out any more.
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().is_closed
-    }
-
-    /// Whether more wait than sessions come back in a moment: one transfer that is given up serves one of them, and the others
-    /// need not end as well.
-    pub(super) fn is_contended(&self) -> bool {
-        let state = self.lock();
-        state.waiting > state.recovering
-    }
-
-    /// How many more transfers there are sessions for, or room to open some, besides those that others wait for.
-    pub(super) fn spare_transfers(&self) -> usize {
-        let state = self.lock();
-        let transfers_max = state.limit.saturating_sub(1).max(1);
-        let closed = state.limit.saturating_sub(state.open);
-        let sessions = (state.idle.len() + state.recovering + closed).saturating_sub(state.waiting);
-        transfers_max.saturating_sub(state.transfers).min(sessions)
-    }
-
-    /// Closes the idle sessions with a good-bye, lets no new ones be opened, and ends the background's work.
-    pub(super) fn close(&self) {
-        let idle = {
-            let mut state = self.lock();
-            state.is_closed = true;
-            let idle = std::mem::take(&mut state.idle);
-            state.open -= idle.len();
-            idle
-        };
-        self.changed.notify_all();
-        std::thread::scope(|scope| {
-            for session in idle {
-                scope.spawn(|| session.quit());
-            }
-        });
-        self.background.stop();
-    }
-
-    fn put_back(&self, mut session: Session, held: Held) {
-        let is_to_warm = !held.was_refreshed && !session.is_warm();
-        let mut state = self.lock();
-        state.release(held);
-        if state.is_closed || state.open > state.limit {
-            state.open -= 1;
-            drop(state);
-            session.quit();
-        } else {
-            state.idle.push(session);
-            drop(state);
-            if is_to_warm {
-                self.background.warm_soon();
-            }
-        }
-        // All: whoever is woken alone may want a transfer, which may still have to wait.
-        self.changed.notify_all();
-    }
-
-    fn throw_away(&self, session: Session, held: Held) {
-        drop(session);
-        let mut state = self.lock();
-        state.open -= 1;
-        state.release(held);
-        drop(state);
-        self.changed.notify_all();
-    }
-}
-
-enum Picked {
-    Idle(Box<Session>),
-    Slot,
-}
-
-enum Served {
-    Picked(Picked),
-    /// The background is to open a session in the slot just taken.
-    OpenAhead,
-    Wait,
-}
-
-impl State {
-    /// What there is for the holder of `ticket` at this moment. Idle sessions found dead go to `dead`.
-    fn serve(&mut self, ticket: Ticket, wanted: Use, dead: &mut Vec<Session>) -> Served {
-        let transfers_max = self.limit.saturating_sub(1).max(1);
-        let transfers_left = transfers_max.saturating_sub(self.transfers);
-        let Some(ahead) = self.queue.ahead(ticket, transfers_left) else {
-            return Served::Wait;
-        };
-        while ahead < self.idle.len()
-            && let Some(mut session) = self.take_idle(wanted)
-        {
-            if session.is_alive() {
-                self.transfers += usize::from(wanted == Use::Transfer);
-                return Served::Picked(Picked::Idle(Box::new(session)));
-            }
-            log::debug!("{}: closed by the server while idle", session.number());
-            dead.push(session);
-            self.open -= 1;
-        }
-        let free = self.limit.saturating_sub(self.open);
-        let is_turn = ahead < self.idle.len() + self.recovering + free;
-        if free == 0 || !is_turn {
-            return Served::Wait;
-        }
-        // A session that comes back in a moment is there sooner than a log-in. The next one will be wanted too.
-        let is_soon = self.recovering > self.waiting;
-        if is_soon && self.opening > self.waiting {
-            return Served::Wait;
-        }
-        self.open += 1;
-        if is_soon {
-            self.opening += 1;
-            return Served::OpenAhead;
-        }
-        self.transfers += usize::from(wanted == Use::Transfer);
-        Served::Picked(Picked::Slot)
-    }
-
-    fn release(&mut self, held: Held) {
-        self.transfers -= usize::from(held.is_transfer);
-        self.recovering -= usize::from(held.is_recovering);
-    }
-
-    fn take_idle(&mut self, wanted: Use) -> Option<Session> {
-        let readiness: Vec<_> = self.idle.iter_mut().map(Session::readiness).collect();
-        let index = idle::best(&readiness, wanted)?;
-        Some(self.idle.remove(index))
-    }
-
-    /// Learns from a refused log-in beside `others` sessions. Whether there is another session to wait for.
-    fn learn_limit(&mut self, error: &ConnectError, others: usize) -> bool {
-        if !error.is_limit() || others == 0 {
-            return false;
-        }
-        if others < self.limit {
-            log::info!("the server takes {others} sessions, no more: {error}");
-            self.limit = others;
-        }
-        self.limited = Some(Instant::now());
-        true
-    }
-
-    fn forget_old_limit(&mut self, most: usize) {
-        if self.limited.is_some_and(|at| at.elapsed() > LIMIT_AGE_MAX) {
-            self.limit = (self.limit + 1).min(most.max(1));
-            self.limited = (self.limit < most).then(Instant::now);
         }
     }
 }

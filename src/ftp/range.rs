@@ -4,14 +4,9 @@
 //! not wanted, and what is next can be asked for along with it. Only where [`Technique::Bound`] may be used.
 
 use super::{
-    capabilities::Capabilities,
-    command::DataCommand,
-    pool::{Pool, Use},
-    reply::Failure,
-    shortcuts::Technique,
-    transfer::Transfer,
+    capabilities::Capabilities, command::DataCommand, reply::Failure, shortcuts::Technique,
 };
-use crate::remote::{Phase, RemoteErrorKind, RemotePath, Result};
+use crate::remote::{Phase, RemoteErrorKind, Result};
 
 /// How much is still to come of a part whose end the server has agreed to.
 #[derive(Debug, Clone, Copy)]
@@ -57,31 +52,28 @@ pub(super) fn note_kept(capabilities: &Capabilities, is_kept: bool) {
     }
 }
 
-/// Starts the transfer of a part, and of all from its beginning on where RANG costs the file or the session.
-pub(super) fn open(
-    pool: &std::sync::Arc<Pool>,
-    path: &RemotePath,
-    bounded: &DataCommand<'_>,
-    plain: impl FnOnce() -> Result<Transfer>,
-) -> Result<Transfer> {
-    let capabilities = &pool.host.capabilities;
+/// Whether a file is refused for the sake of the range: `ProFTPD` answers 554 to one with an end behind that of the file, 451 where
+/// it allows no offsets.
+pub(super) fn is_refused(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused("RETR", reply) if reply.code() != 550)
+}
+
+/// Starts a part by `bounded`, and by `plain` where RANG costs the file (`None`) or the session.
+pub(super) fn start<T>(
+    capabilities: &Capabilities,
+    bounded: impl FnOnce() -> Result<Option<T>>,
+    plain: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let is_trial = capabilities.is_untried(Technique::Bound);
-    let opened = pool.with_session(Use::Transfer, path, |guard| {
-        match Transfer::open(guard, bounded) {
-            // ProFTPD answers 554 to a range with an end behind that of the file, 451 where it allows no offsets.
-            Err(Failure::Refused("RETR", reply)) if reply.code() != 550 => Ok(None),
-            opened => opened.map(Some),
-        }
-    });
-    match opened {
-        Ok(Some(transfer)) => Ok(transfer),
+    match bounded() {
+        Ok(Some(started)) => Ok(started),
         Ok(None) => plain(),
         Err(error) if is_trial && error.kind() == RemoteErrorKind::Disconnected => {
             // On a fresh session as well; it may be the server, or the way to it.
-            let transfer = plain()?;
+            let started = plain()?;
             log::info!("RANG costs the session ({error}): parts of files are read without it");
             capabilities.give_up(Technique::Bound);
-            Ok(transfer)
+            Ok(started)
         }
         Err(error) if is_trial && error.kind() == RemoteErrorKind::TimedOut(Phase::Reply) => {
             // Nobody waits twice as long for that; the next request gets on if it was for RANG.

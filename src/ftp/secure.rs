@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use super::{
-    connect::{ConnectError, Target},
+    connect_error::{ConnectError, Target},
     control::Control,
     reply::{Fault, Reply},
     tls::{self, Broken, KnownHosts, TlsError, Version},
@@ -257,30 +257,4 @@ impl Protection {
     fn checked<T>(&self, outcome: Result<T, Fault>) -> Result<T, ConnectError> {
         outcome.map_err(|fault| self.target.error(fault))
     }
-}
-
-/// What to do about a server that refuses a log-in.
-pub(super) fn advice(reply: &str) -> &'static str {
-    if is_for_tls(reply) {
-        "the server demands TLS: use --tls require"
-    } else {
-        "check user and password"
-    }
-}
-
-/// What to do about a server that takes no session, where that is known.
-pub(super) fn advice_if_plain(reply: &str) -> &'static str {
-    if is_for_tls(reply) {
-        "; the server demands TLS: use --tls require"
-    } else {
-        ""
-    }
-}
-
-/// Whether a refusal is for want of TLS, in the words of the servers that were measured.
-pub(super) fn is_for_tls(reply: &str) -> bool {
-    let reply = reply.to_ascii_lowercase();
-    ["tls", "ssl", "encrypt", "cleartext"]
-        .iter()
-        .any(|word| reply.contains(word))
 }

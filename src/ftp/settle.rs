@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, Datelike, Utc};
 
 use super::{
-    FtpRemote,
     capabilities::{Learnt, Server, SetMode, SetTime},
+    client::FtpRemote,
     listing,
     reply::Reply,
     shortcuts::Technique,

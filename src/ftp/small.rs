@@ -1,7 +1,7 @@
 //! Small files, read whole.
 
 use super::{
-    FtpRemote,
+    client::FtpRemote,
     command::DataCommand,
     completeness::{Verdict, judge_size},
     pool::Use,

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    FtpRemote, Repeat, listing,
+    client::{FtpRemote, Repeat},
+    listing,
     pool::{Pool, Use},
     reply::Reply,
 };

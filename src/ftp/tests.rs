@@ -9,10 +9,15 @@ mod server;
 mod sessions;
 mod shortcuts;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::config::{BaseDir, NetworkConfig, Password, TlsConfig};
+use crate::{
+    config::{BaseDir, FtpConfig, NetworkConfig, Password, TlsConfig},
+    remote::{
+        Attributes, Download, Remote, RemoteErrorKind, RemotePath, Result, Settled, UploadMode,
+    },
+};
 
 /// A configuration for a server on loopback.
 pub(super) fn config(port: u16) -> FtpConfig {

@@ -242,13 +242,29 @@ impl Transfer {
     }
 }
 
+impl Job for Transfer {
+    fn socket(&self) -> Option<Arc<TcpStream>> {
+        Some(self.control_socket())
+    }
+
+    fn run(self: Box<Self>) {
+        if let Some(guard) = self.recover() {
+            Box::new(guard).run();
+        }
+    }
+
+    fn discard(self: Box<Self>) {
+        Self::discard(*self);
+    }
+}
+
 impl Drop for Transfer {
     fn drop(&mut self) {
         if let Some((mut guard, data)) = self.parts.take() {
             guard.enter_background();
             let pool = Arc::clone(guard.pool());
             let parts = Some((guard, data));
-            pool.hand_over(Job::Recover(Self {
+            pool.hand_over(Box::new(Self {
                 parts,
                 verb: self.verb,
                 end: self.end,

@@ -3,7 +3,7 @@
 use std::{cell::Cell, io, sync::Arc};
 
 use super::{
-    FtpRemote,
+    client::FtpRemote,
     command::DataCommand,
     pool::{Guard, Pool, Use},
     reply::{Failure, Fault, Reply},

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::{FtpRemote, passive::Passive, pool::Use, reply::Reply, shortcuts::Technique};
+use crate::ftp::{
+    client::FtpRemote, passive::Passive, pool::Use, reply::Reply, shortcuts::Technique,
+};
 use crate::remote::{Remote, RemotePath};
 
 /// A way to get a data connection from here.

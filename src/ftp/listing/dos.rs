@@ -9,7 +9,7 @@
 use chrono::NaiveDate;
 
 use super::{
-    Line, number,
+    line::{Line, number},
     time::{Clock, date, digits_up_to_two},
 };
 use crate::remote::{EntryKind, RemoteEntry};

@@ -5,7 +5,10 @@
 //! '-- facts, each with its `;` -------------------------' ^ one space, then the name
 //! ```
 
-use super::{Line, number, parse_time_val, radix};
+use super::{
+    line::{Line, number, radix},
+    time::parse_time_val,
+};
 use crate::remote::{EntryKind, Permissions, RemoteEntry};
 
 /// The values that start the facts of a symbolic link: RFC 3659's own example and Pure-FTPd say `slink`, ProFTPD says `symlink`.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proptest::prelude::*;
 
 use super::*;
-use crate::remote::{EntryKind, Modified, Precision};
+use crate::remote::{EntryKind, Modified, Precision, RemotePath};
 
 /// 2026-03-01 12:00:00 UTC.
 const NOW: u64 = 1_772_366_400;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Datelike, NaiveDate};
 
-use super::number;
+use super::line::number;
 use crate::remote::{Modified, Precision};
 
 /// Parses RFC 3659's `time-val`: `YYYYMMDDHHMMSS`, and a fraction where the server tells one. UTC.

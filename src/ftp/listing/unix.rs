@@ -10,7 +10,7 @@
 //! time: these are size and time, and exactly one space behind the time the name begins.
 
 use super::{
-    Line, number, radix,
+    line::{Line, number, radix},
     time::{Clock, Today, date, digits_up_to_two, month, parse_fraction},
 };
 use crate::remote::{EntryKind, Modified, Precision, RemoteEntry};

@@ -10,10 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Guard, Pool, Session, State, Use};
-
-/// How many sessions guesses leave to those who come with requests of their own.
-const LEFT_MIN: usize = 1;
+use super::{
+    guard::{Guard, Slot},
+    queue::Use,
+    shared::Pool,
+    state::{LEFT_MIN, Spare},
+};
 
 /// How soon after a listing another one belongs to the same walk. 1 s: slower are people who look around.
 const STEP_MAX: Duration = Duration::from_secs(1);
@@ -87,7 +89,7 @@ impl Pool {
             missing
         };
         for _ in 0..missing {
-            self.hand_over(super::Job::Open(super::Slot::new(Arc::clone(self))));
+            self.hand_over(Box::new(Slot::new(Arc::clone(self))));
         }
     }
 
@@ -101,7 +103,7 @@ impl Pool {
             match state.spare(&mut dead) {
                 Spare::Idle(session) => {
                     drop(state);
-                    return Some(self.guard(*session, Use::Listing, deadline, false));
+                    return Some(Guard::new(self, *session, Use::Listing, deadline, false));
                 }
                 Spare::Slot => {
                     drop(state);
@@ -126,34 +128,6 @@ impl Pool {
             }
         }
         None
-    }
-}
-
-enum Spare {
-    Idle(Box<Session>),
-    /// The right to open one, already counted.
-    Slot,
-    None,
-}
-
-impl State {
-    /// What is left when everybody who wants a session has one, and one more is free.
-    fn spare(&mut self, dead: &mut Vec<Session>) -> Spare {
-        loop {
-            let free = self.limit.saturating_sub(self.open);
-            if self.idle.len() + free <= self.queue.len() + LEFT_MIN {
-                return Spare::None;
-            }
-            let Some(mut session) = self.take_idle(Use::Listing) else {
-                self.open += 1;
-                return Spare::Slot;
-            };
-            if session.is_alive() {
-                return Spare::Idle(Box::new(session));
-            }
-            dead.push(session);
-            self.open -= 1;
-        }
     }
 }
 

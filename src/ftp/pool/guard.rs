@@ -2,12 +2,10 @@
 
 use std::{net::TcpStream, sync::Arc, time::Instant};
 
-use super::{
-    super::{
-        background::Job, deadline::Deadline, next_data::Readiness, session::Session,
-        shortcuts::Technique,
-    },
-    Pool, Use,
+use super::{queue::Use, shared::Pool, state::Held};
+use crate::ftp::{
+    background::Job, deadline::Deadline, next_data::Readiness, session::Session,
+    shortcuts::Technique,
 };
 
 /// A checked-out session: dropped it is thrown away, checked in it is reused.
@@ -28,15 +26,17 @@ pub(in crate::ftp) struct Guard {
 impl Guard {
     /// Takes charge of a session that `pool` counts.
     pub(super) fn new(
-        session: Session,
-        pool: Arc<Pool>,
+        pool: &Arc<Pool>,
+        mut session: Session,
         wanted: Use,
         deadline: Deadline,
         is_fresh: bool,
     ) -> Self {
+        session.set_deadline(deadline);
+        session.has_answered = false;
         Self {
             session: Some(session),
-            pool,
+            pool: Arc::clone(pool),
             wanted,
             deadline,
             is_fresh,
@@ -139,7 +139,7 @@ impl Guard {
         }
         self.enter_background();
         let pool = Arc::clone(&self.pool);
-        pool.hand_over(Job::Warm(self));
+        pool.hand_over(Box::new(self));
     }
 
     /// Begins the next data connection; run in the background.
@@ -201,6 +201,20 @@ impl Guard {
     }
 }
 
+impl Job for Guard {
+    fn socket(&self) -> Option<Arc<TcpStream>> {
+        Some(self.control_socket())
+    }
+
+    /// Begins its next data connection and checks it in. A request that waits for a session is served before that.
+    fn run(mut self: Box<Self>) {
+        if !self.pool.is_wanted() && self.pool.is_warming() {
+            self.refresh();
+        }
+        self.check_in();
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
@@ -208,14 +222,6 @@ impl Drop for Guard {
             self.pool.throw_away(session, self.held());
         }
     }
-}
-
-/// How a guard's session is counted.
-#[derive(Clone, Copy)]
-pub(super) struct Held {
-    pub(super) is_transfer: bool,
-    pub(super) is_recovering: bool,
-    pub(super) was_refreshed: bool,
 }
 
 /// The right to open one session, taken by the background. Dropped, it is given back.
@@ -247,7 +253,7 @@ impl Slot {
                 self.is_counted = false;
                 drop(self);
                 let deadline = pool.host.deadline();
-                let mut guard = pool.guard(session, Use::Command, deadline, true);
+                let mut guard = Guard::new(&pool, session, Use::Command, deadline, true);
                 if pool.is_warming() && !pool.is_wanted() {
                     guard.refresh();
                 }
@@ -259,6 +265,16 @@ impl Slot {
                 state.learn_limit(&error, others);
             }
         }
+    }
+}
+
+impl Job for Slot {
+    fn socket(&self) -> Option<Arc<TcpStream>> {
+        None
+    }
+
+    fn run(self: Box<Self>) {
+        self.open();
     }
 }
 

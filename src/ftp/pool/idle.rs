@@ -1,21 +1,21 @@
 //! Idle sessions: each gets its next data connection, keeps it fresh, is taken by whom it suits, and is closed in the end.
 
 use std::{
-    cmp::Reverse,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Pool, Readiness, Session, Use};
+use super::{guard::Guard, queue::Use, shared::Pool};
+use crate::ftp::session::Session;
 
 /// How long an idle session is kept up. 5 min: vsftpd and pyftpdlib close idle sessions then, and whoever comes back after
 /// that can wait for one log-in.
 const IDLE_MAX: Duration = Duration::from_mins(5);
 
 impl Pool {
-    /// What is to be done for idle sessions: those whose data connection is getting old, to be refreshed, after those idle
+    /// Does what is to be done for idle sessions: those whose data connection is getting old, to be refreshed, after those idle
     /// for too long have been closed.
-    pub(in crate::ftp) fn tend(self: &Arc<Self>) {
+    pub(super) fn tend(self: &Arc<Self>) -> bool {
         // A mount that is killed has kept what it learnt.
         self.host.save_profile();
         let (old, stale) = {
@@ -39,16 +39,17 @@ impl Pool {
         self.changed.notify_all();
         for session in stale {
             let used = session.used;
-            let mut guard = self.guard(session, Use::Command, self.host.deadline(), false);
+            let mut guard = Guard::new(self, session, Use::Command, self.host.deadline(), false);
             guard.refresh();
             guard.check_in_as_of(used);
         }
         old.into_iter().for_each(Session::quit);
+        false
     }
 
     /// Has data connections opened for idle sessions that have none, unless somebody needs the sessions now. One session stays
     /// idle meanwhile, if there are several; it has its turn when the others are back. Whether any is left to do.
-    pub(in crate::ftp) fn warm_idle(self: &Arc<Self>) -> bool {
+    pub(super) fn warm_idle(self: &Arc<Self>) -> bool {
         if !self.is_warming() {
             return false;
         }
@@ -73,41 +74,8 @@ impl Pool {
             (cold, is_left)
         };
         for session in cold {
-            self.guard(session, Use::Command, self.host.deadline(), false)
-                .check_in_warm();
+            Guard::new(self, session, Use::Command, self.host.deadline(), false).check_in_warm();
         }
         is_left
-    }
-}
-
-/// Which of the idle sessions, in the order of their return, suits best: the one whose data connection has come furthest for data,
-/// the least far for commands; of several the one used last. Of several that are being opened the first is there first.
-pub(super) fn best(idle: &[Readiness], wanted: Use) -> Option<usize> {
-    let idle = idle.iter().enumerate();
-    let (index, _) = match wanted {
-        // The one that has just ended an upload: what settles the file brings its next data connection along.
-        Use::Command => idle.rev().min_by_key(|(_, readiness)| **readiness),
-        Use::Listing | Use::Transfer => idle.max_by_key(|(index, readiness)| {
-            let begun = (**readiness == Readiness::Opening).then_some(Reverse(*index));
-            (**readiness, begun)
-        }),
-    }?;
-    Some(index)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Readiness::{Announced, Cold, Opening, Warm};
-
-    #[test]
-    fn data_takes_what_is_there_first_and_commands_what_is_missed_least() {
-        for wanted in [Use::Listing, Use::Transfer] {
-            assert_eq!(best(&[Warm, Warm, Opening], wanted), Some(1));
-            assert_eq!(best(&[Cold, Opening, Opening, Announced], wanted), Some(1));
-            assert_eq!(best(&[Cold, Cold], wanted), Some(1));
-        }
-        assert_eq!(best(&[Cold, Warm, Cold, Opening], Use::Command), Some(2));
-        assert_eq!(best(&[], Use::Transfer), None);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Deadline;
+use crate::ftp::deadline::Deadline;
 
 /// The instant of the last progress, cheap to note for every piece of every transfer.
 #[derive(Debug)]

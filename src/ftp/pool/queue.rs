@@ -2,7 +2,16 @@
 
 use std::collections::VecDeque;
 
-use super::Use;
+/// What a session is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ftp) enum Use {
+    /// Commands without a data connection.
+    Command,
+    /// A listing: a data connection, for a moment.
+    Listing,
+    /// A transfer, which may take long.
+    Transfer,
+}
 
 /// All who want a session at this moment. Each of them is a thread, and those are limited.
 #[derive(Debug, Default)]

@@ -8,21 +8,13 @@ use std::net::TcpStream;
 use super::opening::Opening;
 use crate::{
     ftp::{
-        active::Listening,
+        active::Inward,
         data::DataConnection,
         reply::{Fault, Reply},
         shortcuts::Technique,
     },
     remote::{Phase, RemoteErrorKind},
 };
-
-/// The data connection that the server is to make.
-#[derive(Debug)]
-pub(super) struct Inward {
-    listening: Listening,
-    /// Which of the replies to come answers EPRT.
-    told_at: Option<usize>,
-}
 
 impl Opening<'_> {
     /// Listens, and has the server learn where; what waits before the command goes along.

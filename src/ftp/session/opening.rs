@@ -13,9 +13,10 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::{Followers, Session, active::Inward};
+use super::{Followers, Session};
 use crate::{
     ftp::{
+        active::Inward,
         before::Before,
         capabilities::Capabilities,
         command::{Answers, DataCommand},

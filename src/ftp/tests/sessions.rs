@@ -14,7 +14,7 @@ use super::{
     server::{Handled, ScriptedServer, content, eventually},
     *,
 };
-use crate::remote::Phase;
+use crate::{ftp::pool::Use, remote::Phase};
 
 // SEMANTICS: S-session-limit
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{reply::Fault, secure, tls::TlsError};
+use super::{reply::Fault, tls::TlsError};
 use crate::remote::{Phase, RemoteError, RemoteErrorKind};
 
 /// Why no session could be opened. Each message is one line that names the host and what to do about it.
@@ -91,7 +91,7 @@ pub enum ConnectError {
         detail: String,
     },
     /// The server takes no more sessions at the moment, or none from here.
-    #[error("{host} takes no session: {reply}{}", secure::advice_if_plain(.reply))]
+    #[error("{host} takes no session: {reply}{}", advice_if_plain(.reply))]
     Busy {
         /// The host as configured.
         host: String,
@@ -102,7 +102,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// User or password are not accepted.
-    #[error("{host} refuses the login of {user:?}: {reply}; {}", secure::advice(.reply))]
+    #[error("{host} refuses the login of {user:?}: {reply}; {}", advice(.reply))]
     LoginRefused {
         /// The host as configured.
         host: String,
@@ -166,9 +166,7 @@ impl ConnectError {
     /// Whether the server refuses for want of TLS.
     pub fn is_for_tls(&self) -> bool {
         match self {
-            Self::LoginRefused { reply, .. } | Self::Busy { reply, .. } => {
-                secure::is_for_tls(reply)
-            }
+            Self::LoginRefused { reply, .. } | Self::Busy { reply, .. } => is_for_tls(reply),
             _ => false,
         }
     }
@@ -222,4 +220,30 @@ impl Target {
             },
         }
     }
+}
+
+/// What to do about a server that refuses a log-in.
+fn advice(reply: &str) -> &'static str {
+    if is_for_tls(reply) {
+        "the server demands TLS: use --tls require"
+    } else {
+        "check user and password"
+    }
+}
+
+/// What to do about a server that takes no session, where that is known.
+fn advice_if_plain(reply: &str) -> &'static str {
+    if is_for_tls(reply) {
+        "; the server demands TLS: use --tls require"
+    } else {
+        ""
+    }
+}
+
+/// Whether a refusal is for want of TLS, in the words of the servers that were measured.
+fn is_for_tls(reply: &str) -> bool {
+    let reply = reply.to_ascii_lowercase();
+    ["tls", "ssl", "encrypt", "cleartext"]
+        .iter()
+        .any(|word| reply.contains(word))
 }

@@ -1,0 +1,211 @@
+//! [`FtpRemote`]: an FTP server, below the directory to mount. Paths as the server writes them, and commands with their replies.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{
+    connect_error::ConnectError,
+    encoding::Names,
+    host::Host,
+    links::Links,
+    pool::{Pool, Use},
+    reply::{Failure, Reply},
+};
+use crate::{
+    config::FtpConfig,
+    remote::{RemoteError, RemoteErrorKind, RemotePath, Result},
+};
+
+/// How many sessions a mount begins with. 2: the first file is read while its directory's listing still occupies the first one, and a
+/// mount that nobody uses takes no more from the other clients of the server.
+const SESSIONS_AT_START: usize = 2;
+
+/// An FTP server, below the directory to mount.
+#[derive(Debug)]
+pub struct FtpRemote {
+    pub(super) pool: Arc<Pool>,
+    pub(super) links: Links,
+    /// Held while the server is probed for patches, so that it is probed once. The one lock that is held across the
+    /// network: nobody but another asker of the same question waits for it.
+    pub(super) probing: Mutex<()>,
+}
+
+/// When commands may be sent once more after the connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Always: done twice is done once.
+    Always,
+    /// Only when the session had died while idle, so that the server cannot have seen them.
+    IfUnheard,
+}
+
+impl FtpRemote {
+    /// Logs in to the server, learns what it can do, and enters the directory to mount.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the mount from being made, in one line for the user.
+    pub fn connect(config: &FtpConfig) -> std::result::Result<Arc<Self>, ConnectError> {
+        let host = Host::new(config.clone());
+        let first = host.first_session()?;
+        let (pool, mut first) = Pool::new(Arc::new(host), first);
+        // The next one logs in meanwhile.
+        pool.open_ahead(SESSIONS_AT_START);
+        if let Err(error) = pool.host.enter_base(first.session()) {
+            drop(first);
+            pool.close();
+            return Err(error);
+        }
+        // The first listing finds its data connection open.
+        first.check_in_warm();
+        Ok(Arc::new(Self {
+            pool,
+            links: Links::default(),
+            probing: Mutex::default(),
+        }))
+    }
+
+    /// Says good-bye on idle sessions and ends the background's work. What comes later finds no session.
+    pub fn shutdown(&self) {
+        self.pool.close();
+        self.pool.host.save_profile();
+    }
+
+    /// How the server writes names.
+    pub(super) fn names(&self) -> Names {
+        self.pool.host.names()
+    }
+
+    /// The path on the server, as the server writes it.
+    pub(super) fn full_path(&self, path: &RemotePath) -> Result<Vec<u8>> {
+        let base = self.pool.host.base();
+        if path.is_root() {
+            return Ok(if base.is_empty() { b"/" } else { base }.to_vec());
+        }
+        let below = self.names().encode(path.as_bytes());
+        let below = below.ok_or_else(|| unencodable(path))?;
+        Ok([base, &below].concat())
+    }
+
+    /// A link's target, as the server wrote it, as seen from the mounted directory. An absolute one counts from the server's root; only what lies below
+    /// the mounted directory can be shown.
+    pub(super) fn shown_target(&self, target: &[u8]) -> Option<Box<[u8]>> {
+        let seen = if !target.starts_with(b"/") {
+            target
+        } else {
+            match target.strip_prefix(self.pool.host.base())? {
+                b"" => b"/",
+                below if below.starts_with(b"/") => below,
+                _ => return None,
+            }
+        };
+        Some(self.names().decode(seen).into())
+    }
+
+    /// A command line about a path; `verb` ends in a space.
+    pub(super) fn line(&self, verb: &str, path: &RemotePath) -> Result<Vec<u8>> {
+        Ok([verb.as_bytes(), &self.full_path(path)?].concat())
+    }
+
+    /// The replies to commands that may be sent twice.
+    pub(super) fn repeatable(
+        &self,
+        path: &RemotePath,
+        verb: &'static str,
+        lines: &[Vec<u8>],
+    ) -> Result<Vec<Reply>> {
+        Ok(self.exchange(path, verb, lines, Repeat::Always, None)?.0)
+    }
+
+    /// The replies to commands sent in one write, waited for no longer than `wait` if that is given, and whether they were
+    /// sent twice.
+    pub(super) fn exchange(
+        &self,
+        path: &RemotePath,
+        verb: &'static str,
+        lines: &[Vec<u8>],
+        repeat: Repeat,
+        wait: Option<Duration>,
+    ) -> Result<(Vec<Reply>, bool)> {
+        let deadline = self.pool.host.deadline();
+        let named = |error: RemoteError| error.with_path(path);
+        let mut guard = self.pool.check_out(Use::Command, deadline).map_err(named)?;
+        let deadline = guard.deadline();
+        if let Some(wait) = wait {
+            guard.session().set_deadline(deadline.capped(wait));
+        }
+        let failure = match guard.session().exchange(verb, lines) {
+            Ok(replies) => {
+                guard.check_in_after_commands();
+                return Ok((replies, false));
+            }
+            Err(failure) => failure,
+        };
+        let was_unheard = !guard.is_fresh() && !guard.session().has_answered;
+        drop(guard);
+        if !failure.is_disconnected() || (repeat == Repeat::IfUnheard && !was_unheard) {
+            return Err(failure.into_error(path));
+        }
+        log::debug!("{verb} {path}: {failure:?}, once more on a fresh session");
+        let mut guard = self
+            .pool
+            .check_out_fresh(Use::Command, deadline)
+            .map_err(named)?;
+        let replies = guard.session().exchange(verb, lines);
+        guard.check_in_after_commands();
+        replies
+            .map(|replies| (replies, true))
+            .map_err(|failure| failure.into_error(path))
+    }
+
+    /// Sends commands that must not be done twice; the last one is `verb`. When they had to be sent twice and are refused, `is_done` looks
+    /// whether the first ones were heard after all.
+    pub(super) fn change(
+        &self,
+        path: &RemotePath,
+        verb: &'static str,
+        lines: &[Vec<u8>],
+        is_done: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
+        self.change_in_steps(path, [verb, verb], lines, is_done)
+    }
+
+    /// The same for commands of which the first ones have another verb than the last.
+    pub(super) fn change_in_steps(
+        &self,
+        path: &RemotePath,
+        [first, verb]: [&'static str; 2],
+        lines: &[Vec<u8>],
+        is_done: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
+        let (replies, is_repeated) = self.exchange(path, first, lines, Repeat::IfUnheard, None)?;
+        let (last, before) = match replies.as_slice() {
+            [before @ .., last] => (Some(last), before),
+            [] => (None, &[][..]),
+        };
+        let refused_before = before.iter().find(|reply| reply.is_refusal());
+        let refused_before = refused_before.map(|reply| (first, reply));
+        let refused_last = last.filter(|reply| !reply.is_done());
+        let refused = refused_before.or(refused_last.map(|reply| (verb, reply)));
+        let Some((verb, reply)) = refused else {
+            return Ok(());
+        };
+        if is_repeated && reply.kind() == RemoteErrorKind::Refused && is_done()? {
+            return Ok(());
+        }
+        Err(Failure::Refused(verb, reply.clone()).into_error(path))
+    }
+}
+
+impl Drop for FtpRemote {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The error for a path that the server's charset cannot hold.
+pub(super) fn unencodable(path: &RemotePath) -> RemoteError {
+    RemoteError::new(RemoteErrorKind::Unencodable, "name").with_path(path)
+}

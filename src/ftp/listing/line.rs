@@ -1,0 +1,43 @@
+//! What one line of a listing is, and the numbers in it.
+
+use crate::remote::{InvalidName, RemoteEntry, RemotePath};
+
+/// What one line is.
+#[derive(Debug)]
+pub(super) enum Line {
+    /// What is shown.
+    Entry(RemoteEntry),
+    /// Rightly there and no entry: `total 12`.
+    Skip,
+    /// The directory itself, or its parent.
+    Dots,
+    /// Not understood.
+    Reject,
+}
+
+impl Line {
+    /// The entry, if its name is one that can be shown.
+    pub(super) fn of(entry: RemoteEntry) -> Self {
+        match RemotePath::check_name(&entry.name) {
+            Ok(()) => Self::Entry(entry),
+            Err(InvalidName::Dots) => Self::Dots,
+            Err(InvalidName::Empty | InvalidName::Separator) => Self::Reject,
+        }
+    }
+}
+
+/// A number of nothing but digits.
+pub(super) fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
+    radix(digits, 10).and_then(|number| T::try_from(number).ok())
+}
+
+/// Digits of a radix up to ten.
+pub(super) fn radix(digits: &[u8], radix: u8) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < radix)?;
+        number.checked_mul(radix.into())?.checked_add(digit.into())
+    })
+}
