@@ -23,8 +23,6 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Where and how to mount.
     pub mount: MountConfig,
-    /// What is logged, and where to.
-    pub log: LogConfig,
 }
 
 /// How to reach the server, for [`crate::ftp`].

@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-use super::UsageError;
+use super::error::UsageError;
 use crate::config::{BaseDir, Password};
 
 /// How the URL begins.

@@ -334,6 +334,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::cli::{Request, Surroundings};
 
     /// Uploads that end one after the other as told.
     #[derive(Debug, Default)]
@@ -383,9 +384,10 @@ mod tests {
 
     fn config() -> Config {
         let args = ["ftpfs", "ftp://u:p@h/", "/nowhere", "--cache-dir=/cache"];
-        let opts = crate::cli::Opts::parse_from_args(args.map(Into::into)).unwrap();
-        opts.to_config(&crate::cli::Surroundings::current())
-            .unwrap()
+        let Ok(Request::Mount(request)) = Request::parse(args.map(Into::into)) else {
+            panic!("no mount");
+        };
+        request.to_config(&Surroundings::current()).unwrap()
     }
 
     fn life(config: &Config, uploads: Arc<Uploads>) -> Life<'_> {
