@@ -42,7 +42,7 @@ fn run() -> Result<ExitCode, String> {
             let config = request.to_config(&surroundings);
             let config = config.map_err(|error| error.to_string())?;
             drop((request, surroundings));
-            match mount::run(&config, mount::build) {
+            match mount::run(&config) {
                 Ok(Ending::Well) => Ok(ExitCode::SUCCESS),
                 Ok(Ending::Reported) => Ok(ExitCode::FAILURE),
                 Err(error) => Err(error.to_string()),

@@ -11,7 +11,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{MountError, sys};
+use super::{error::MountError, sys};
 use crate::logging;
 
 /// The first byte of the child's message: the mount is ready.
