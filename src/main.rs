@@ -51,24 +51,25 @@ fn run() -> Result<ExitCode, String> {
         Request::Doctor(request) => {
             let config = request.to_config(&surroundings);
             let config = config.map_err(|error| error.to_string())?;
-            Ok(examine(&config, &request))
+            examine(&config, &request)
         }
     }
 }
 
 /// Says what the doctor finds; the exit status says whether a mount works.
-fn examine(config: &FtpConfig, request: &DoctorRequest) -> ExitCode {
+fn examine(config: &FtpConfig, request: &DoctorRequest) -> Result<ExitCode, String> {
     let report = doctor::examine(config, request.is_read_only());
     if request.is_json() {
-        print(&format!("{:#}\n", report.to_json()));
+        let json = report.to_json().map_err(|error| error.to_string())?;
+        print(&format!("{json:#}\n"));
     } else {
         print(&report.to_string());
     }
-    if report.works {
+    Ok(if report.works {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    }
+    })
 }
 
 fn print(text: &str) {

@@ -1,12 +1,14 @@
 //! What is wrong, and the option that mends it.
 
+use serde::Serialize;
+
 use crate::{
     config::{FtpConfig, TlsMode},
     ftp::{ConnectError, TlsError},
 };
 
 /// Something that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// A word for it that stays the same.
     pub name: &'static str,
