@@ -74,9 +74,9 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TlsMode {
     /// Never.
-    #[default]
     Off,
     /// Where the server offers it to `AUTH TLS` (RFC 4217), and always where it has before.
+    #[default]
     Prefer,
     /// `AUTH TLS`, or no log-in.
     Require,

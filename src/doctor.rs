@@ -1,7 +1,7 @@
 //! `ftpfs doctor URL`: connects, tries everything that a mount would do on scratch files of its own, and says what works, how
 //! fast, what is wrong, and which option mends it. It leaves nothing behind.
 //!
-//! It is a list of [`Check`]s. Three times it logs in: to see who is there; once for each way to a data connection; and for the work
+//! It is a list of checks. Three times it logs in: to see who is there; once for each way to a data connection; and for the work
 //! on files.
 
 mod files;

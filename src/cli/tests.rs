@@ -487,6 +487,7 @@ fn the_manual_describes_every_option() {
 
 #[test]
 fn tls_is_preferred_unless_the_url_or_an_option_says_more() {
+    assert_eq!(TlsMode::default(), TlsMode::Prefer);
     let pin = "00".repeat(32);
     let mode = |url: &str, args: &[&str]| {
         let opts = parse(&[&[url, "/mnt"], args].concat()).map_err(|stop| match stop {

@@ -94,7 +94,7 @@ impl TlsOpts {
             (Scheme::Ftp, Some(When::Prefer)) => Ok(TlsMode::Prefer),
             // Who says whom to trust does not want to go without.
             (Scheme::Ftp, None) if self.is_about_tls() => Ok(TlsMode::Require),
-            (Scheme::Ftp, None) => Ok(TlsMode::Prefer),
+            (Scheme::Ftp, None) => Ok(TlsMode::default()),
         }
     }
 

@@ -12,7 +12,7 @@ mod shortcuts;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{BaseDir, NetworkConfig, Password, TlsConfig};
+use crate::config::{BaseDir, NetworkConfig, Password, TlsConfig, TlsMode};
 
 /// A configuration for a server on loopback.
 pub(super) fn config(port: u16) -> FtpConfig {
@@ -26,7 +26,10 @@ pub(super) fn config(port: u16) -> FtpConfig {
         network: NetworkConfig::default(),
         timeout: Duration::from_secs(5),
         connections_max: 2,
-        tls: TlsConfig::default(),
+        tls: TlsConfig {
+            mode: TlsMode::Off,
+            ..TlsConfig::default()
+        },
         profile_dir: None,
     }
 }
