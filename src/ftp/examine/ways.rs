@@ -29,14 +29,6 @@ impl Way {
     /// All of them, in the order in which a mount tries them.
     pub const ALL: [Self; 2] = [Self::ExtendedPassive, Self::Passive];
 
-    /// The command.
-    pub fn verb(self) -> &'static str {
-        match self {
-            Self::ExtendedPassive => "EPSV",
-            Self::Passive => "PASV",
-        }
-    }
-
     fn command(self) -> Passive {
         match self {
             Self::ExtendedPassive => Passive::Epsv,
