@@ -78,7 +78,7 @@ pub enum TlsMode {
     /// Where the server offers it to `AUTH TLS` (RFC 4217), and always where it has before.
     #[default]
     Prefer,
-    /// `AUTH TLS`, or no log-in.
+    /// `AUTH TLS`, or no login.
     Require,
     /// From the first byte on, on a port of its own.
     Implicit,

@@ -1,5 +1,5 @@
 //! `ftpfs doctor URL`: connects, tries everything that a mount would do on scratch files of its own, and says what works, how
-//! fast, what is wrong, and which option mends it. It leaves nothing behind.
+//! fast, what is wrong, and which option fixes it. It leaves nothing behind.
 //!
 //! It is a list of checks. Three times it logs in: to see who is there; once for each way to a data connection; and for the work
 //! on files.
@@ -31,7 +31,7 @@ const ROUND_TRIPS: usize = 5;
 struct Check {
     /// What it is about, as the log shows it; where it can find one thing wrong, the name of that problem.
     name: &'static str,
-    /// Looks at it. What is found goes into the report; an error is what is wrong and what mends it.
+    /// Looks at it. What is found goes into the report; an error is what is wrong and what fixes it.
     run: fn(&mut Visit<'_>) -> Result<(), Problem>,
     /// What becomes of the checks after it.
     then: Then,

@@ -30,8 +30,8 @@
 //!
 //! To follow one read, start at `read` in `fuse.rs` and go down: [`fs::Filesystem::read`], then `Reader::read` in `cache/reader.rs`, then
 //! [`remote::Remote::open_download`] as `ftp/download.rs` implements it. For one write: `write` in `fuse.rs`, [`fs::Filesystem::write`],
-//! and at the close [`fs::Filesystem::flush`], from which `fs/upload.rs` chooses the way to the server. `ARCHITECTURE.md` tells both
-//! lives in full, and lists every file.
+//! and at the close [`fs::Filesystem::flush`], from which `fs/upload.rs` chooses the way to the server. `ARCHITECTURE.md` describes
+//! both in full, and lists every file.
 
 pub mod cache;
 pub mod cli;

@@ -1,6 +1,6 @@
 //! Builds the layers, mounts, goes to the background when ready, and ends a mount in good order.
 //!
-//! What is hard here, and who answers it:
+//! What is hard here, and which part solves it:
 //! 1. The user must see every failure, and the prompt must come back only when the mount works: `daemon`.
 //! 2. A mount must never be taken away that is not ours, and ours never left behind: `attach`, `table`.
 //! 3. Bytes that were written must reach the server before the process ends: `serve`.
@@ -49,7 +49,7 @@ pub enum Ending {
 ///
 /// # Errors
 ///
-/// Whatever kept the mount from being ready, or from ending well, unless the user has been told already. Nothing is
+/// Whatever kept the mount from being ready, or from ending well, unless the user has seen it already. Nothing is
 /// left mounted then, except what the message names.
 pub fn run(config: &Config) -> Result<Ending, MountError> {
     sys::share_heaps();

@@ -131,7 +131,7 @@ pub struct Opts {
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Messages")]
     version: Option<bool>,
 
-    /// mount(8) passes -n, -s and -t to its helpers; -s asks to bear with unknown options.
+    /// mount(8) passes -n, -s and -t to its helpers; -s asks to tolerate unknown options.
     #[arg(short = 'n', hide = true)]
     no_mtab: bool,
     #[arg(short = 's', hide = true)]

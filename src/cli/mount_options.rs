@@ -186,7 +186,7 @@ fn refuse_value(name: &str, value: Option<&[u8]>) -> Result<(), UsageError> {
     }
 }
 
-/// Names the nearest option that exists; the value is not repeated, it might be somebody's password.
+/// Names the nearest option that exists; the value is not repeated, it might be a password.
 fn unknown(name: &str, long_names: &[(String, bool)]) -> UsageError {
     /// Below this two words merely share letters; `dir-tll` and `dir-ttl` have 0.96, `password` and
     /// `password-file` 0.92.

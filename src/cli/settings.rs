@@ -155,7 +155,7 @@ impl Opts {
     }
 }
 
-/// Whose files are read, in one word that tells servers, users and directories apart; not how they are reached.
+/// Whose files are read, in one word that differs by server, user and directory; not how they are reached.
 fn server_name(ftp: &FtpConfig) -> String {
     let (root, dir) = match &ftp.base {
         BaseDir::Login(dir) => ("~/", dir),

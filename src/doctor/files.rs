@@ -11,7 +11,7 @@ use crate::{
     remote::{EntryKind, Remote, RemoteErrorKind, RemotePath},
 };
 
-/// The smallest file that tells a bandwidth. 1 MiB: what is smaller is over before the line is full.
+/// The smallest file that shows a bandwidth. 1 MiB: what is smaller is over before the line is full.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
 
 /// With the listing a mount works, unless a later check finds out otherwise.
@@ -130,7 +130,7 @@ pub(super) fn judge_writing(visit: &mut Visit<'_>) -> Result<(), Problem> {
     })
 }
 
-/// Whether a file can be written at the address that PASV tells, where that was not tried yet.
+/// Whether a file can be written at the address that PASV names, where that was not tried yet.
 fn is_elsewhere(config: &FtpConfig) -> bool {
     let network = &config.network;
     if network.trusts_pasv_address || network.active.is_some() {
@@ -148,7 +148,7 @@ fn is_elsewhere(config: &FtpConfig) -> bool {
     })
 }
 
-/// Where nothing can be written, the largest file that is there tells how fast downloads are, if it is large enough.
+/// Where nothing can be written, the largest file that is there shows how fast downloads are, if it is large enough.
 pub(super) fn read_largest(visit: &mut Visit<'_>) -> Result<(), Problem> {
     if visit.report.download.is_some() || visit.report.is_interrupted {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What is wrong, and the option that mends it.
+//! What is wrong, and the option that fixes it.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ pub struct Problem {
     pub name: &'static str,
     /// What it is, in a sentence.
     pub what: String,
-    /// The option that mends it, as it is typed, or a URL; empty where there is none.
+    /// The option that fixes it, as it is typed, or a URL; empty where there is none.
     pub remedy: String,
 }
 

@@ -13,7 +13,7 @@ use crate::ftp::{Certificate, Fact, Protocol, TlsError, Tried};
 pub struct Report {
     /// Host and port.
     pub server: String,
-    /// Whether a mount works: the log-in and the listing did.
+    /// Whether a mount works: the login and the listing did.
     pub works: bool,
     /// Whether a signal ended the examination.
     #[serde(rename = "interrupted")]
@@ -74,7 +74,7 @@ pub enum Protection {
     Used(Protocol, Verified),
     /// Not at all, and this is what the server makes of a wish for it.
     Missing(Offer),
-    /// The log-in was given up for this certificate.
+    /// The login was given up for this certificate.
     Rejected(Certificate),
 }
 
@@ -83,7 +83,7 @@ pub enum Protection {
 pub enum Verified {
     /// It was, and it is good.
     Yes,
-    /// The settings trust whoever answers.
+    /// The settings trust any server.
     No,
 }
 
@@ -202,7 +202,7 @@ impl Report {
         });
     }
 
-    /// Adds what was learnt: a trial tells whether it works, what was learnt tells by which command.
+    /// Adds what was learnt: a trial shows whether it works, what was learnt by which command.
     pub(super) fn merge(&mut self, learnt: Vec<Fact>) {
         let tried = std::mem::replace(&mut self.facts, learnt);
         for trial in tried {

@@ -249,13 +249,13 @@ impl Scratch {
             .facts()
             .iter()
             .any(|fact| fact.name == "read-offset" && fact.cost.is_empty());
-        // Without REST it works as well, which the facts tell.
+        // Without REST it works as well, as the facts say.
         if is_rest || outcome.is_err() {
             report.tried("read-offset", "REST", outcome, "no file can be read");
         }
     }
 
-    /// What the server tells of a file: its size, its time, and by which clock.
+    /// What the server reports of a file: its size, its time, and by which clock.
     fn try_told(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
         try_tells(&self.remote, file, "scratch file", report)?;
         let now = Modified::from(SystemTime::now()).seconds;
@@ -441,7 +441,7 @@ impl Scratch {
     }
 }
 
-/// Whether the server tells a file's size and time.
+/// Whether the server reports a file's size and time.
 pub(super) fn try_tells(
     remote: &FtpRemote,
     file: &RemotePath,

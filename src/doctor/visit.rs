@@ -13,7 +13,7 @@ use crate::{
     remote::Listing,
 };
 
-/// How often, and after which pause, a further log-in is tried again. 2 s in all: a server that takes few sessions may not have noticed
+/// How often, and after which pause, a further login is tried again. 2 s in all: a server that takes few sessions may not have noticed
 /// yet that the one before is over.
 const RETRIES: (u32, Duration) = (10, Duration::from_millis(200));
 

@@ -1,6 +1,6 @@
 //! The ways to a data connection: which of them work, and which option chooses one that does.
 //!
-//! Each is tried with a log-in of its own and one session, once the other sessions are closed: the server may take one only.
+//! Each is tried with a login of its own and one session, once the other sessions are closed: the server may take one only.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     ftp::{Tried, Way},
 };
 
-/// How long each is waited for. 5 s: behind most firewalls nothing will ever come.
+/// How long each is waited for. 5 s: through most firewalls nothing will ever come.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// What came of them.
@@ -24,7 +24,7 @@ struct Ways {
     pasv: Tried,
     /// `None` where it cannot be: through a proxy.
     active: Option<Tried>,
-    /// PASV at the address that it tells; `None` where that makes no difference.
+    /// PASV at the address that it names; `None` where that makes no difference.
     trusting: Option<Tried>,
 }
 
@@ -120,7 +120,7 @@ impl Ways {
             .collect()
     }
 
-    /// What is wrong with the way that is used, and the options that were seen to mend it.
+    /// What is wrong with the way that is used, and the options that were seen to fix it.
     fn remedy(&self, network: &NetworkConfig, error: &str) -> (String, String) {
         let works = |way: &Option<Tried>| way.as_ref().is_some_and(|way| way.outcome.is_ok());
         let passive = if self.epsv.is_refused {

@@ -36,7 +36,7 @@ pub(super) struct Waiting {
     pipe: PipeReader,
 }
 
-/// The child's end; dropped without a word, it tells the parent that the child is gone.
+/// The child's end; dropped without a word, it shows the parent that the child is gone.
 #[derive(Debug)]
 pub(super) struct Announcement {
     pipe: PipeWriter,

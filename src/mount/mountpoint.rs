@@ -1,4 +1,4 @@
-//! The directory to mount on: it exists, it is no dead mount, and nothing of ours is there already.
+//! The directory to mount on: it exists, it is not a dead mount, and nothing of ours is there already.
 
 use std::{
     fs, io,

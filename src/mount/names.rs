@@ -1,5 +1,5 @@
-//! Has the kernel forget names when it knows too many, which by itself it does only when memory runs short; and what it was told of files
-//! where that may not be so any more.
+//! Makes the kernel forget names when it knows too many, which by itself it does only when memory runs short, and the attributes of
+//! files that may have changed.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 

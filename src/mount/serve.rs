@@ -51,7 +51,7 @@ const SESSION_PATIENCE: Duration = Duration::from_secs(2);
 enum Event {
     /// A signal asks us to end.
     Signal(i32),
-    /// The session ended: somebody unmounted, or the connection broke.
+    /// The session ended: it was unmounted, or the connection broke.
     Ended(io::Result<()>),
     /// The uploads are through (then it is true), or cannot be.
     Drained(bool),
@@ -273,7 +273,7 @@ fn watch_signals(sender: Sender<Event>) -> Result<(), MountError> {
     })
 }
 
-/// Whether the signal was set to be ignored by whoever started us (the `SigIgn` mask of proc(5)).
+/// Whether the signal was set to be ignored by the program that started us (the `SigIgn` mask of proc(5)).
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -458,7 +458,7 @@ mod tests {
         bench.life().end_by_signal(SIGTERM).unwrap();
         assert_eq!(bench.content("a b").as_deref(), Some(&b"data"[..]));
 
-        // Before the unmount until the time is over, which is two tries; behind it once.
+        // Before the unmount until the time is over, which is two tries; after it once.
         let bench = Bench::new();
         bench.refuse(RemoteErrorKind::Busy);
         bench.write("a b", 0);
