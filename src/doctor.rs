@@ -14,7 +14,7 @@ mod visit;
 mod ways;
 
 pub use problem::Problem;
-pub use report::{DataConnection, Offer, Protection, Rate, Report, Sessions, Tls, Verified};
+pub use report::{DataConnection, Offer, Protection, Rate, Report, Tls};
 
 use std::time::Instant;
 
@@ -118,7 +118,10 @@ fn identify(visit: &mut Visit<'_>) -> Result<(), Problem> {
     (report.greeting, report.system) = (identity.greeting, identity.system);
     report.features = identity.features;
     if let Some(protocol) = identity.protocol {
-        report.tls.protection = protection::of_session(protocol, visit.config);
+        report.tls.protection = Protection::Used {
+            protocol,
+            is_verified: !visit.config.tls.is_insecure,
+        };
     }
     Ok(())
 }
@@ -153,7 +156,7 @@ fn count_sessions(visit: &mut Visit<'_>) -> Result<(), Problem> {
     }
     let wanted = visit.config.connections_max;
     let (taken, refusal) = visit.session()?.count_sessions();
-    visit.report.sessions = Some(Sessions { taken, wanted });
+    visit.report.sessions = Some(taken);
     let Some(error) = refusal else {
         return Ok(());
     };

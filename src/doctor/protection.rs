@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{
     problem::Problem,
-    report::{Offer, Protection, Verified},
+    report::{Offer, Protection},
     visit::{Visit, patiently},
 };
 use crate::{
     config::{FtpConfig, TlsMode},
-    ftp::{ConnectError, Protocol, TlsError, probe_tls},
+    ftp::{ConnectError, TlsError, probe_tls},
     remote::Phase,
 };
 
@@ -22,23 +22,15 @@ const IMPLICIT_PORT: u16 = 990;
 /// What is wrong without TLS.
 const CLEAR: &str = "password and files go over the network in the clear";
 
-/// The protection of a session that speaks TLS.
-pub(super) fn of_session(protocol: Protocol, config: &FtpConfig) -> Protection {
-    let verified = if config.tls.is_insecure {
-        Verified::No
-    } else {
-        Verified::Yes
-    };
-    Protection::Used(protocol, verified)
-}
-
 /// Looks at the protection of the session that was opened, and closes it.
 pub(super) fn judge(visit: &mut Visit<'_>) -> Result<(), Problem> {
     visit.leave();
     let config = visit.config;
     match &visit.report.tls.protection {
-        Protection::Used(_, Verified::Yes) => return Ok(()),
-        Protection::Used(protocol, Verified::No) => {
+        Protection::Used {
+            is_verified: true, ..
+        } => return Ok(()),
+        Protection::Used { protocol, .. } => {
             let pin = protocol.certificate.as_ref();
             let pin = pin.map(|certificate| format!("--pin {certificate}"));
             return Err(Problem::new(

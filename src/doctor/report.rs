@@ -6,7 +6,10 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::problem::Problem;
-use crate::ftp::{Certificate, Fact, Protocol, TlsError, Tried};
+use crate::{
+    config::FtpConfig,
+    ftp::{Certificate, Fact, Protocol, TlsError, Tried},
+};
 
 /// Everything that the doctor found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -41,7 +44,10 @@ pub struct Report {
     /// How many entries the directory holds.
     pub entries: Option<usize>,
     /// How many sessions there were at once.
-    pub sessions: Option<Sessions>,
+    pub sessions: Option<usize>,
+    /// How many a mount would open.
+    #[serde(skip)]
+    pub sessions_max: usize,
     /// How far the server's clock is ahead of ours.
     #[serde(rename = "clock_ahead_s")]
     pub clock_seconds: Option<i64>,
@@ -70,21 +76,17 @@ pub enum Protection {
     /// There was no session, for another reason.
     #[default]
     Unknown,
-    /// By TLS; whether the certificate was looked at.
-    Used(Protocol, Verified),
+    /// By TLS.
+    Used {
+        /// What was agreed on.
+        protocol: Protocol,
+        /// Whether the certificate was looked at.
+        is_verified: bool,
+    },
     /// Not at all, and this is what the server makes of a wish for it.
     Missing(Offer),
     /// The login was given up for this certificate.
     Rejected(Certificate),
-}
-
-/// Whether the certificate of a session was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verified {
-    /// It was, and it is good.
-    Yes,
-    /// The settings trust any server.
-    No,
 }
 
 /// What a server makes of `AUTH TLS`.
@@ -98,15 +100,6 @@ pub enum Offer {
     Refused(String),
     /// Something else happened.
     Unknown(String),
-}
-
-/// How many sessions there were at once, and how many a mount would open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sessions {
-    /// So many were taken.
-    pub taken: usize,
-    /// So many were tried.
-    pub wanted: usize,
 }
 
 /// A way to a data connection, and what came of it.
@@ -163,9 +156,10 @@ impl Rate {
 }
 
 impl Report {
-    pub(super) fn new(server: String) -> Self {
+    pub(super) fn new(config: &FtpConfig) -> Self {
         Self {
-            server,
+            server: format!("{}:{}", config.host, config.port),
+            sessions_max: config.connections_max,
             ..Self::default()
         }
     }
@@ -231,12 +225,6 @@ impl Serialize for Rate {
     }
 }
 
-impl Serialize for Sessions {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.taken.serialize(serializer)
-    }
-}
-
 #[expect(clippy::ref_option, reason = "serde hands over a field by reference")]
 fn millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64() * 1000.0)
@@ -277,9 +265,10 @@ impl Serialize for Tls {
         };
         let form = match &self.protection {
             Protection::Unknown => TlsForm::default(),
-            Protection::Used(protocol, verified) => {
-                spoken(protocol, true, *verified == Verified::Yes)
-            }
+            Protection::Used {
+                protocol,
+                is_verified,
+            } => spoken(protocol, true, *is_verified),
             Protection::Missing(Offer::Good(protocol)) => spoken(protocol, false, true),
             Protection::Missing(Offer::Untrusted(error)) => {
                 TlsForm::of_untrusted(error.certificate())

@@ -57,58 +57,33 @@ pub(super) struct Work {
     pub(super) outcome: Result<()>,
 }
 
-/// Something that is tried on the scratch file. What is refused is a finding and goes into the report; an error ends the work.
-struct Trial {
-    /// What is tried.
-    name: &'static str,
-    /// Tries it.
-    run: fn(&mut Scratch, &RemotePath, &mut Report) -> Result<()>,
-}
+/// Something that is tried on the scratch file: what it is, and how. What is refused is a finding and goes into the report; an error
+/// ends the work.
+type Trial = (
+    &'static str,
+    fn(&mut Scratch, &RemotePath, &mut Report) -> Result<()>,
+);
 
 /// All trials, in their order: the file is read, changed, and then renamed away.
 const TRIALS: &[Trial] = &[
-    Trial {
-        name: "read-offset",
-        run: |scratch, file, report| {
-            scratch.try_offset(file, report);
-            Ok(())
-        },
-    },
-    Trial {
-        name: "size, exact-time",
-        run: Scratch::try_told,
-    },
-    Trial {
-        name: "append",
-        run: |scratch, file, report| {
-            scratch.try_append(file, report);
-            Ok(())
-        },
-    },
-    Trial {
-        name: "mode, time",
-        run: Scratch::try_attributes,
-    },
-    Trial {
-        name: "rename",
-        run: Scratch::try_renames,
-    },
-    Trial {
-        name: "directories",
-        run: |scratch, _, report| scratch.try_dirs(report),
-    },
-    Trial {
-        name: "write-inside",
+    ("read-offset", |scratch, file, report| {
+        scratch.try_offset(file, report);
+        Ok(())
+    }),
+    ("size, exact-time", Scratch::try_told),
+    ("append", |scratch, file, report| {
+        scratch.try_append(file, report);
+        Ok(())
+    }),
+    ("mode, time", Scratch::try_attributes),
+    ("rename", Scratch::try_renames),
+    ("directories", |scratch, _, report| scratch.try_dirs(report)),
+    ("write-inside", |scratch, _, _| {
         // What comes of it is among what the session has learnt.
-        run: |scratch, _, _| {
-            scratch.remote.can_patch(&RemotePath::root());
-            Ok(())
-        },
-    },
-    Trial {
-        name: "bandwidth",
-        run: |scratch, _, report| scratch.measure(report),
-    },
+        scratch.remote.can_patch(&RemotePath::root());
+        Ok(())
+    }),
+    ("bandwidth", |scratch, _, report| scratch.measure(report)),
 ];
 
 /// Names of ours on the server.
@@ -198,10 +173,10 @@ impl Scratch {
 
     fn try_each(&mut self, report: &mut Report) -> Result<()> {
         let file = self.try_file(report)?;
-        for trial in TRIALS {
+        for (name, run) in TRIALS {
             self.go_on()?;
-            log::debug!("trying: {}", trial.name);
-            (trial.run)(self, &file, report)?;
+            log::debug!("trying: {name}");
+            run(self, &file, report)?;
         }
         self.remote.keep_habits(self.habits);
         Ok(())

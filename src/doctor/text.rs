@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     problem::Problem,
-    report::{DataConnection, Offer, Protection, Rate, Report, Sessions},
+    report::{DataConnection, Offer, Protection, Rate, Report},
 };
 use crate::ftp::{Certificate, Fact, Protocol};
 
@@ -55,7 +55,7 @@ impl fmt::Display for Report {
 impl Report {
     fn write_protection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let certificate = match &self.tls.protection {
-            Protection::Used(protocol, _) => {
+            Protection::Used { protocol, .. } => {
                 let resumed = match self.tls.resumptions {
                     (0, 0) => "",
                     (_, 0) => "; data connections resume it",
@@ -113,7 +113,8 @@ impl Report {
                 row(f, name, in_words(rate))?;
             }
         }
-        if let Some(Sessions { taken, wanted }) = self.sessions {
+        if let Some(taken) = self.sessions {
+            let wanted = self.sessions_max;
             row(f, "sessions", format_args!("{taken} at once, of {wanted}"))?;
         }
         if let Some(ahead) = self.clock_seconds.filter(|ahead| ahead.abs() > 1) {

@@ -38,7 +38,7 @@ impl<'a> Visit<'a> {
         Self {
             config,
             is_read_only,
-            report: Report::new(format!("{}:{}", config.host, config.port)),
+            report: Report::new(config),
             listing: Listing::default(),
             work: None,
             remote: None,
