@@ -561,6 +561,20 @@ fn proftpd_is_told_where_a_part_of_a_file_ends() {
     assert_eq!(found.cost("read-end"), "");
 }
 
+// SEMANTICS: S-doctor
+#[test]
+fn a_server_that_answers_during_transfers_gets_no_command_meanwhile() {
+    let Some(server) = Server::start(Kind::Pyftpdlib) else {
+        return;
+    };
+    // Most of the time once would show it.
+    for _ in 0..3 {
+        let found = visit(server.url(), &[]);
+        found.assert_works(true);
+        assert!(found.way("EPSV") && found.way("PASV"), "{:#}", found.json);
+    }
+}
+
 // SEMANTICS: S-doctor-tls
 #[test]
 fn the_wrong_kind_of_tls_is_told_from_the_right_one() {

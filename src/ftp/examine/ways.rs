@@ -78,14 +78,22 @@ impl FtpRemote {
         }
     }
 
-    /// Whether a listing comes through, the plain way: a shortcut that is tried would take the time that a dead connection takes.
+    /// Whether a listing comes through, the plain way: a shortcut that is tried would take the time that a dead connection takes. To
+    /// pyftpdlib, which is not yet known as such, an EPSV during the transfer or our early end of the data connection is its end.
     ///
     /// # Errors
     ///
     /// What the server or the network said.
     pub fn try_list(&self) -> Result<(), String> {
         let capabilities = &self.pool.host.capabilities;
-        capabilities.learn(|learnt| learnt.early_command = Shortcut::Fails);
+        capabilities.learn(|learnt| {
+            learnt.early_command = Shortcut::Fails;
+            learnt.early_passive = Shortcut::Fails;
+            learnt.followers = Shortcut::Fails;
+            learnt.early_end = Shortcut::Fails;
+            learnt.early_notice = Shortcut::Fails;
+            learnt.early_handshake = Shortcut::Fails;
+        });
         let listed = self.list(&RemotePath::root());
         listed.map(drop).map_err(|error| error.to_string())
     }
