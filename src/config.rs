@@ -23,8 +23,6 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Where and how to mount.
     pub mount: MountConfig,
-    /// What is logged, and where to.
-    pub log: LogConfig,
 }
 
 /// How to reach the server, for [`crate::ftp`].
@@ -76,11 +74,11 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TlsMode {
     /// Never.
-    #[default]
     Off,
     /// Where the server offers it to `AUTH TLS` (RFC 4217), and always where it has before.
+    #[default]
     Prefer,
-    /// `AUTH TLS`, or no log-in.
+    /// `AUTH TLS`, or no login.
     Require,
     /// From the first byte on, on a port of its own.
     Implicit,

@@ -8,8 +8,8 @@ use std::{
 };
 
 use ftpfs::{
-    cli::{Opts, Stop, Surroundings, Target},
-    config::Config,
+    cli::{DoctorRequest, Request, Stop, Surroundings, Target},
+    config::FtpConfig,
     doctor, logging,
     mount::{self, Ending},
 };
@@ -26,53 +26,55 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, String> {
-    let args: Vec<_> = env::args_os().collect();
-    let parsed = if Opts::is_for_doctor(&args) {
-        Opts::parse_for_doctor(args).map(|(opts, is_json)| (opts, Some(is_json)))
-    } else {
-        Opts::parse_from_args(args).map(|opts| (opts, None))
-    };
-    let (opts, doctor) = match parsed {
-        Ok(parsed) => parsed,
+    let request = match Request::parse(env::args_os()) {
+        Ok(request) => request,
         Err(Stop::Print(text)) => {
-            // The reader may have gone, as `head` does.
-            let _ = io::stdout().write_all(text.as_bytes());
+            print(&text);
             return Ok(ExitCode::SUCCESS);
         }
         Err(Stop::Usage(error)) => return Err(error.to_string()),
     };
     let surroundings = Surroundings::current();
-    logging::init(&opts.to_log_config(&surroundings))?;
+    logging::init(&request.opts().to_log_config(&surroundings))?;
     hide_passwords(&surroundings);
-    let config = opts
-        .to_config(&surroundings)
-        .map_err(|error| error.to_string())?;
-    drop((opts, surroundings));
-    if let Some(is_json) = doctor {
-        return Ok(examine(&config, is_json));
-    }
-    match mount::run(&config, mount::build) {
-        Ok(Ending::Well) => Ok(ExitCode::SUCCESS),
-        Ok(Ending::Reported) => Ok(ExitCode::FAILURE),
-        Err(error) => Err(error.to_string()),
+    match request {
+        Request::Mount(request) => {
+            let config = request.to_config(&surroundings);
+            let config = config.map_err(|error| error.to_string())?;
+            drop((request, surroundings));
+            match mount::run(&config) {
+                Ok(Ending::Well) => Ok(ExitCode::SUCCESS),
+                Ok(Ending::Reported) => Ok(ExitCode::FAILURE),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        Request::Doctor(request) => {
+            let config = request.to_config(&surroundings);
+            let config = config.map_err(|error| error.to_string())?;
+            examine(&config, &request)
+        }
     }
 }
 
 /// Says what the doctor finds; the exit status says whether a mount works.
-fn examine(config: &Config, is_json: bool) -> ExitCode {
-    let report = doctor::examine(&config.ftp, config.fs.is_read_only);
-    let text = if is_json {
-        format!("{:#}\n", report.to_json())
+fn examine(config: &FtpConfig, request: &DoctorRequest) -> Result<ExitCode, String> {
+    let report = doctor::examine(config, request.is_read_only());
+    if request.is_json() {
+        let json = report.to_json().map_err(|error| error.to_string())?;
+        print(&format!("{json:#}\n"));
     } else {
-        report.to_string()
-    };
-    // The reader may have gone, as `head` does.
-    let _ = io::stdout().write_all(text.as_bytes());
-    if report.works {
+        print(&report.to_string());
+    }
+    Ok(if report.works {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    }
+    })
+}
+
+fn print(text: &str) {
+    // The reader may have gone, as `head` does.
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Wipes the passwords from what /proc shows of our arguments and environment.

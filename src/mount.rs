@@ -1,12 +1,14 @@
 //! Builds the layers, mounts, goes to the background when ready, and ends a mount in good order.
 //!
-//! What is hard here, and who answers it:
+//! What is hard here, and which part solves it:
 //! 1. The user must see every failure, and the prompt must come back only when the mount works: `daemon`.
 //! 2. A mount must never be taken away that is not ours, and ours never left behind: `attach`, `table`.
 //! 3. Bytes that were written must reach the server before the process ends: `serve`.
 
 mod attach;
 mod daemon;
+mod dead;
+mod error;
 mod fusermount;
 mod layers;
 mod mountpoint;
@@ -14,41 +16,22 @@ mod names;
 mod serve;
 mod sys;
 mod table;
+mod threads;
 
-pub use layers::build;
+pub use error::MountError;
 pub use sys::{forbid_cores, hide_argument, hide_variable};
 
 use std::{
-    fmt,
     fs::{self, DirBuilder},
     os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    path::Path,
 };
 
 use rustix::process::geteuid;
 
 use crate::config::Config;
 use daemon::Side;
-
-/// Why there is no mount, or why it did not end well: one sentence for the user.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct MountError(String);
-
-impl MountError {
-    /// Takes the sentence over; line breaks in it become blanks.
-    pub fn new(sentence: impl AsRef<str>) -> Self {
-        Self(
-            sentence
-                .as_ref()
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
-    }
-}
+use serve::serve;
 
 /// How [`run`] ended, as far as the exit status is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,98 +42,21 @@ pub enum Ending {
     Reported,
 }
 
-/// A filesystem that has logged in and can be mounted.
-#[derive(Debug)]
-pub struct Started<S> {
-    /// Answers the kernel.
-    pub server: S,
-    /// What is left to upload at the end.
-    pub uploads: Arc<dyn Drain>,
-    /// What the kernel knows too much of.
-    pub names: Arc<dyn Names>,
-}
-
-/// Names that the kernel is to forget.
-pub trait Names: Send + Sync + fmt::Debug {
-    /// Has `forget` called for names of a directory (its inode), until the mount ends.
-    fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8]));
-
-    /// Has `forget` called for inodes whose attributes are to be asked for again; it must not wait for an answer of the mount.
-    fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>);
-}
-
-/// Uploads everything that is unsent, at the end of a mount.
-pub trait Drain: Send + Sync + fmt::Debug {
-    /// Sends what is unsent at this moment. Ends when that is done (then it is true), when failures have lasted for `limit`, or when
-    /// what is left cannot be sent.
-    fn drain(&self, limit: Duration) -> bool;
-
-    /// How it goes on; asked while it runs.
-    fn progress(&self) -> Progress;
-
-    /// Keeps on this machine what is unsent, without the server; the last thing that is done.
-    fn keep(&self) -> Vec<Unsent>;
-}
-
-/// How much is left to upload.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Files that are not yet on the server.
-    pub files_left: usize,
-    /// Their unsent bytes.
-    pub bytes_left: u64,
-    /// Changes while the network works, whatever becomes of it.
-    pub bytes_moved: u64,
-}
-
-/// A file that could not be uploaded.
-#[derive(Debug, Clone)]
-pub struct Unsent {
-    /// Its path below the mount.
-    pub path: String,
-    /// What the server or the network said.
-    pub error: String,
-    /// Where its bytes are kept on this machine, if they are.
-    pub kept_in: Option<PathBuf>,
-    /// The file that lists which of them were written here, where the server has others.
-    pub ranges_in: Option<PathBuf>,
-}
-
-impl fmt::Display for Unsent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.error)?;
-        match (&self.kept_in, &self.ranges_in) {
-            (Some(path), None) => write!(f, " (its bytes are kept in {})", path.display()),
-            (Some(path), Some(ranges)) => write!(
-                f,
-                " (the bytes written here are kept in {}, with holes where the server has others; {} lists them)",
-                path.display(),
-                ranges.display()
-            ),
-            (None, _) => write!(f, " (its bytes are lost)"),
-        }
-    }
-}
-
-/// Mounts and serves as `config` says. `start` connects and logs in; it is called in the process that stays.
+/// Logs in, mounts, serves and ends the mount, all as `config` says. What connects is the process that stays.
 ///
 /// In the foreground this returns at the end of the mount. In the background it returns to the process that the user
 /// started as soon as the mount is ready, and to the one that stays at the end of the mount.
 ///
 /// # Errors
 ///
-/// Whatever kept the mount from being ready, or from ending well, unless the user has been told already. Nothing is
+/// Whatever kept the mount from being ready, or from ending well, unless the user has seen it already. Nothing is
 /// left mounted then, except what the message names.
-pub fn run<S, F>(config: &Config, start: F) -> Result<Ending, MountError>
-where
-    S: fuser::Filesystem,
-    F: FnOnce(&Config) -> Result<Started<S>, MountError>,
-{
+pub fn run(config: &Config) -> Result<Ending, MountError> {
     sys::share_heaps();
     let mountpoint = mountpoint::prepare(&config.mount.mountpoint)?;
     prepare_spool_dir(&config.fs.spool_dir, &mountpoint)?;
     if config.mount.is_foreground {
-        return serve::serve(config, &mountpoint, start(config)?, &mut None).map(|()| Ending::Well);
+        return serve(config, &mountpoint, &mut None).map(|()| Ending::Well);
     }
     let side = daemon::split()
         .map_err(|error| MountError::new(format!("cannot go to the background: {error}")))?;
@@ -159,9 +65,7 @@ where
         Side::Child(announcement) => announcement,
     };
     let mut announcement = Some(announcement);
-    let result = start(config)
-        .and_then(|started| serve::serve(config, &mountpoint, started, &mut announcement));
-    let Err(error) = result else {
+    let Err(error) = serve(config, &mountpoint, &mut announcement) else {
         return Ok(Ending::Well);
     };
     match announcement {

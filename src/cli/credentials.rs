@@ -5,8 +5,10 @@ use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, path::Path};
 use zeroize::Zeroizing;
 
 use super::{
-    Surroundings, Target, UsageError,
+    error::UsageError,
     netrc::{NetrcEntry, find_entry},
+    surroundings::Surroundings,
+    target::Target,
 };
 use crate::config::Password;
 

@@ -93,7 +93,7 @@ impl Tokens<'_> {
         (!word.is_empty()).then(|| word.to_owned())
     }
 
-    /// What stands behind an opening quote, up to the closing one or the end of the line.
+    /// What follows an opening quote, up to the closing one or the end of the line.
     fn quoted(&mut self, text: &str) -> String {
         let mut word = String::new();
         let mut chars = text.chars();

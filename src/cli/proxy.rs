@@ -1,7 +1,7 @@
 //! The proxy: `socks5://[user:password@]host:port` or `http://[user:password@]host:port`.
 
 use super::{
-    UsageError,
+    error::UsageError,
     target::{check_host, decode, parse_login, parse_port, rsplit_once, split_once, split_port},
 };
 use crate::config::{Password, ProxyConfig, ProxyKind, ProxyLogin};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-use super::UsageError;
+use super::error::UsageError;
 use crate::config::{BaseDir, Password};
 
 /// How the URL begins.
@@ -100,7 +100,7 @@ impl Target {
             .transpose()?
             .flatten()
             .unwrap_or(scheme.default_port());
-        // RFC 1738 section 3.2.2: the slash behind the host belongs to no name, so `/dir` is below the login
+        // RFC 1738 section 3.2.2: the slash after the host belongs to no name, so `/dir` is below the login
         // directory; `//dir` and `/%2Fdir` start at the server's root.
         let dir = decode("directory", path.strip_prefix(b"/").unwrap_or(path))?;
         Ok(Self {

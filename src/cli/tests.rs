@@ -1,7 +1,13 @@
 //! Tests of the command line as a whole: arguments in, settings or one line out.
 
-use super::*;
-use crate::config::{BaseDir, Password, TlsMode};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::CommandFactory;
+
+use super::{arguments::Opts, request::DoctorRequest, *};
+use crate::config::{
+    Access, BaseDir, CacheConfig, Config, LogConfig, MountFlag, Password, TlsMode,
+};
 
 fn surroundings() -> Surroundings {
     Surroundings {
@@ -17,11 +23,22 @@ fn surroundings() -> Surroundings {
     }
 }
 
-fn parse(args: &[&str]) -> Result<Opts, Stop> {
+fn request(args: &[&str]) -> Result<Request, Stop> {
     let args = std::iter::once("ftpfs")
         .chain(args.iter().copied())
         .map(OsString::from);
-    Opts::parse_from_args(args)
+    Request::parse(args)
+}
+
+fn parse(args: &[&str]) -> Result<MountRequest, Stop> {
+    match request(args)? {
+        Request::Mount(request) => Ok(request),
+        Request::Doctor(request) => panic!("{args:?}: {request:?}"),
+    }
+}
+
+fn options(args: &[&str]) -> Opts {
+    parse(args).unwrap().opts
 }
 
 fn config(args: &[&str]) -> Config {
@@ -59,7 +76,8 @@ fn the_defaults_are_those_that_the_manual_names() {
     assert!(!config.fs.is_read_only && !config.mount.is_foreground);
     assert!(!config.mount.default_permissions);
     assert_eq!(config.mount.source, "ftp://u@h/d");
-    assert_eq!(config.log, LogConfig::default());
+    let log = options(&["ftp://h/", "/mnt"]).to_log_config(&surroundings());
+    assert_eq!(log, LogConfig::default());
 }
 
 #[test]
@@ -101,16 +119,16 @@ fn seen_network(opts: &Opts) -> String {
 #[test]
 fn active_mode_is_asked_for_by_name_and_not_with_a_proxy() {
     let all = ["ftp://h/", "/mnt", "--active", "--active-ports=7-9"];
-    let network = parse(&all).unwrap().to_network().unwrap();
+    let network = options(&all).to_network().unwrap();
     assert_eq!(network.active.unwrap().ports, Some(7..=9));
     assert!(network.proxy.is_none() && !network.trusts_pasv_address);
-    for (options, named) in [
+    for (further, named) in [
         (&["--active", "--proxy=http://h:1"][..], "--proxy"),
         (&["--active-ports=7"], "need --active"),
         (&["--active-address=::1"], "need --active"),
     ] {
-        let args = [&["ftp://h/", "/mnt"], options].concat();
-        let error = parse(&args).unwrap().to_network().unwrap_err();
+        let args = [&["ftp://h/", "/mnt"], further].concat();
+        let error = options(&args).to_network().unwrap_err();
         assert!(error.to_string().contains(named), "{error}");
     }
 }
@@ -141,8 +159,8 @@ fn every_long_option_is_also_a_mount_option() {
         } else {
             (name.clone(), format!("--{name}"))
         };
-        let by_item = parse(&["ftp://h/", "/mnt", "-o", &item.replace('-', "_")]).unwrap();
-        let by_long = parse(&["ftp://h/", "/mnt", &long]).unwrap();
+        let by_item = options(&["ftp://h/", "/mnt", "-o", &item.replace('-', "_")]);
+        let by_long = options(&["ftp://h/", "/mnt", &long]);
         let seen = |opts: &Opts| {
             let times = (opts.timeout, opts.dir_ttl, opts.drain_timeout);
             let sizes = (
@@ -171,7 +189,7 @@ fn every_long_option_is_also_a_mount_option() {
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");
         assert_ne!(
             seen(&by_item),
-            seen(&parse(&["ftp://h/", "/mnt"]).unwrap()),
+            seen(&options(&["ftp://h/", "/mnt"])),
             "{name}"
         );
     }
@@ -179,27 +197,155 @@ fn every_long_option_is_also_a_mount_option() {
 
 #[test]
 fn mount_helpers_may_put_options_last_and_the_command_line_wins_over_fstab() {
-    let config = config(&[
+    let args = [
         "-o",
         "ro,dir-ttl=5,allow_other",
         "-n",
         "--dir-ttl",
         "0.5",
         "-vv",
-    ]);
+    ];
+    let config = config(&args);
     assert_eq!(config.cache.dir_ttl, Duration::from_millis(500));
     assert!(config.fs.is_read_only && config.mount.default_permissions);
     assert_eq!(config.mount.access, Access::Everyone);
-    assert_eq!(config.log.verbosity, 2);
+    let opts = options(&[&["ftp://h/", "/mnt"], &args[..]].concat());
+    assert_eq!(opts.to_log_config(&surroundings()).verbosity, 2);
 }
 
 #[test]
 fn a_dry_run_of_mount_does_nothing() {
     let args = ["/sbin/mount.ftpfs", "ftp://h/", "/mnt", "-f", "-o", "rw"].map(OsString::from);
     assert_eq!(
-        Opts::parse_from_args(args).unwrap_err(),
+        Request::parse(args).unwrap_err(),
         Stop::Print(String::new())
     );
+}
+
+/// What the doctor is asked, for the URL that is given.
+#[track_caller]
+fn doctor(args: &[&str]) -> DoctorRequest {
+    match request(args) {
+        Ok(Request::Doctor(request)) => request,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_doctor_is_the_first_word_that_is_no_option_and_no_value_of_one() {
+    let url = "ftp://u:p@h/";
+    for args in [
+        &["doctor", url][..],
+        &["doctor", "--password-file", "doctor", url],
+        &["doctor", url, "--password-file=doctor"],
+        &["--password-file", "doctor", "doctor", url],
+        &["-v", "doctor", url],
+        &["-vo", "ro", "doctor", url],
+        &["--tls", "off", "doctor", url],
+        &["--json", "doctor", url],
+        &["doctor", "--", url],
+        &[
+            "-o",
+            "log-file=doctor",
+            "doctor",
+            "-o",
+            "cache_dir=doctor",
+            url,
+        ],
+    ] {
+        assert_eq!(doctor(args).url, url, "{args:?}");
+    }
+    // Neither a mountpoint of that name nor the value of an option.
+    for args in [
+        &[url, "doctor"][..],
+        &["-f", url, "doctor"],
+        &[url, "-o", "ro", "doctor"],
+        &["-o", "ro", url, "-v", "doctor", "-o", "allow_other"],
+        &[url, "doctor", "--cache-dir", "doctor"],
+    ] {
+        assert_eq!(parse(args).unwrap().mountpoint, PathBuf::from("doctor"));
+    }
+    for path in ["./doctor", "doctor/"] {
+        assert_eq!(parse(&[url, path]).unwrap().mountpoint, PathBuf::from(path));
+    }
+    assert_eq!(doctor(&["doctor", "doctor"]).url, "doctor");
+    assert_eq!(parse(&["doctor:", "doctor"]).unwrap().url, "doctor:");
+    assert!(refusal(&["--tls", "doctor", url]).contains("--tls"));
+    // mount(8) asks for no examination, whatever the source is called.
+    let helped = ["/sbin/mount.ftpfs", "doctor", "/mnt", "-o", "rw"].map(OsString::from);
+    assert!(matches!(Request::parse(helped), Ok(Request::Mount(_))));
+}
+
+#[test]
+fn the_doctor_takes_the_options_of_a_mount_on_either_side_and_by_lists() {
+    let url = "ftp://u:p@h/";
+    let args = [
+        "-v",
+        "-o",
+        "ro,timeout=7",
+        "--connections=3",
+        "doctor",
+        "--json",
+        "-v",
+        "-o",
+        "dir_ttl=5,allow_other,tls=off",
+        url,
+        "--connections=2",
+    ];
+    let request = doctor(&args);
+    assert!(request.is_json() && request.is_read_only());
+    assert_eq!(request.opts.to_log_config(&surroundings()).verbosity, 2);
+    let config = request.to_config(&surroundings()).unwrap();
+    assert_eq!(config.timeout, Duration::from_secs(7));
+    assert_eq!(config.connections_max, 2);
+    assert_eq!(config.tls.mode, TlsMode::Off);
+    let plain = doctor(&["doctor", url]);
+    assert!(!plain.is_json() && !plain.is_read_only());
+    for name in ["--dir-ttl=3", "--foreground", "--drain-timeout=3"] {
+        doctor(&["doctor", name, url]);
+    }
+    assert!(!format!("{:?}", doctor(&["doctor", "ftp://u:secret@h/"])).contains("secret"));
+}
+
+#[test]
+fn the_doctor_has_a_help_and_messages_of_its_own() {
+    let Err(Stop::Print(help)) = request(&["doctor", "--help"]) else {
+        panic!("no help")
+    };
+    for part in [
+        "Usage: ftpfs doctor [OPTIONS] <URL>\n",
+        "Connection:",
+        "TLS:",
+        "--json",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    for unlisted in ["MOUNTPOINT", "Caches:", "--foreground", "--dir-ttl"] {
+        assert!(!help.contains(unlisted), "{unlisted}: {help}");
+    }
+    let version = Stop::Print(format!("ftpfs {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(request(&["doctor", "--version"]).unwrap_err(), version);
+    let refused = |args: &[&str]| match request(args) {
+        Err(Stop::Usage(error)) => error.to_string(),
+        other => panic!("{args:?}: {other:?}"),
+    };
+    assert_eq!(
+        refused(&["doctor"]),
+        "the URL is missing; write: ftpfs doctor URL"
+    );
+    assert_eq!(
+        refused(&["doctor", "ftp://h/", "/mnt"]),
+        "unexpected argument '/mnt' found; see 'ftpfs doctor --help'"
+    );
+    assert_eq!(
+        refused(&["doctor", "-o", "dir-tll=3", "ftp://h/"]),
+        "unknown option 'dir-tll'; did you mean 'dir-ttl'?"
+    );
+    assert!(refused(&["--json", "ftp://h/", "/mnt"]).contains("'--json'"));
+    for word in ["ftp://u:secret@h/", "ftp://u:se@secret@h/"] {
+        let message = refused(&["doctor", "ftp://h/", word]);
+        assert!(!message.contains("secret"), "{message}");
+    }
 }
 
 #[test]
@@ -316,8 +462,10 @@ fn the_manual_describes_every_option() {
             .iter()
             .any(|item| item.split(' ').any(|part| part == word))
     };
-    for argument in Opts::command()
-        .get_arguments()
+    let commands = [MountRequest::command(), DoctorRequest::command()];
+    for argument in commands
+        .iter()
+        .flat_map(clap::Command::get_arguments)
         .filter(|argument| !argument.is_hide_set())
     {
         // mdoc's Fl puts the first dash there.
@@ -328,7 +476,7 @@ fn the_manual_describes_every_option() {
             assert!(has_item(&short.to_string()), "-{short}");
         }
     }
-    let own = options::OWN_NAMES.iter().copied();
+    let own = mount_options::OWN_NAMES.iter().copied();
     for name in own
         .chain(MountFlag::names())
         .chain(["FTPFS_LOG", "FTPFS_PASSWORD", "NETRC"])
@@ -339,6 +487,7 @@ fn the_manual_describes_every_option() {
 
 #[test]
 fn tls_is_preferred_unless_the_url_or_an_option_says_more() {
+    assert_eq!(TlsMode::default(), TlsMode::Prefer);
     let pin = "00".repeat(32);
     let mode = |url: &str, args: &[&str]| {
         let opts = parse(&[&[url, "/mnt"], args].concat()).map_err(|stop| match stop {

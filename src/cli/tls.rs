@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::{Surroundings, UsageError, absolute, target::Scheme, values::parse_pin};
+use super::{
+    error::UsageError,
+    surroundings::Surroundings,
+    target::Scheme,
+    values::{absolute, parse_pin},
+};
 use crate::config::{Pin, TlsConfig, TlsIdentity, TlsMode};
 
 /// The file below the state directory that remembers which hosts have spoken TLS.
@@ -89,7 +94,7 @@ impl TlsOpts {
             (Scheme::Ftp, Some(When::Prefer)) => Ok(TlsMode::Prefer),
             // Who says whom to trust does not want to go without.
             (Scheme::Ftp, None) if self.is_about_tls() => Ok(TlsMode::Require),
-            (Scheme::Ftp, None) => Ok(TlsMode::Prefer),
+            (Scheme::Ftp, None) => Ok(TlsMode::default()),
         }
     }
 

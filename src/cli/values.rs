@@ -1,6 +1,10 @@
 //! The values that options take: sizes with suffixes, seconds with fractions, octal masks.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 
@@ -111,7 +115,7 @@ fn hex_digest(hex: &str) -> Option<[u8; 32]> {
 
 /// How many streams read one file; found out by measuring if not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Streams(pub(super) Option<usize>);
+pub(super) struct Streams(pub(super) Option<usize>);
 
 /// A number of streams, or `auto`.
 ///
@@ -165,6 +169,11 @@ pub(super) fn parse_id(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|id| *id != u32::MAX)
         .ok_or_else(|| "it is a number, as 'id -u' and 'id -g' print it".to_owned())
+}
+
+/// A path that holds wherever the program works: the daemon works in `/`, so that it keeps no directory busy.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub struct NetworkConfig {
     pub bind_address: Option<IpAddr>,
     /// Has the server make the data connections; `None` makes them from here.
     pub active: Option<ActiveConfig>,
-    /// Whether data connections go to the address that PASV tells, and not to where the commands go.
+    /// Whether data connections go to the address that PASV names, and not to where the commands go.
     pub trusts_pasv_address: bool,
 }
 
@@ -22,7 +22,7 @@ pub struct NetworkConfig {
 pub struct ActiveConfig {
     /// The ports of this machine that it may connect to; `None` takes any.
     pub ports: Option<RangeInclusive<u16>>,
-    /// The address that it is told; `None` tells where the control connection ends.
+    /// The address that it gets to know; `None` for the one where the control connection ends.
     pub address: Option<IpAddr>,
 }
 

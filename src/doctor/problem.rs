@@ -1,4 +1,6 @@
-//! What is wrong, and the option that mends it.
+//! What is wrong, and the option that fixes it.
+
+use serde::Serialize;
 
 use crate::{
     config::{FtpConfig, TlsMode},
@@ -6,13 +8,13 @@ use crate::{
 };
 
 /// Something that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// A word for it that stays the same.
     pub name: &'static str,
     /// What it is, in a sentence.
     pub what: String,
-    /// The option that mends it, as it is typed, or a URL; empty where there is none.
+    /// The option that fixes it, as it is typed, or a URL; empty where there is none.
     pub remedy: String,
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Problem, Report, patiently, report::Offer};
+use super::{
+    problem::Problem,
+    report::{Offer, Protection},
+    visit::{Visit, patiently},
+};
 use crate::{
     config::{FtpConfig, TlsMode},
     ftp::{ConnectError, TlsError, probe_tls},
@@ -15,25 +19,27 @@ const PROBE_WAIT: Duration = Duration::from_secs(5);
 /// The port of TLS from the first byte on (RFC 4217 has none; this is IANA's `ftps`).
 const IMPLICIT_PORT: u16 = 990;
 
-/// The problem with a certificate that nobody looks at.
-pub(super) const UNVERIFIED: &str = "tls-unverified";
-
 /// What is wrong without TLS.
 const CLEAR: &str = "password and files go over the network in the clear";
 
-/// Looks at the protection of a session that was opened.
-pub(super) fn judge(config: &FtpConfig, report: &mut Report) {
-    if let Some(protocol) = &report.identity.protocol {
-        let pin = protocol.certificate.as_ref();
-        let pin = pin.map(|certificate| format!("--pin {certificate}"));
-        if config.tls.is_insecure {
-            report.problems.push(Problem::new(
-                UNVERIFIED,
+/// Looks at the protection of the session that was opened, and closes it.
+pub(super) fn judge(visit: &mut Visit<'_>) -> Result<(), Problem> {
+    visit.leave();
+    let config = visit.config;
+    match &visit.report.tls.protection {
+        Protection::Used {
+            is_verified: true, ..
+        } => return Ok(()),
+        Protection::Used { protocol, .. } => {
+            let pin = protocol.certificate.as_ref();
+            let pin = pin.map(|certificate| format!("--pin {certificate}"));
+            return Err(Problem::new(
+                "tls-unverified",
                 "whoever stands in between can read and change everything: the certificate is not looked at",
                 pin.unwrap_or_default(),
             ));
         }
-        return;
+        Protection::Unknown | Protection::Missing(_) | Protection::Rejected(_) => {}
     }
     let offer = explicit_offer(config);
     let (what, remedy) = match &offer {
@@ -63,8 +69,8 @@ pub(super) fn judge(config: &FtpConfig, report: &mut Report) {
             String::new(),
         ),
     };
-    report.problems.push(Problem::new("clear", what, remedy));
-    report.offer = Some(offer);
+    visit.report.tls.protection = Protection::Missing(offer);
+    Err(Problem::new("clear", what, remedy))
 }
 
 /// What `AUTH TLS` gets where a mount would not say it, or was refused.
@@ -89,10 +95,12 @@ fn speaks_tls(config: &FtpConfig, port: u16) -> bool {
 }
 
 /// Why no session could be opened, and whether another kind of TLS would have been the right one.
-pub(super) fn diagnose(error: &ConnectError, config: &FtpConfig, report: &mut Report) {
-    let mut problem = Problem::of_connect(error, config);
-    if let ConnectError::Tls(error) = error {
-        report.rejected = error.certificate().cloned();
+pub(super) fn diagnose(error: &ConnectError, visit: &mut Visit<'_>) -> Problem {
+    let config = visit.config;
+    if let ConnectError::Tls(error) = error
+        && let Some(certificate) = error.certificate()
+    {
+        visit.report.tls.protection = Protection::Rejected(certificate.clone());
     }
     let is_implicit = config.tls.mode == TlsMode::Implicit;
     let is_silent = matches!(
@@ -111,20 +119,21 @@ pub(super) fn diagnose(error: &ConnectError, config: &FtpConfig, report: &mut Re
         .find(|(is_likely, port)| !is_implicit && *is_likely && speaks_tls(config, *port));
     if let Some((_, port)) = implicit {
         let what = format!("the server begins with TLS on port {port}");
-        problem = Problem::new("tls-implicit", what, "ftps://");
-    } else if is_implicit && (is_silent || is_no_tls) {
+        return Problem::new("tls-implicit", what, "ftps://");
+    }
+    if is_implicit && (is_silent || is_no_tls) {
         let what = "the server does not begin with TLS";
         match explicit_offer(config) {
             Offer::Good(_) | Offer::Untrusted(_) => {
                 let what = format!("{what}, and offers it to AUTH TLS");
-                problem = Problem::new("tls-explicit", what, "ftpes://");
+                return Problem::new("tls-explicit", what, "ftpes://");
             }
             Offer::Refused(reply) => {
                 let what = format!("{what}, and refuses AUTH TLS: {reply}");
-                problem = Problem::new("tls-refused", what, "ftp://");
+                return Problem::new("tls-refused", what, "ftp://");
             }
             Offer::Unknown(_) => {}
         }
     }
-    report.problems.push(problem);
+    Problem::of_connect(error, config)
 }

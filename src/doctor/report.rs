@@ -1,49 +1,92 @@
-//! What was found, and its form as JSON.
+//! What was found. As JSON it is these structures themselves, under the names in the manual; [`text`](super::text) is for people.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-use super::Problem;
-use crate::ftp::{Certificate, Fact, Identity, Protocol, TlsError, Tried};
+use super::problem::Problem;
+use crate::{
+    config::FtpConfig,
+    ftp::{Certificate, Fact, Protocol, TlsError, Tried},
+};
 
 /// Everything that the doctor found.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// Host and port.
     pub server: String,
-    /// Whether a mount works: the log-in and the listing did.
+    /// Whether a mount works: the login and the listing did.
     pub works: bool,
     /// Whether a signal ended the examination.
+    #[serde(rename = "interrupted")]
     pub is_interrupted: bool,
-    /// Who the server says it is.
-    pub identity: Identity,
-    /// What the server makes of a wish for TLS, where a mount would not use it.
-    pub offer: Option<Offer>,
-    /// The certificate for which the log-in was given up.
-    pub rejected: Option<Certificate>,
-    /// How many data connections have resumed the TLS session, and how many have not.
-    pub resumptions: (usize, usize),
+    /// The server's greeting, one line after the other.
+    pub greeting: Vec<String>,
+    /// Its reply to SYST.
+    pub system: String,
+    /// What its FEAT lists.
+    pub features: Vec<String>,
+    /// How connections are protected.
+    pub tls: Tls,
     /// How long connecting and logging in took.
+    #[serde(rename = "login_ms", serialize_with = "millis")]
     pub login: Option<Duration>,
     /// One round trip, the middle one of several.
+    #[serde(rename = "round_trip_ms", serialize_with = "millis")]
     pub round_trip: Option<Duration>,
     /// What an upload reached.
+    #[serde(rename = "upload_bytes_per_second")]
     pub upload: Option<Rate>,
     /// What a download reached.
+    #[serde(rename = "download_bytes_per_second")]
     pub download: Option<Rate>,
     /// How many entries the directory holds.
     pub entries: Option<usize>,
-    /// How many sessions there were at once, and how many a mount would open.
-    pub sessions: Option<(usize, usize)>,
+    /// How many sessions there were at once.
+    pub sessions: Option<usize>,
+    /// How many a mount would open.
+    #[serde(skip)]
+    pub sessions_max: usize,
     /// How far the server's clock is ahead of ours.
+    #[serde(rename = "clock_ahead_s")]
     pub clock_seconds: Option<i64>,
     /// The ways to a data connection, and what came of each.
-    pub ways: Vec<(&'static str, Tried)>,
+    #[serde(rename = "data_connections")]
+    pub ways: Vec<DataConnection>,
     /// What the server can do.
+    #[serde(rename = "capabilities")]
     pub facts: Vec<Fact>,
     /// What is wrong.
     pub problems: Vec<Problem>,
+}
+
+/// How connections are protected, and what that costs.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// How the session was.
+    pub protection: Protection,
+    /// How many data connections have resumed the TLS session, and how many have not.
+    pub resumptions: (usize, usize),
+}
+
+/// How a session is protected, or why there is none.
+#[derive(Debug, Clone, Default)]
+pub enum Protection {
+    /// There was no session, for another reason.
+    #[default]
+    Unknown,
+    /// By TLS.
+    Used {
+        /// What was agreed on.
+        protocol: Protocol,
+        /// Whether the certificate was looked at.
+        is_verified: bool,
+    },
+    /// Not at all, and this is what the server makes of a wish for it.
+    Missing(Offer),
+    /// The login was given up for this certificate.
+    Rejected(Certificate),
 }
 
 /// What a server makes of `AUTH TLS`.
@@ -57,6 +100,33 @@ pub enum Offer {
     Refused(String),
     /// Something else happened.
     Unknown(String),
+}
+
+/// A way to a data connection, and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DataConnection {
+    /// `EPSV`, `PASV`, `PASV-address` or `active`.
+    pub way: &'static str,
+    /// Whether a listing came through.
+    pub works: bool,
+    /// Whether the server refused to listen at all.
+    pub refused: bool,
+    /// What the server or the network said, if it does not work.
+    pub error: Option<String>,
+    /// Where the server says that it listens, if that is not where the commands go.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl DataConnection {
+    pub(super) fn new(way: &'static str, tried: Tried) -> Self {
+        Self {
+            way,
+            works: tried.outcome.is_ok(),
+            refused: tried.is_refused,
+            error: tried.outcome.err(),
+            address: tried.elsewhere,
+        }
+    }
 }
 
 /// Bytes in a time.
@@ -86,20 +156,12 @@ impl Rate {
 }
 
 impl Report {
-    pub(super) fn new(server: String) -> Self {
+    pub(super) fn new(config: &FtpConfig) -> Self {
         Self {
-            server,
+            server: format!("{}:{}", config.host, config.port),
+            sessions_max: config.connections_max,
             ..Self::default()
         }
-    }
-
-    pub(super) fn problem(
-        &mut self,
-        name: &'static str,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        self.problems.push(Problem::new(name, what, remedy));
     }
 
     /// Takes down what came of a trial on a scratch file. `finding` is the command, unless the facts know it better.
@@ -134,7 +196,7 @@ impl Report {
         });
     }
 
-    /// Adds what was learnt: a trial tells whether it works, what was learnt tells by which command.
+    /// Adds what was learnt: a trial shows whether it works, what was learnt by which command.
     pub(super) fn merge(&mut self, learnt: Vec<Fact>) {
         let tried = std::mem::replace(&mut self.facts, learnt);
         for trial in tried {
@@ -147,86 +209,118 @@ impl Report {
         }
     }
 
-    /// The same as JSON; times in milliseconds, rates in bytes a second. The names are those in the manual.
-    pub fn to_json(&self) -> Value {
-        let millis = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1000.0);
-        let rate = |rate: Option<Rate>| rate.map(Rate::bytes_per_second);
-        let facts = self.facts.iter().map(|fact| {
-            json!({"name": fact.name, "finding": fact.finding, "source": fact.source, "cost": fact.cost})
-        });
-        let ways = self.ways.iter().map(|(way, tried)| {
-            json!({
-                "way": way,
-                "works": tried.outcome.is_ok(),
-                "refused": tried.is_refused,
-                "error": tried.outcome.as_ref().err(),
-                "address": tried.elsewhere.map(|address| address.to_string()),
-            })
-        });
-        let problems = self.problems.iter().map(
-            |problem| json!({"name": problem.name, "what": problem.what, "remedy": problem.remedy}),
-        );
-        json!({
-            "server": self.server,
-            "works": self.works,
-            "interrupted": self.is_interrupted,
-            "greeting": self.identity.greeting,
-            "system": self.identity.system,
-            "features": self.identity.features,
-            "tls": self.tls_json(),
-            "login_ms": millis(self.login),
-            "round_trip_ms": millis(self.round_trip),
-            "upload_bytes_per_second": rate(self.upload),
-            "download_bytes_per_second": rate(self.download),
-            "entries": self.entries,
-            "sessions": self.sessions.map(|(taken, _)| taken),
-            "clock_ahead_s": self.clock_seconds,
-            "data_connections": ways.collect::<Vec<_>>(),
-            "capabilities": facts.collect::<Vec<_>>(),
-            "problems": problems.collect::<Vec<_>>(),
-        })
-    }
-
-    fn tls_json(&self) -> Value {
-        let used = self.identity.protocol.as_ref();
-        let (offered, refusal) = match &self.offer {
-            Some(Offer::Good(protocol)) => (Some(protocol), None),
-            Some(Offer::Refused(why) | Offer::Unknown(why)) => (None, Some(why)),
-            Some(Offer::Untrusted(_)) | None => (None, None),
-        };
-        let protocol = used.or(offered);
-        let untrusted = match &self.offer {
-            Some(Offer::Untrusted(error)) => error.certificate(),
-            _ => self.rejected.as_ref(),
-        };
-        let trusted = protocol.and_then(|protocol| protocol.certificate.as_ref());
-        let is_unverified = self
-            .problems
-            .iter()
-            .any(|problem| problem.name == super::protection::UNVERIFIED);
-        let is_offered = protocol.is_some() || untrusted.is_some();
-        json!({
-            "used": used.is_some(),
-            "offered": (self.login.is_some() || is_offered).then_some(is_offered),
-            "refusal": refusal,
-            "version": protocol.map(|protocol| &protocol.version),
-            "cipher": protocol.map(|protocol| &protocol.cipher),
-            "certificate": trusted.or(untrusted).map(certificate_json),
-            "trusted": is_offered.then_some(untrusted.is_none() && !is_unverified),
-            "data_resumed": self.resumptions.0,
-            "data_not_resumed": self.resumptions.1,
-        })
+    /// The same as JSON; times in milliseconds, rates in bytes a second.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: all names are strings, and all numbers are finite.
+    pub fn to_json(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
     }
 }
 
-fn certificate_json(certificate: &Certificate) -> Value {
-    json!({
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "names": certificate.names,
-        "not_before": certificate.not_before.map(|time| time.to_rfc3339()),
-        "not_after": certificate.not_after.map(|time| time.to_rfc3339()),
-        "pin": certificate.fingerprint.to_string(),
-        "key_pin": certificate.key_fingerprint.map(|pin| pin.to_string()),
-    })
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.bytes_per_second().serialize(serializer)
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a field by reference")]
+fn millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64() * 1000.0)
+        .serialize(serializer)
+}
+
+/// [`Tls`] in JSON: what is not known is null.
+#[derive(Default, Serialize)]
+struct TlsForm<'a> {
+    used: bool,
+    offered: Option<bool>,
+    refusal: Option<&'a str>,
+    version: Option<&'a str>,
+    cipher: Option<&'a str>,
+    certificate: Option<CertificateForm<'a>>,
+    trusted: Option<bool>,
+    data_resumed: usize,
+    data_not_resumed: usize,
+}
+
+#[derive(Serialize)]
+struct CertificateForm<'a> {
+    subject: &'a str,
+    issuer: &'a str,
+    names: &'a [String],
+    not_before: Option<String>,
+    not_after: Option<String>,
+    pin: String,
+    key_pin: Option<String>,
+}
+
+impl Serialize for Tls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spoken = |protocol, is_used, is_trusted| TlsForm {
+            used: is_used,
+            trusted: Some(is_trusted),
+            ..TlsForm::of_protocol(protocol)
+        };
+        let form = match &self.protection {
+            Protection::Unknown => TlsForm::default(),
+            Protection::Used {
+                protocol,
+                is_verified,
+            } => spoken(protocol, true, *is_verified),
+            Protection::Missing(Offer::Good(protocol)) => spoken(protocol, false, true),
+            Protection::Missing(Offer::Untrusted(error)) => {
+                TlsForm::of_untrusted(error.certificate())
+            }
+            Protection::Missing(Offer::Refused(why) | Offer::Unknown(why)) => TlsForm {
+                offered: Some(false),
+                refusal: Some(why),
+                ..TlsForm::default()
+            },
+            Protection::Rejected(certificate) => TlsForm::of_untrusted(Some(certificate)),
+        };
+        let (data_resumed, data_not_resumed) = self.resumptions;
+        TlsForm {
+            data_resumed,
+            data_not_resumed,
+            ..form
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'a> TlsForm<'a> {
+    fn of_protocol(protocol: &'a Protocol) -> Self {
+        Self {
+            offered: Some(true),
+            version: Some(&protocol.version),
+            cipher: Some(&protocol.cipher),
+            certificate: protocol.certificate.as_ref().map(CertificateForm::from),
+            ..Self::default()
+        }
+    }
+
+    fn of_untrusted(certificate: Option<&'a Certificate>) -> Self {
+        Self {
+            offered: Some(true),
+            certificate: certificate.map(CertificateForm::from),
+            trusted: Some(false),
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> From<&'a Certificate> for CertificateForm<'a> {
+    fn from(certificate: &'a Certificate) -> Self {
+        Self {
+            subject: &certificate.subject,
+            issuer: &certificate.issuer,
+            names: &certificate.names,
+            not_before: certificate.not_before.map(|time| time.to_rfc3339()),
+            not_after: certificate.not_after.map(|time| time.to_rfc3339()),
+            pin: certificate.fingerprint.to_string(),
+            key_pin: certificate.key_fingerprint.map(|pin| pin.to_string()),
+        }
+    }
 }

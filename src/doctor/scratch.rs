@@ -12,7 +12,10 @@ use std::{
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::report::{Rate, Report};
+use super::{
+    problem::Problem,
+    report::{Rate, Report},
+};
 use crate::{
     ftp::FtpRemote,
     remote::{
@@ -43,21 +46,62 @@ const CLOCK_SECONDS_MAX: i64 = 60;
 /// The status of a program that a second Ctrl-C ends, as shells have it.
 const INTERRUPTED_STATUS: i32 = 130;
 
+/// What came of the work on scratch files.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// What is wrong with the times that are shown.
+    pub(super) clock: Option<Problem>,
+    /// What could not be removed.
+    pub(super) left: Vec<String>,
+    /// What kept anything from being written.
+    pub(super) outcome: Result<()>,
+}
+
+/// Something that is tried on the scratch file: what it is, and how. What is refused is a finding and goes into the report; an error
+/// ends the work.
+type Trial = (
+    &'static str,
+    fn(&mut Scratch, &RemotePath, &mut Report) -> Result<()>,
+);
+
+/// All trials, in their order: the file is read, changed, and then renamed away.
+const TRIALS: &[Trial] = &[
+    ("read-offset", |scratch, file, report| {
+        scratch.try_offset(file, report);
+        Ok(())
+    }),
+    ("size, exact-time", Scratch::try_told),
+    ("append", |scratch, file, report| {
+        scratch.try_append(file, report);
+        Ok(())
+    }),
+    ("mode, time", Scratch::try_attributes),
+    ("rename", Scratch::try_renames),
+    ("directories", |scratch, _, report| scratch.try_dirs(report)),
+    ("write-inside", |scratch, _, _| {
+        // What comes of it is among what the session has learnt.
+        scratch.remote.can_patch(&RemotePath::root());
+        Ok(())
+    }),
+    ("bandwidth", |scratch, _, report| scratch.measure(report)),
+];
+
 /// Names of ours on the server.
 #[derive(Debug)]
-pub(super) struct Scratch<'a> {
-    remote: &'a FtpRemote,
+pub(super) struct Scratch {
+    remote: Arc<FtpRemote>,
     prefix: String,
     files: Vec<RemotePath>,
     dirs: Vec<RemotePath>,
     habits: Habits,
+    clock: Option<Problem>,
     is_interrupted: Arc<AtomicBool>,
 }
 
-impl<'a> Scratch<'a> {
+impl Scratch {
     /// From here on, Ctrl-C and the signals that end a program are waited for until everything is removed; the second one ends it at
     /// once.
-    pub(super) fn new(remote: &'a FtpRemote) -> Self {
+    pub(super) fn new(remote: Arc<FtpRemote>) -> Self {
         // No secret, only unlikely to be taken.
         let random = RandomState::new().build_hasher().finish();
         let is_interrupted = Arc::new(AtomicBool::new(false));
@@ -79,6 +123,7 @@ impl<'a> Scratch<'a> {
             files: Vec::new(),
             dirs: Vec::new(),
             habits: Habits::default(),
+            clock: None,
             is_interrupted,
         }
     }
@@ -115,23 +160,24 @@ impl<'a> Scratch<'a> {
         error.to_string().replace(&format!("/{}-", self.prefix), "")
     }
 
-    /// Tries everything. What is refused is a finding; an error is what keeps anything from being written.
-    pub(super) fn try_all(&mut self, report: &mut Report) -> Result<()> {
+    /// Tries everything, and removes what it has made.
+    pub(super) fn try_all(mut self, report: &mut Report) -> Work {
+        let outcome = self.try_each(report);
+        report.is_interrupted = self.is_interrupted();
+        Work {
+            clock: self.clock.take(),
+            left: self.clean_up(),
+            outcome,
+        }
+    }
+
+    fn try_each(&mut self, report: &mut Report) -> Result<()> {
         let file = self.try_file(report)?;
-        self.go_on()?;
-        self.try_offset(&file, report);
-        self.try_told(&file, report)?;
-        self.go_on()?;
-        self.try_append(&file, report);
-        self.try_attributes(&file, report)?;
-        self.go_on()?;
-        self.try_renames(&file, report)?;
-        self.go_on()?;
-        self.try_dirs(report)?;
-        self.go_on()?;
-        self.remote.can_patch(&RemotePath::root());
-        self.go_on()?;
-        self.measure(report)?;
+        for (name, run) in TRIALS {
+            self.go_on()?;
+            log::debug!("trying: {name}");
+            run(self, &file, report)?;
+        }
         self.remote.keep_habits(self.habits);
         Ok(())
     }
@@ -140,9 +186,7 @@ impl<'a> Scratch<'a> {
     pub(super) fn try_file(&mut self, report: &mut Report) -> Result<RemotePath> {
         const CONTENT: &[u8] = b"0123456789";
         let mut file = self.file("a")?;
-        let remote = self.remote;
-        let put = |file: &RemotePath| store(remote, file, CONTENT);
-        if let Err(error) = put(&file) {
+        if let Err(error) = store(&self.remote, &file, CONTENT) {
             let is_name = matches!(
                 error.kind(),
                 RemoteErrorKind::Refused | RemoteErrorKind::NameRefused
@@ -152,7 +196,7 @@ impl<'a> Scratch<'a> {
             }
             self.prefix.remove(0);
             file = self.file("a")?;
-            if store(self.remote, &file, CONTENT).is_err() {
+            if store(&self.remote, &file, CONTENT).is_err() {
                 return Err(error);
             }
             self.habits.no_dot_names = true;
@@ -161,7 +205,7 @@ impl<'a> Scratch<'a> {
             report.tried("dot-names", "names with a dot in front", refused, cost);
         }
         self.remote.remove_file(&file)?;
-        store(self.remote, &file, CONTENT)?;
+        store(&self.remote, &file, CONTENT)?;
         report.tried("new-files", "STOR, DELE", Ok(()), "");
         Ok(file)
     }
@@ -180,15 +224,15 @@ impl<'a> Scratch<'a> {
             .facts()
             .iter()
             .any(|fact| fact.name == "read-offset" && fact.cost.is_empty());
-        // Without REST it works as well, which the facts tell.
+        // Without REST it works as well, as the facts say.
         if is_rest || outcome.is_err() {
             report.tried("read-offset", "REST", outcome, "no file can be read");
         }
     }
 
-    /// What the server tells of a file: its size, its time, and by which clock.
-    fn try_told(&self, file: &RemotePath, report: &mut Report) -> Result<()> {
-        try_tells(self.remote, file, "scratch file", report)?;
+    /// What the server reports of a file: its size, its time, and by which clock.
+    fn try_told(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
+        try_tells(&self.remote, file, "scratch file", report)?;
         let now = Modified::from(SystemTime::now()).seconds;
         let entry = self.remote.stat(file).ok().flatten();
         let exact = entry.and_then(|entry| entry.modified);
@@ -218,7 +262,7 @@ impl<'a> Scratch<'a> {
                 "files are shown {} minutes too {late}: {why}; make and rsync -u are misled",
                 ahead.abs() / 60
             );
-            report.problem("clock", what, "");
+            self.clock = Some(Problem::new("clock", what, ""));
         }
         Ok(())
     }
@@ -281,7 +325,7 @@ impl<'a> Scratch<'a> {
             return Ok(());
         }
         report.tried("rename", "RNFR", Ok(()), "");
-        store(self.remote, &third, b"third")?;
+        store(&self.remote, &third, b"third")?;
         let mut is_broken = false;
         let over = match self.remote.rename(&third, &other) {
             Err(error) => {
@@ -321,7 +365,7 @@ impl<'a> Scratch<'a> {
             largest = self.file(&bytes.to_string())?;
             report.upload = self.measure_upload(&largest, bytes)?;
         }
-        report.download = measure_download(self.remote, &largest, || self.is_interrupted()).ok();
+        report.download = measure_download(&self.remote, &largest, || self.is_interrupted()).ok();
         Ok(())
     }
 
@@ -344,7 +388,7 @@ impl<'a> Scratch<'a> {
 
     /// Removes everything; what could not be removed. Once the server does not answer any more, nothing else is asked of it.
     pub(super) fn clean_up(self) -> Vec<String> {
-        let remote = self.remote;
+        let remote = &self.remote;
         let mut left = Vec::new();
         let mut is_lost = false;
         let files = self.files.iter().map(|path| (path, true));
@@ -372,7 +416,7 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// Whether the server tells a file's size and time.
+/// Whether the server reports a file's size and time.
 pub(super) fn try_tells(
     remote: &FtpRemote,
     file: &RemotePath,

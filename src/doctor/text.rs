@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::{
-    Problem, Report,
-    report::{Offer, Rate},
+    problem::Problem,
+    report::{DataConnection, Offer, Protection, Rate, Report},
 };
-use crate::ftp::{Certificate, Fact, Protocol, Tried};
+use crate::ftp::{Certificate, Fact, Protocol};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,19 +16,19 @@ impl fmt::Display for Report {
             (false, true) => "interrupted",
         };
         writeln!(f, "{}: {verdict}", self.server)?;
-        for line in &self.identity.greeting {
+        for line in &self.greeting {
             row(f, "greeting", line)?;
         }
-        if !self.identity.system.is_empty() {
-            row(f, "system", &self.identity.system)?;
+        if !self.system.is_empty() {
+            row(f, "system", &self.system)?;
         }
-        if !self.identity.features.is_empty() {
-            row(f, "features", self.identity.features.join(" | "))?;
+        if !self.features.is_empty() {
+            row(f, "features", self.features.join(" | "))?;
         }
         self.write_protection(f)?;
         self.write_measures(f)?;
-        for (name, way) in &self.ways {
-            write_way(f, name, way)?;
+        for way in &self.ways {
+            write_way(f, way)?;
         }
         for fact in &self.facts {
             let Fact {
@@ -54,47 +54,48 @@ impl fmt::Display for Report {
 
 impl Report {
     fn write_protection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(protocol) = &self.identity.protocol {
-            let resumed = match self.resumptions {
-                (0, 0) => "",
-                (_, 0) => "; data connections resume it",
-                (0, _) => "; data connections do not resume it, which takes each a round trip more",
-                (_, _) => "; not all data connections resume it",
-            };
-            let Protocol {
-                version, cipher, ..
-            } = protocol;
-            row(
-                f,
-                "protection",
-                format_args!("{version}, {cipher}{resumed}"),
-            )?;
-            return write_certificate(f, protocol.certificate.as_ref());
-        }
-        match &self.offer {
-            Some(Offer::Good(protocol)) => {
+        let certificate = match &self.tls.protection {
+            Protection::Used { protocol, .. } => {
+                let resumed = match self.tls.resumptions {
+                    (0, 0) => "",
+                    (_, 0) => "; data connections resume it",
+                    (0, _) => {
+                        "; data connections do not resume it, which takes each a round trip more"
+                    }
+                    (_, _) => "; not all data connections resume it",
+                };
                 let Protocol {
                     version, cipher, ..
                 } = protocol;
-                let offer = format_args!("none; AUTH TLS would give {version}, {cipher}");
-                row(f, "protection", offer)?;
-                return write_certificate(f, protocol.certificate.as_ref());
+                let shown = format_args!("{version}, {cipher}{resumed}");
+                row(f, "protection", shown)?;
+                protocol.certificate.as_ref()
             }
-            Some(Offer::Untrusted(error)) => {
-                row(
-                    f,
-                    "protection",
-                    format_args!("none; after AUTH TLS, {error}"),
-                )?;
-                return write_certificate(f, error.certificate());
+            Protection::Missing(Offer::Good(protocol)) => {
+                let Protocol {
+                    version, cipher, ..
+                } = protocol;
+                let shown = format_args!("none; AUTH TLS would give {version}, {cipher}");
+                row(f, "protection", shown)?;
+                protocol.certificate.as_ref()
             }
-            Some(Offer::Refused(reply)) => {
+            Protection::Missing(Offer::Untrusted(error)) => {
+                let shown = format_args!("none; after AUTH TLS, {error}");
+                row(f, "protection", shown)?;
+                error.certificate()
+            }
+            Protection::Missing(Offer::Refused(reply)) => {
                 row(f, "protection", format_args!("none; AUTH TLS gets {reply}"))?;
+                None
             }
-            Some(Offer::Unknown(why)) => row(f, "protection", format_args!("none; {why}"))?,
-            None => {}
-        }
-        write_certificate(f, self.rejected.as_ref())
+            Protection::Missing(Offer::Unknown(why)) => {
+                row(f, "protection", format_args!("none; {why}"))?;
+                None
+            }
+            Protection::Rejected(certificate) => Some(certificate),
+            Protection::Unknown => None,
+        };
+        write_certificate(f, certificate)
     }
 
     fn write_measures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +113,8 @@ impl Report {
                 row(f, name, in_words(rate))?;
             }
         }
-        if let Some((taken, wanted)) = self.sessions {
+        if let Some(taken) = self.sessions {
+            let wanted = self.sessions_max;
             row(f, "sessions", format_args!("{taken} at once, of {wanted}"))?;
         }
         if let Some(ahead) = self.clock_seconds.filter(|ahead| ahead.abs() > 1) {
@@ -123,14 +125,14 @@ impl Report {
     }
 }
 
-fn write_way(f: &mut fmt::Formatter<'_>, name: &str, way: &Tried) -> fmt::Result {
-    let elsewhere = match way.elsewhere {
+fn write_way(f: &mut fmt::Formatter<'_>, way: &DataConnection) -> fmt::Result {
+    let elsewhere = match way.address {
         Some(told) => format!("; tells another address, {told}, which is passed over"),
         None => String::new(),
     };
-    match &way.outcome {
-        Ok(()) => row(f, name, format_args!("works{elsewhere}")),
-        Err(error) => row(f, name, format_args!("fails: {error}{elsewhere}")),
+    match &way.error {
+        None => row(f, way.way, format_args!("works{elsewhere}")),
+        Some(error) => row(f, way.way, format_args!("fails: {error}{elsewhere}")),
     }
 }
 

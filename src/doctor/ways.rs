@@ -1,32 +1,44 @@
 //! The ways to a data connection: which of them work, and which option chooses one that does.
 //!
-//! Each is tried with a log-in of its own and one session, once the other sessions are closed: the server may take one only.
+//! Each is tried with a login of its own and one session, once the other sessions are closed: the server may take one only.
 
 use std::time::Duration;
 
-use super::{Problem, Report, connect};
+use super::{
+    problem::Problem,
+    report::DataConnection,
+    visit::{Visit, connect},
+};
 use crate::{
     config::{FtpConfig, NetworkConfig},
     ftp::{Tried, Way},
 };
 
-/// How long each is waited for. 5 s: behind most firewalls nothing will ever come.
+/// How long each is waited for. 5 s: through most firewalls nothing will ever come.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// What came of them.
-#[derive(Debug, Clone)]
-pub(super) struct Ways {
+#[derive(Debug)]
+struct Ways {
     epsv: Tried,
     pasv: Tried,
     /// `None` where it cannot be: through a proxy.
     active: Option<Tried>,
-    /// PASV at the address that it tells; `None` where that makes no difference.
+    /// PASV at the address that it names; `None` where that makes no difference.
     trusting: Option<Tried>,
 }
 
+/// Tries them all. What is wrong is that a mount with these settings gets no data connection.
+pub(super) fn examine(visit: &mut Visit<'_>) -> Result<(), Problem> {
+    visit.leave();
+    let ways = Ways::try_all(visit.config);
+    let judged = ways.judge(&visit.config.network);
+    visit.report.ways = ways.found();
+    judged
+}
+
 impl Ways {
-    /// Tries them.
-    pub(super) fn examine(config: &FtpConfig) -> Self {
+    fn try_all(config: &FtpConfig) -> Self {
         let network = &config.network;
         let with = |change: fn(&mut NetworkConfig)| {
             let mut config = config.clone();
@@ -85,30 +97,30 @@ impl Ways {
         }
     }
 
-    /// Writes down what came of them; whether a mount gets its data connections.
-    pub(super) fn judge(self, config: &FtpConfig, report: &mut Report) -> bool {
-        let network = &config.network;
-        let outcome = self.used(network).outcome.clone();
-        if let Err(error) = &outcome {
+    /// Whether a mount gets its data connections, and what else would bring them.
+    fn judge(&self, network: &NetworkConfig) -> Result<(), Problem> {
+        let outcome = &self.used(network).outcome;
+        outcome.as_ref().copied().map_err(|error| {
             let (what, remedy) = self.remedy(network, error);
-            report
-                .problems
-                .push(Problem::new("data-connection", what, remedy));
-        }
+            Problem::new("data-connection", what, remedy)
+        })
+    }
+
+    /// Those that were tried, by their names.
+    fn found(self) -> Vec<DataConnection> {
         let ways = [
             ("EPSV", Some(self.epsv)),
             ("PASV", Some(self.pasv)),
             ("PASV-address", self.trusting),
             ("active", self.active),
         ];
-        let tried = ways
-            .into_iter()
-            .filter_map(|(name, way)| Some((name, way?)));
-        report.ways = tried.collect();
-        outcome.is_ok()
+        let tried = ways.into_iter();
+        tried
+            .filter_map(|(name, way)| Some(DataConnection::new(name, way?)))
+            .collect()
     }
 
-    /// What is wrong with the way that is used, and the options that were seen to mend it.
+    /// What is wrong with the way that is used, and the options that were seen to fix it.
     fn remedy(&self, network: &NetworkConfig, error: &str) -> (String, String) {
         let works = |way: &Option<Tried>| way.as_ref().is_some_and(|way| way.outcome.is_ok());
         let passive = if self.epsv.is_refused {

@@ -1,7 +1,7 @@
 //! Bytes that could not be sent when their file was closed: tried again, and kept when the mount ends without them.
 
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -65,6 +65,24 @@ pub struct Unsent {
     pub error: FsError,
     /// Where its bytes lie now; `None` when even that failed.
     pub kept: Option<Kept>,
+}
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.error)?;
+        let Some(Kept { copy, ranges }) = &self.kept else {
+            return f.write_str(" (its bytes are lost)");
+        };
+        match ranges {
+            None => write!(f, " (its bytes are kept in {})", copy.display()),
+            Some(ranges) => write!(
+                f,
+                " (the bytes written here are kept in {}, with holes where the server has others; {} lists them)",
+                copy.display(),
+                ranges.display()
+            ),
+        }
+    }
 }
 
 impl Filesystem {

@@ -7,6 +7,8 @@ pub use ways::{Tried, Way};
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{
     capabilities::{Dialect, Learnt, SetMode, SetTime},
     client::FtpRemote,
@@ -42,7 +44,7 @@ pub struct Identity {
 }
 
 /// One thing that a server can do or cannot, and how that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
     /// What it is about: a word that stays the same.
     pub name: &'static str,

@@ -191,6 +191,21 @@ impl Shortcuts {
         self.of(technique)
     }
 
+    /// Gives up all that leaves before the plain exchange would send it, so that what fails has no such reason.
+    pub(super) fn give_up_early(&mut self) {
+        for technique in [
+            AskAtEnd,
+            Follow,
+            FollowEnd,
+            EarlyCommand,
+            EarlyEnd,
+            EarlyNotice,
+            EarlyHandshake,
+        ] {
+            self.set(technique, Shortcut::Fails);
+        }
+    }
+
     /// Takes over what can do no harm on any server: that commands are sent one by one, and nothing is prepared.
     pub(super) fn take_slower(&mut self, believed: &Self) {
         self.batch = believed.batch;

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    config::{BaseDir, FtpConfig, NetworkConfig, Password, TlsConfig},
+    config::{BaseDir, FtpConfig, NetworkConfig, Password, TlsConfig, TlsMode},
     remote::{
         Attributes, Download, Remote, RemoteErrorKind, RemotePath, Result, Settled, UploadMode,
     },
@@ -31,7 +31,10 @@ pub(super) fn config(port: u16) -> FtpConfig {
         network: NetworkConfig::default(),
         timeout: Duration::from_secs(5),
         connections_max: 2,
-        tls: TlsConfig::default(),
+        tls: TlsConfig {
+            mode: TlsMode::Off,
+            ..TlsConfig::default()
+        },
         profile_dir: None,
     }
 }

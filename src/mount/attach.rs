@@ -17,8 +17,9 @@ use rustix::{
 };
 
 use super::{
-    MountError, fusermount,
-    mountpoint::is_dead,
+    dead::is_dead,
+    error::MountError,
+    fusermount,
     table::{FILESYSTEM_TYPE, MountEntry, MountTable},
 };
 use crate::config::{Access, MountConfig, MountFlag};

@@ -11,7 +11,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{MountError, sys};
+use super::{error::MountError, sys};
 use crate::logging;
 
 /// The first byte of the child's message: the mount is ready.
@@ -36,7 +36,7 @@ pub(super) struct Waiting {
     pipe: PipeReader,
 }
 
-/// The child's end; dropped without a word, it tells the parent that the child is gone.
+/// The child's end; dropped without a word, it shows the parent that the child is gone.
 #[derive(Debug)]
 pub(super) struct Announcement {
     pipe: PipeWriter,

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::MountError;
+use super::error::MountError;
 
 /// The names of the helper: of fuse 3, and of fuse 2 which older systems have.
 const PROGRAMS: [&str; 2] = ["fusermount3", "fusermount"];

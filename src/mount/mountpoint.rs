@@ -1,15 +1,14 @@
-//! The directory to mount on: it exists, it is no dead mount, and nothing of ours is there already.
+//! The directory to mount on: it exists, it is not a dead mount, and nothing of ours is there already.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-
 use super::{
-    MountError,
     attach::detach,
+    dead::{is_dead, says_dead},
+    error::MountError,
     table::{FILESYSTEM_TYPE, MountTable},
 };
 
@@ -42,21 +41,6 @@ pub(super) fn prepare(mountpoint: &Path) -> Result<PathBuf, MountError> {
     Err(MountError::new(format!(
         "mountpoint {shown} is covered by {STALE_MAX} dead mounts"
     )))
-}
-
-/// Whether the process of the mount at `path` is gone. The kernel would answer an ordinary stat(2) from its cache for as
-/// long as the attributes are valid, so it is made to ask.
-pub(super) fn is_dead(path: &Path) -> bool {
-    let flags = AtFlags::STATX_FORCE_SYNC;
-    statx(CWD, path, flags, StatxFlags::BASIC_STATS).is_err_and(|error| says_dead(&error.into()))
-}
-
-/// "Transport endpoint is not connected"; a question that was on its way when the process died hears of an abort.
-fn says_dead(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOTCONN | libc::ECONNABORTED)
-    )
 }
 
 fn check_live(mountpoint: &Path) -> Result<PathBuf, MountError> {

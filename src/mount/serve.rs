@@ -1,30 +1,35 @@
 //! The life of a mount: serve, then finish the uploads, unmount and say what could not be sent.
 
 use std::{
-    fs, io,
+    fs, io, mem,
     os::fd::OwnedFd,
     path::Path,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use fuser::{Filesystem, Session, SessionACL};
+use fuser::{Session, SessionACL};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
 use super::{
-    Drain, MountError, Names, Progress, Started, Unsent,
     attach::{Attached, can_clone_device},
     daemon::Announcement,
+    error::MountError,
+    layers::Layers,
     names,
+    threads::spawn,
 };
-use crate::config::{Access, Config};
+use crate::{
+    config::{Access, Config},
+    fs::{Filesystem, Progress, Unsent},
+    fuse::FuseServer,
+};
 
 /// The threads that read requests from the kernel. 2: none of them ever blocks, so one could do, and the second
 /// takes over while the first is in the middle of a large write.
@@ -46,7 +51,7 @@ const SESSION_PATIENCE: Duration = Duration::from_secs(2);
 enum Event {
     /// A signal asks us to end.
     Signal(i32),
-    /// The session ended: somebody unmounted, or the connection broke.
+    /// The session ended: it was unmounted, or the connection broke.
     Ended(io::Result<()>),
     /// The uploads are through (then it is true), or cannot be.
     Drained(bool),
@@ -65,30 +70,30 @@ enum Drained {
     Stopped,
 }
 
-/// Mounts, serves until the end, and ends in good order.
+/// Logs in, mounts, serves until the end, and ends in good order.
 ///
 /// `announcement` is used up when the mount is ready; what is left of it afterwards is for the error.
-pub(super) fn serve<S: Filesystem>(
+pub(super) fn serve(
     config: &Config,
     mountpoint: &Path,
-    started: Started<S>,
     announcement: &mut Option<Announcement>,
 ) -> Result<(), MountError> {
-    let (server, uploads, names) = (started.server, started.uploads, started.names);
+    let layers = Layers::build(config)?;
     let (sender, events) = mpsc::channel();
     // From here on a signal ends the mount in good order; before, it just ends the process.
     watch_signals(sender.clone())?;
     let (device, attached) = Attached::new(&config.mount, mountpoint)?;
-    let life = Life {
+    let mut life = Life {
         config,
         attached,
-        uploads,
+        filesystem: layers.filesystem.clone(),
         events,
         sender,
         has_session_ended: false,
+        is_drain_left: false,
         grace: DRAIN_GRACE,
     };
-    start_session(server, names, device, config, life.sender.clone())?;
+    start_session(&life.filesystem, device, config, life.sender.clone())?;
     life.attached.widen_read_ahead();
     if let Some(announcement) = announcement.take() {
         announcement
@@ -100,22 +105,29 @@ pub(super) fn serve<S: Filesystem>(
         config.mount.source,
         mountpoint.display()
     );
-    life.wait_for_end()
+    let ended = life.wait_for_end();
+    if life.is_drain_left {
+        // What hangs would be waited for, and the user waits no longer.
+        mem::forget(layers);
+    }
+    ended
 }
 
 /// A mount that is being served.
 struct Life<'a> {
     config: &'a Config,
     attached: Attached,
-    uploads: Arc<dyn Drain>,
+    filesystem: Arc<Filesystem>,
     events: Receiver<Event>,
     sender: Sender<Event>,
     has_session_ended: bool,
+    /// Whether uploads still run that were given up.
+    is_drain_left: bool,
     grace: Duration,
 }
 
 impl Life<'_> {
-    fn wait_for_end(mut self) -> Result<(), MountError> {
+    fn wait_for_end(&mut self) -> Result<(), MountError> {
         match self.events.recv() {
             Ok(Event::Signal(signal)) => self.end_by_signal(signal),
             Ok(Event::Ended(result)) => self.end_from_outside(result),
@@ -155,28 +167,30 @@ impl Life<'_> {
 
     /// Uploads what is unsent, for as long as it moves and `limit` longer; a further signal stops the wait.
     fn drain(&mut self, limit: Duration) -> Result<Drained, MountError> {
-        let uploads = Arc::clone(&self.uploads);
+        let filesystem = self.filesystem.clone();
         let sender = self.sender.clone();
         spawn("drain", move || {
-            let is_all_sent = uploads.drain(limit);
-            // First, so that whoever is told is the last to hold them, and what is left to do at their end is done.
-            drop(uploads);
+            let is_all_sent = filesystem.drain(limit);
             // The receiver is gone when the wait was given up.
             let _ = sender.send(Event::Drained(is_all_sent));
         })?;
-        let mut watch = Watch::new(self.uploads.progress());
+        let mut watch = Watch::new(self.filesystem.progress());
         loop {
             match self.events.recv_timeout(PROGRESS_CHECK) {
                 Ok(Event::Drained(true)) => return Ok(Drained::Sent),
                 Ok(Event::Drained(false)) => return Ok(Drained::Failed),
-                Ok(Event::Signal(_)) => return Ok(Drained::Stopped),
+                Ok(Event::Signal(_)) => {
+                    self.is_drain_left = true;
+                    return Ok(Drained::Stopped);
+                }
                 Ok(Event::Ended(_)) => {
                     self.has_session_ended = true;
                     self.attached.note_end();
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let still = watch.look(self.uploads.progress());
+                    let still = watch.look(self.filesystem.progress());
                     if still > limit + self.grace {
+                        self.is_drain_left = true;
                         return Ok(Drained::Stalled);
                     }
                 }
@@ -191,7 +205,7 @@ impl Life<'_> {
             Drained::Stalled => "the uploads did not move any more for --drain-timeout",
             Drained::Stopped => "a second signal stopped the uploads",
         };
-        let unsent = self.uploads.keep();
+        let unsent = self.filesystem.keep_unsent();
         if unsent.is_empty() {
             return Ok(());
         }
@@ -215,9 +229,8 @@ impl Life<'_> {
     }
 }
 
-fn start_session<S: Filesystem>(
-    server: S,
-    names: Arc<dyn Names>,
+fn start_session(
+    filesystem: &Arc<Filesystem>,
     device: OwnedFd,
     settings: &Config,
     sender: Sender<Event>,
@@ -231,10 +244,11 @@ fn start_session<S: Filesystem>(
     config.acl = acl;
     config.n_threads = Some(EVENT_LOOPS);
     config.clone_fd = can_clone_device();
+    let server = FuseServer::new(filesystem.clone(), settings.ftp.timeout);
     // This answers the kernel's INIT, so the mount is usable as soon as the loops run.
     let session = Session::from_fd(server, device, acl, config)
         .map_err(|error| MountError::new(format!("the kernel refused the mount: {error}")))?;
-    names::watch(session.notifier(), names)?;
+    names::watch(session.notifier(), filesystem.clone())?;
     spawn("session", move || {
         let result = session.run();
         // The receiver is gone when the program is about to exit.
@@ -259,7 +273,7 @@ fn watch_signals(sender: Sender<Event>) -> Result<(), MountError> {
     })
 }
 
-/// Whether the signal was set to be ignored by whoever started us (the `SigIgn` mask of proc(5)).
+/// Whether the signal was set to be ignored by the program that started us (the `SigIgn` mask of proc(5)).
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -267,14 +281,6 @@ fn is_ignored(signal: i32) -> bool {
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
     mask & (1 << (signal - 1)) != 0
-}
-
-pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), MountError> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map(drop)
-        .map_err(|error| MountError::new(format!("no thread could be started: {error}")))
 }
 
 /// Sees whether the uploads move, and says how they go on.
@@ -325,179 +331,219 @@ fn unsent_error(why: &str, unsent: &[Unsent]) -> MountError {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::VecDeque,
-        sync::{
-            Mutex,
-            atomic::{AtomicU64, Ordering},
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        cli::{Request, Surroundings},
+        clock::SystemClock,
+        fs::OpenMode,
+        remote::{
+            RemoteErrorKind, RemotePath,
+            memory::{MemoryRemote, Operation},
         },
     };
 
-    use super::*;
+    /// The root directory's number.
+    const ROOT: u64 = 1;
 
-    /// Uploads that end one after the other as told.
-    #[derive(Debug, Default)]
-    struct Uploads {
-        /// How long each drain takes, and whether it sends everything.
-        drains: Mutex<VecDeque<(Duration, bool)>>,
-        limits: Mutex<Vec<Duration>>,
-        /// Whether bytes move while a drain runs.
-        moves: bool,
-        moved: AtomicU64,
-        left: Vec<Unsent>,
+    /// How long a server may do nothing, beyond the limit.
+    const GRACE: Duration = Duration::from_millis(400);
+
+    /// A filesystem over a server in memory, and no kernel.
+    struct Bench {
+        home: TempDir,
+        config: Config,
+        remote: MemoryRemote,
+        filesystem: Arc<Filesystem>,
     }
 
-    impl Uploads {
-        fn ending(drains: &[(Duration, bool)], left: Vec<Unsent>) -> Self {
+    impl Bench {
+        fn new() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let cache_dir = format!("--cache-dir={}", home.path().display());
+            let args = ["ftpfs", "--drain-timeout=0.2", &cache_dir, "u@h:", "/mnt"];
+            let Ok(Request::Mount(request)) = Request::parse(args.map(Into::into)) else {
+                panic!("no mount");
+            };
+            let mut surroundings = Surroundings::current();
+            surroundings.ask = Some(|_| Ok("secret".to_owned()));
+            let config = request.to_config(&surroundings).unwrap();
+            let clock = Arc::new(SystemClock);
+            let remote = MemoryRemote::new(clock.clone());
+            let filesystem = Filesystem::new(
+                Arc::new(remote.clone()),
+                config.fs.clone(),
+                &config.cache,
+                config.ftp.connections_max,
+                clock,
+            );
             Self {
-                drains: Mutex::new(drains.iter().copied().collect()),
-                left,
-                ..Self::default()
+                home,
+                config,
+                remote,
+                filesystem,
+            }
+        }
+
+        /// Writes into a file that stays open, so that its bytes are unsent.
+        fn write(&self, name: &str, offset: u64) {
+            write(&self.filesystem, name, offset);
+        }
+
+        fn content(&self, name: &str) -> Option<Vec<u8>> {
+            self.remote.read_file(&path(name))
+        }
+
+        /// Makes uploads fail from now on.
+        fn refuse(&self, kind: RemoteErrorKind) {
+            for nth in 1..=9 {
+                for operation in [Operation::Put, Operation::OpenUpload] {
+                    self.remote.fail_next(operation, nth, kind);
+                }
+            }
+        }
+
+        fn life(&self) -> Life<'_> {
+            let (sender, events) = mpsc::channel();
+            Life {
+                config: &self.config,
+                attached: Attached::released(),
+                filesystem: self.filesystem.clone(),
+                events,
+                sender,
+                has_session_ended: true,
+                is_drain_left: false,
+                grace: GRACE,
             }
         }
     }
 
-    impl Drain for Uploads {
-        fn drain(&self, limit: Duration) -> bool {
-            self.limits.lock().unwrap().push(limit);
-            let (time, is_sent) = self.drains.lock().unwrap().pop_front().unwrap();
-            thread::sleep(time);
-            is_sent
-        }
-
-        fn progress(&self) -> Progress {
-            let step = u64::from(self.moves);
-            Progress {
-                files_left: 1,
-                bytes_left: 4096,
-                bytes_moved: self.moved.fetch_add(step, Ordering::Relaxed),
-            }
-        }
-
-        fn keep(&self) -> Vec<Unsent> {
-            self.left.clone()
-        }
+    fn path(name: &str) -> RemotePath {
+        RemotePath::root().join(name.as_bytes()).unwrap()
     }
 
-    const AT_ONCE: Duration = Duration::ZERO;
-
-    fn config() -> Config {
-        let args = ["ftpfs", "ftp://u:p@h/", "/nowhere", "--cache-dir=/cache"];
-        let opts = crate::cli::Opts::parse_from_args(args.map(Into::into)).unwrap();
-        opts.to_config(&crate::cli::Surroundings::current())
-            .unwrap()
-    }
-
-    fn life(config: &Config, uploads: Arc<Uploads>) -> Life<'_> {
-        let (sender, events) = mpsc::channel();
-        Life {
-            config,
-            attached: Attached::released(),
-            uploads,
-            events,
-            sender,
-            has_session_ended: true,
-            grace: Duration::from_millis(400),
-        }
-    }
-
-    fn one_file() -> Vec<Unsent> {
-        vec![Unsent {
-            path: "/a b".to_owned(),
-            error: "quota exceeded on the server".to_owned(),
-            kept_in: Some("/cache/spool/x".into()),
-            ranges_in: Some("/cache/spool/x.ranges".into()),
-        }]
+    fn write(filesystem: &Filesystem, name: &str, offset: u64) {
+        let mode = OpenMode {
+            is_write: true,
+            ..OpenMode::default()
+        };
+        let created = filesystem.create(ROOT, name.as_bytes(), 0o644, mode);
+        let handle = created.unwrap().1.handle;
+        filesystem.write(handle, offset, b"data").unwrap();
     }
 
     #[test]
-    fn a_signal_ends_well_when_everything_was_sent() {
-        let config = config();
-        let uploads = Arc::new(Uploads::ending(&[(AT_ONCE, true); 2], Vec::new()));
-        life(&config, uploads.clone())
-            .end_by_signal(SIGTERM)
-            .unwrap();
-        let limit = config.fs.drain_timeout;
-        assert_eq!(*uploads.limits.lock().unwrap(), [limit, limit]);
+    fn a_signal_ends_well_when_everything_was_sent_also_what_came_meanwhile() {
+        let bench = Bench::new();
+        let filesystem = bench.filesystem.clone();
+        let late = move |_: &MemoryRemote| write(&filesystem, "late", 0);
+        bench.remote.after(Operation::Put, late);
+        bench.write("a b", 0);
+        bench.life().end_by_signal(SIGTERM).unwrap();
+        for name in ["a b", "late"] {
+            assert_eq!(bench.content(name).as_deref(), Some(&b"data"[..]), "{name}");
+        }
     }
 
     // SEMANTICS: S-drain
     #[test]
     fn after_the_unmount_what_came_since_is_sent_or_kept_also_when_the_first_uploads_failed() {
-        let config = config();
-        for (is_sent, left) in [(true, Vec::new()), (false, one_file())] {
-            let has_left = !left.is_empty();
-            let drains = [(AT_ONCE, false), (AT_ONCE, is_sent)];
-            let uploads = Arc::new(Uploads::ending(&drains, left));
-            let result = life(&config, uploads.clone()).end_by_signal(SIGTERM);
-            assert_eq!(result.is_err(), has_left);
-            let limits = uploads.limits.lock().unwrap().clone();
-            assert_eq!(limits, [config.fs.drain_timeout, Duration::ZERO]);
-        }
+        let bench = Bench::new();
+        let full = RemoteErrorKind::QuotaExceeded;
+        bench.remote.fail_next(Operation::Put, 1, full);
+        bench.write("a b", 0);
+        bench.life().end_by_signal(SIGTERM).unwrap();
+        assert_eq!(bench.content("a b").as_deref(), Some(&b"data"[..]));
+
+        // Before the unmount until the time is over, which is two tries; after it once.
+        let bench = Bench::new();
+        bench.refuse(RemoteErrorKind::Busy);
+        bench.write("a b", 0);
+        bench.life().end_by_signal(SIGTERM).unwrap_err();
+        assert_eq!(bench.remote.calls(Operation::Put), 3);
     }
 
     #[test]
     fn what_could_not_be_sent_is_named_with_the_place_of_its_bytes() {
-        let config = config();
         for is_signal in [true, false] {
-            let uploads = Uploads::ending(&[(AT_ONCE, false); 2], one_file());
-            let mut life = life(&config, Arc::new(uploads));
+            let bench = Bench::new();
+            // Large enough that only the change would be sent.
+            bench.remote.write_file(&path("a b"), &vec![0; 4 << 20]);
+            bench.refuse(RemoteErrorKind::QuotaExceeded);
+            bench.write("a b", 3 << 20);
+            bench.write("new", 0);
+            let mut life = bench.life();
             let result = if is_signal {
                 life.end_by_signal(SIGTERM)
             } else {
                 life.end_from_outside(Ok(()))
             };
             let message = result.unwrap_err().to_string();
-            for hint in ["/a b", "quota exceeded", "/cache/spool/x", "x.ranges"] {
-                assert!(message.contains(hint), "{message}");
+            let dir = bench.home.path().join("spool/unsent");
+            for hint in [
+                "not everything could be sent",
+                "/a b",
+                "/new",
+                "quota exceeded",
+                &format!("(its bytes are kept in {}", dir.display()),
+                &format!("(the bytes written here are kept in {}", dir.display()),
+                ".ranges lists them)",
+            ] {
+                assert!(message.contains(hint), "{hint}: {message}");
             }
         }
     }
 
     #[test]
     fn a_second_signal_stops_the_wait() {
-        let config = config();
-        let drain = (config.fs.drain_timeout, true);
-        let mut life = life(&config, Arc::new(Uploads::ending(&[drain], one_file())));
+        let mut bench = Bench::new();
+        bench.config.fs.drain_timeout = Duration::from_mins(1);
+        let (release, hold) = mpsc::channel::<()>();
+        let hang = move |_: &MemoryRemote| assert!(hold.recv().is_err());
+        bench.remote.before(Operation::Put, hang);
+        bench.write("a b", 0);
+        let mut life = bench.life();
         life.sender.send(Event::Signal(SIGTERM)).unwrap();
         let started = Instant::now();
         let message = life.end_by_signal(SIGINT).unwrap_err().to_string();
         assert!(
-            message.contains("second signal") && message.contains("/cache/spool/x"),
+            message.contains("second signal") && message.contains("its bytes are kept in"),
             "{message}"
         );
-        assert!(started.elapsed() < config.fs.drain_timeout / 2);
+        assert!(life.is_drain_left);
+        assert!(started.elapsed() < bench.config.fs.drain_timeout / 2);
+        drop(release);
     }
 
     // SEMANTICS: S-drain
     #[test]
     fn uploads_are_waited_for_while_they_move_and_no_longer() {
-        let mut config = config();
-        config.fs.drain_timeout = Duration::ZERO;
-        let time = Duration::from_millis(1500);
-        for moves in [true, false] {
-            let uploads = Uploads {
-                moves,
-                ..Uploads::ending(&[(time, true)], one_file())
-            };
-            let mut life = life(&config, Arc::new(uploads));
-            let drained = life.drain(config.fs.drain_timeout).unwrap();
-            let expected = if moves {
-                Drained::Sent
-            } else {
-                Drained::Stalled
-            };
-            assert_eq!(drained, expected);
+        // Each step is shorter than the grace, all of them together are longer.
+        let steps = [GRACE / 4; 12];
+        for (pauses, expected) in [
+            (&steps[..], Drained::Sent),
+            (&[GRACE * 4], Drained::Stalled),
+        ] {
+            let bench = Bench::new();
+            for (index, pause) in pauses.iter().copied().enumerate() {
+                let step = move |_: &MemoryRemote| thread::sleep(pause);
+                bench.remote.before(Operation::Put, step);
+                bench.write(&index.to_string(), 0);
+            }
+            let mut life = bench.life();
+            assert_eq!(life.drain(Duration::ZERO).unwrap(), expected);
+            assert_eq!(life.is_drain_left, expected == Drained::Stalled);
         }
     }
 
     #[test]
     fn a_session_that_breaks_is_told() {
-        let config = config();
-        let uploads = Uploads::ending(&[(AT_ONCE, true)], Vec::new());
-        let mut life = life(&config, Arc::new(uploads));
         let error = io::Error::other("event loop thread panicked");
-        let message = life.end_from_outside(Err(error)).unwrap_err().to_string();
+        let ended = Bench::new().life().end_from_outside(Err(error));
+        let message = ended.unwrap_err().to_string();
         assert!(message.contains("event loop thread panicked"), "{message}");
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
 ///
 /// # Errors
 ///
-/// The kernel does not tell where the arguments lie, or they are not there.
+/// The kernel does not say where the arguments lie, or they are not there.
 pub fn hide_argument(argument: &OsStr, ranges: &[Range<usize>]) -> io::Result<()> {
     let arguments: Vec<_> = env::args_os().collect();
     let mut area = area_at(ARGUMENTS_FIELD)?;
@@ -72,7 +72,7 @@ pub fn hide_argument(argument: &OsStr, ranges: &[Range<usize>]) -> io::Result<()
 ///
 /// # Errors
 ///
-/// The kernel does not tell where the environment lies.
+/// The kernel does not say where the environment lies.
 pub fn hide_variable(name: &str) -> io::Result<()> {
     let area = area_at(ENVIRONMENT_FIELD)?;
     // SAFETY: the kernel copied the environment into [env_start, env_end) of this process at exec; that part of the stack
@@ -108,7 +108,7 @@ pub fn forbid_cores() -> io::Result<()> {
     )?)
 }
 
-/// The first of the two fields of proc(5)'s stat that tell where the arguments lie: `arg_start` and `arg_end`.
+/// The first of the two fields of proc(5)'s stat that say where the arguments lie: `arg_start` and `arg_end`.
 const ARGUMENTS_FIELD: usize = 48;
 
 /// The same for the environment: `env_start` and `env_end`.

@@ -216,6 +216,16 @@ fn help_and_version_exit_with_0() {
             .unwrap()
             .contains("Usage: ftpfs")
     );
+    let doctor = Command::new(&binary)
+        .args(["-v", "doctor", "--help"])
+        .output()
+        .unwrap();
+    assert!(doctor.status.success() && doctor.stderr.is_empty());
+    assert!(
+        String::from_utf8(doctor.stdout)
+            .unwrap()
+            .contains("Usage: ftpfs doctor")
+    );
     let version = Command::new(binary).arg("--version").output().unwrap();
     assert!(version.status.success());
     assert_eq!(

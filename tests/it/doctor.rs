@@ -2,8 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    fs,
-    os::unix::ffi::OsStrExt,
+    fs::{self, Permissions},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
     process::{Output, Stdio},
     time::Duration,
@@ -561,6 +561,20 @@ fn proftpd_is_told_where_a_part_of_a_file_ends() {
     assert_eq!(found.cost("read-end"), "");
 }
 
+// SEMANTICS: S-doctor
+#[test]
+fn a_server_that_answers_during_transfers_gets_no_command_meanwhile() {
+    let Some(server) = Server::start(Kind::Pyftpdlib) else {
+        return;
+    };
+    // Most of the time once would show it.
+    for _ in 0..3 {
+        let found = visit(server.url(), &[]);
+        found.assert_works(true);
+        assert!(found.way("EPSV") && found.way("PASV"), "{:#}", found.json);
+    }
+}
+
 // SEMANTICS: S-doctor-tls
 #[test]
 fn the_wrong_kind_of_tls_is_told_from_the_right_one() {
@@ -618,4 +632,17 @@ fn it_speaks_to_people_and_to_real_servers() {
     assert_eq!(names_in(server.root()), [latin1.as_bytes()]);
     let output = command(home.path()).arg("doctor").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("ftpfs doctor URL"));
+    // Options on either side, one with the word itself as its value.
+    fs::write(home.path().join("doctor"), "sesame\n").unwrap();
+    fs::set_permissions(home.path().join("doctor"), Permissions::from_mode(0o600)).unwrap();
+    let url = server.url().replace(":sesame@", "@");
+    let output = command(home.path())
+        .current_dir(home.path())
+        .args(["-v", "--timeout", "9", "doctor", "-o", "ro"])
+        .args(["--password-file", "doctor", &url, "--connections=2"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("2 at once, of 2"), "{text}");
 }

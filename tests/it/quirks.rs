@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
 use ftpfs::{
-    cli::{Opts, Surroundings},
+    cli::{Request, Surroundings},
     ftp::FtpRemote,
     remote::{Attributes, EntryKind, Remote, RemoteErrorKind, RemotePath, UploadMode},
 };
@@ -32,8 +32,10 @@ fn connect(server: &Simulated) -> Arc<FtpRemote> {
 fn connect_with(server: &Simulated, state: Option<&Path>) -> Arc<FtpRemote> {
     let url = server.url();
     let args = ["ftpfs", "--timeout", "5", &url, "/mnt"].map(Into::into);
-    let opts = Opts::parse_from_args(args).unwrap();
-    let mut config = opts.to_config(&Surroundings::current()).unwrap();
+    let Ok(Request::Mount(request)) = Request::parse(args) else {
+        panic!("{url}")
+    };
+    let mut config = request.to_config(&Surroundings::current()).unwrap();
     config.ftp.profile_dir = state.map(Path::to_owned);
     FtpRemote::connect(&config.ftp).unwrap()
 }

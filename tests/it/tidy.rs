@@ -422,17 +422,19 @@ fn the_reader_of_sources_sees_code_only() {
 
 /// The names of the options with two dashes, from the fields of the command line.
 fn long_options() -> Vec<String> {
-    let parts = ["src/cli.rs", "src/cli/tls.rs"];
+    let parts = ["arguments", "request", "tls"];
     let code: String = parts
         .iter()
-        .map(|path| Source::read(&root().join(path)).code)
+        .map(|part| Source::read(&root().join(format!("src/cli/{part}.rs"))).code)
         .collect();
     let mut names = Vec::new();
     for (at, start) in code.match_indices("#[arg(") {
         let inside = bracketed(&code[at + start.len() - 1..]);
         if words(inside).any(|word| word == "long") {
             let field = &code[at + start.len() + inside.len()..];
-            let name = words(field).find(|word| *word != "pub").unwrap();
+            let name = words(field)
+                .find(|word| !["pub", "super"].contains(word))
+                .unwrap();
             names.push(name.replace('_', "-"));
         }
     }
@@ -441,7 +443,7 @@ fn long_options() -> Vec<String> {
 
 /// The names of the options that only `-o` has, from the tables.
 fn mount_options() -> Vec<String> {
-    let own = document("src/cli/options.rs");
+    let own = document("src/cli/mount_options.rs");
     let own = own
         .split_once("OWN_NAMES: &[&str] = &[")
         .and_then(|(_, rest)| rest.split_once("];"));

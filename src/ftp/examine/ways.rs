@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::ftp::{
-    client::FtpRemote, passive::Passive, pool::Use, reply::Reply, shortcuts::Technique,
-};
+use crate::ftp::{client::FtpRemote, passive::Passive, pool::Use, reply::Reply};
 use crate::remote::{Remote, RemotePath};
 
 /// A way to get a data connection from here.
@@ -30,14 +28,6 @@ pub struct Tried {
 impl Way {
     /// All of them, in the order in which a mount tries them.
     pub const ALL: [Self; 2] = [Self::ExtendedPassive, Self::Passive];
-
-    /// The command.
-    pub fn verb(self) -> &'static str {
-        match self {
-            Self::ExtendedPassive => "EPSV",
-            Self::Passive => "PASV",
-        }
-    }
 
     fn command(self) -> Passive {
         match self {
@@ -88,14 +78,15 @@ impl FtpRemote {
         }
     }
 
-    /// Whether a listing comes through, the plain way: a shortcut that is tried would take the time that a dead connection takes.
+    /// Whether a listing comes through, the plain way: a shortcut that is tried would take the time that a dead connection takes. To
+    /// pyftpdlib, which is not yet known as such, an EPSV during the transfer or our early end of the data connection is its end.
     ///
     /// # Errors
     ///
     /// What the server or the network said.
     pub fn try_list(&self) -> Result<(), String> {
         let capabilities = &self.pool.host.capabilities;
-        capabilities.give_up(Technique::EarlyCommand);
+        capabilities.learn(|learnt| learnt.shortcuts.give_up_early());
         let listed = self.list(&RemotePath::root());
         listed.map(drop).map_err(|error| error.to_string())
     }

@@ -74,6 +74,8 @@ pub(super) struct Opening<'a> {
     content: Option<&'a [u8]>,
     /// Whether the stream has begun on it, see [`Opening::begin_stream`].
     is_begun: bool,
+    /// Whether the command has been sent.
+    is_sent: bool,
     /// How many commands left before the command whose replies are still to be read.
     unread: usize,
     /// Whether the command left before its data connection was there.
@@ -119,6 +121,7 @@ impl Session {
                 inward: None,
                 content: wanted.content,
                 is_begun: false,
+                is_sent: false,
                 unread: 0,
                 was_early: false,
                 lost: None,
@@ -243,6 +246,7 @@ impl Opening<'_> {
                 }
             }
             self.control.send(&[&self.line])?;
+            self.is_sent = true;
             return Ok(true);
         }
         let wanted = self.wanted;
@@ -257,6 +261,7 @@ impl Opening<'_> {
         let lines = lines.chain(followers.iter().map(Vec::as_slice));
         let lines: Vec<&[u8]> = lines.chain(asked.map(Passive::command)).collect();
         self.control.send(&lines)?;
+        self.is_sent = true;
         self.note_followers(followers.len());
         if let Some(passive) = asked {
             self.next.set_asked(passive);
@@ -331,17 +336,19 @@ impl Opening<'_> {
         Err(Fault::from_io(&error, Phase::Connect))
     }
 
-    /// Does what is done as soon as the data connection is there: sends the `ClientHello`, or closes our half of a download's.
-    /// ProFTPD sends its last reply only when it has seen the end from us, which then is there already. Under TLS that half is
-    /// needed for the handshake, and closed behind it.
+    /// Does what is done as soon as the data connection is there: sends the `ClientHello`, or closes our half of a download's,
+    /// that not before the command. ProFTPD sends its last reply only when it has seen the end from us, which then is there
+    /// already. Under TLS that half is needed for the handshake, and closed behind it.
     pub(super) fn begin_stream(&mut self) {
         let Some(data) = self.data.as_mut().filter(|data| data.is_open()) else {
             return;
         };
-        if std::mem::replace(&mut self.is_begun, true) {
+        let ends_early = self.wanted.ends_early;
+        // pyftpdlib takes an end that comes before the command for the end of all.
+        if self.is_begun || (self.tls.is_none() && !self.is_sent) {
             return;
         }
-        let ends_early = self.wanted.ends_early;
+        self.is_begun = true;
         let begun = match self.tls {
             // The first read or write fails as well.
             Some(tls) => data.begin_tls(tls, ends_early),

@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, os::unix::ffi::OsStringExt};
 
 use rustix::mount::MountFlags;
 
-use super::{UsageError, known_names, values};
+use super::{error::UsageError, values};
 use crate::config::{Access, MountFlag};
 
 /// The options of this list that are no long options and no flags of the kernel.
@@ -186,7 +186,7 @@ fn refuse_value(name: &str, value: Option<&[u8]>) -> Result<(), UsageError> {
     }
 }
 
-/// Names the nearest option that exists; the value is not repeated, it might be somebody's password.
+/// Names the nearest option that exists; the value is not repeated, it might be a password.
 fn unknown(name: &str, long_names: &[(String, bool)]) -> UsageError {
     /// Below this two words merely share letters; `dir-tll` and `dir-ttl` have 0.96, `password` and
     /// `password-file` 0.92.
@@ -206,6 +206,13 @@ fn unknown(name: &str, long_names: &[(String, bool)]) -> UsageError {
         None => "see 'ftpfs --help'".to_owned(),
     };
     UsageError::new(format!("unknown option '{}'; {hint}", name.escape_debug()))
+}
+
+/// The names of the kernel's options and of ours, for the suggestion.
+fn known_names<'a>(long_names: &'a [(String, bool)]) -> impl Iterator<Item = &'a str> {
+    let own = OWN_NAMES.iter().copied().chain(MountFlag::names());
+    let own: Vec<&'a str> = own.collect();
+    long_names.iter().map(|(name, _)| name.as_str()).chain(own)
 }
 
 /// Splits at commas; a backslash keeps a comma or a backslash as part of the value.
