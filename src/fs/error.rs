@@ -74,6 +74,20 @@ impl FsError {
         }
     }
 
+    /// A failure about the file at `path`, where it has one still.
+    pub(super) fn about(kind: FsErrorKind, path: Option<RemotePath>) -> Self {
+        Self {
+            kind,
+            path,
+            source: None,
+        }
+    }
+
+    /// A handle, or an inode without a name, is not known any more.
+    pub(super) fn stale() -> Self {
+        Self::about(FsErrorKind::Stale, None)
+    }
+
     /// A server's answer, once the reason for it is known.
     pub fn explained(kind: FsErrorKind, source: RemoteError) -> Self {
         Self {

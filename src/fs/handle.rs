@@ -8,8 +8,13 @@ use std::{
     },
 };
 
-use super::{FsError, FsErrorKind, Result, file::OpenFile, process::Writers, readdir::DirHandle};
-use crate::{cache::Cursor, remote::RemotePath};
+use super::{
+    dir_handle::DirHandle,
+    error::{FsError, Result},
+    file::OpenFile,
+    process::Writers,
+};
+use crate::cache::Cursor;
 
 /// An open file of one program.
 #[derive(Debug)]
@@ -50,7 +55,10 @@ impl Handles {
     }
 
     pub(crate) fn file(&self, number: u64) -> Result<Arc<FileHandle>> {
-        read(&self.files).get(&number).cloned().ok_or_else(unknown)
+        read(&self.files)
+            .get(&number)
+            .cloned()
+            .ok_or_else(FsError::stale)
     }
 
     pub(crate) fn remove_file(&self, number: u64) -> Option<Arc<FileHandle>> {
@@ -64,7 +72,10 @@ impl Handles {
     }
 
     pub(crate) fn dir(&self, number: u64) -> Result<Arc<DirHandle>> {
-        read(&self.dirs).get(&number).cloned().ok_or_else(unknown)
+        read(&self.dirs)
+            .get(&number)
+            .cloned()
+            .ok_or_else(FsError::stale)
     }
 
     pub(crate) fn remove_dir(&self, number: u64) -> Option<Arc<DirHandle>> {
@@ -94,10 +105,6 @@ impl Handles {
             }
         }
     }
-}
-
-fn unknown() -> FsError {
-    FsError::new(FsErrorKind::Stale, &RemotePath::root())
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

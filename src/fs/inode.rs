@@ -20,7 +20,10 @@ use std::{
 use hashbrown::HashMap;
 
 use self::crowd::{Crowd, DOUBTFUL_MAX};
-use super::file::OpenFile;
+use super::{
+    error::{FsError, Result},
+    file::OpenFile,
+};
 use crate::{
     cache::Version,
     remote::{EntryKind, RemotePath},
@@ -151,6 +154,22 @@ impl Inodes {
         self.lock().path(ino)
     }
 
+    /// The same, or the failure that says that none does.
+    pub(crate) fn path_of(&self, ino: u64) -> Result<RemotePath> {
+        self.path(ino).ok_or_else(FsError::stale)
+    }
+
+    /// Where a file lies on the server now.
+    pub(crate) fn location(&self, file: &OpenFile) -> Option<RemotePath> {
+        let hidden = file.lock().name.hidden().cloned();
+        hidden.or_else(|| self.path(file.ino))
+    }
+
+    /// What a path is called in messages.
+    pub(crate) fn describe_path(path: Option<&RemotePath>) -> String {
+        path.map_or_else(|| "a removed file".into(), RemotePath::to_string)
+    }
+
     /// The directory that holds an inode.
     pub(crate) fn parent(&self, ino: u64) -> Option<u64> {
         self.lock().nodes.get(&ino).map(|node| node.parent)
@@ -278,18 +297,24 @@ impl Inodes {
         Some(file)
     }
 
-    /// Lets the file behind an inode go if `is_done` says so of it.
-    pub(crate) fn close_file(&self, ino: u64, is_done: impl FnOnce(&OpenFile) -> bool) -> bool {
+    /// Lets an open file go when nothing needs it any more.
+    pub(crate) fn release_if_done(&self, file: &OpenFile) {
         let mut table = self.lock();
-        let Some(node) = table.nodes.get_mut(&ino) else {
-            return false;
+        let Some(node) = table.nodes.get_mut(&file.ino) else {
+            return;
         };
-        let Some(file) = node.file.take_if(|file| is_done(file)) else {
-            return false;
+        let is_done = |file: &mut Arc<OpenFile>| {
+            let state = file.lock();
+            !state.is_open() && (state.name.is_removed() || !state.is_ahead())
         };
-        node.last_version = file.lock().base.as_ref().map(|base| Box::new(base.version));
-        table.sweep(ino);
-        true
+        let Some(file) = node.file.take_if(is_done) else {
+            return;
+        };
+        let state = file.lock();
+        let base = state.on_server().base();
+        node.last_version = base.map(|base| Box::new(base.version));
+        drop(state);
+        table.sweep(file.ino);
     }
 
     pub(crate) fn set_kernel_names(&self, dir: u64, names: KernelNames) {

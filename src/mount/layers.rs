@@ -74,7 +74,7 @@ fn named(unsent: Vec<crate::fs::Unsent>) -> Vec<Unsent> {
             None => (None, None),
         };
         Unsent {
-            path: file.path.to_string(),
+            path: file.path,
             error: file.error.to_string(),
             kept_in,
             ranges_in,

@@ -83,7 +83,7 @@ fn the_oldest_files_that_are_not_open_are_offered_to_be_forgotten() {
     let open = inodes.look_up(dir, b"open", EntryKind::File);
     inodes.open_file(
         open,
-        || OpenFile::new(open, None, std::time::SystemTime::UNIX_EPOCH),
+        || OpenFile::new(open, std::time::SystemTime::UNIX_EPOCH),
         |_| {},
     );
     let old = inodes.look_up(dir, b"old", EntryKind::File);

@@ -11,14 +11,15 @@ mod order;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use self::order::{STEP_MAX, Step, Walk};
-use super::{Filesystem, Result};
+use super::{error::Result, inode::Inodes, server::Server};
 use crate::{
-    cache::{FileId, Version},
+    cache::{FileId, ReadEngine, Version},
+    clock::Clock,
     config::CacheConfig,
     remote::{EntryKind, RemoteEntry, RemotePath},
 };
@@ -44,19 +45,29 @@ const FETCHED_MAX: usize = 1024;
 const LISTED_SHARE: usize = 4;
 
 /// Guesses of one mount.
-#[derive(Debug, Default)]
-pub(crate) struct Prefetcher {
-    state: Mutex<State>,
+#[derive(Debug)]
+pub(crate) struct Guesses {
+    server: Arc<Server>,
+    inodes: Arc<Inodes>,
+    engine: Arc<ReadEngine>,
+    clock: Arc<dyn Clock>,
+    queue: Queue,
     /// In which order files are opened. Taken before the inode table.
     files: Mutex<Walk>,
+    fetches_files: bool,
+}
+
+/// What is to be guessed, and what has come of it.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
     fetch_ended: Condvar,
     threads_max: usize,
-    fetches_files: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Guess>,
+    waiting: VecDeque<Guess>,
     threads: usize,
     /// Directories that were listed ahead and not opened yet, and how many entries they have.
     listed: HashMap<RemotePath, usize>,
@@ -74,28 +85,22 @@ enum Guess {
     Fetch { dir: u64, path: RemotePath },
 }
 
-impl Prefetcher {
-    /// Guesses with so many threads, and as many sessions, at once, 0 for never. What the caches would not keep until it is asked for is
-    /// not fetched.
-    pub(crate) fn new(threads_max: usize, cache: &CacheConfig) -> Self {
+impl Queue {
+    fn new(threads_max: usize, cache: &CacheConfig) -> Self {
+        let is_of_use = cache.dir_ttl >= TTL_MIN;
         Self {
-            threads_max: if cache.dir_ttl < TTL_MIN {
-                0
-            } else {
-                threads_max
-            },
-            fetches_files: cache.bytes_max >= CACHE_BYTES_MIN,
+            threads_max: if is_of_use { threads_max } else { 0 },
             ..Self::default()
         }
     }
 
     /// The version of a file that was fetched ahead.
-    pub(super) fn fetched(&self, ino: u64) -> Option<Version> {
+    fn fetched(&self, ino: u64) -> Option<Version> {
         self.lock().fetched.get(&ino).copied()
     }
 
     /// Waits while a file is being fetched ahead: its reader would fetch the same once more.
-    pub(super) fn wait_for(&self, ino: u64) {
+    fn wait_for(&self, ino: u64) {
         let mut state = self.lock();
         while state.fetching.contains(&ino) {
             // Ends with the fetch, each wait of which has a deadline.
@@ -113,9 +118,9 @@ impl Prefetcher {
     /// Replaces what is queued; returns how many further threads are wanted: one for each guess, so that all begin at once.
     fn enqueue(&self, guesses: impl IntoIterator<Item = Guess>) -> usize {
         let mut state = self.lock();
-        state.queue.clear();
-        state.queue.extend(guesses.into_iter().take(self.ahead()));
-        let useful = state.queue.len().min(self.threads_max);
+        state.waiting.clear();
+        state.waiting.extend(guesses.into_iter().take(self.ahead()));
+        let useful = state.waiting.len().min(self.threads_max);
         let wanted = useful.saturating_sub(state.threads);
         state.threads += wanted;
         wanted
@@ -125,18 +130,14 @@ impl Prefetcher {
     fn next(&self, entries_max: usize) -> Option<Guess> {
         let mut state = self.lock();
         let is_full = state.listed.values().sum::<usize>() > entries_max / LISTED_SHARE;
-        let guess = state.queue.pop_front()?;
+        let guess = state.waiting.pop_front()?;
         match guess {
             Guess::List(_) if is_full => {
-                state.queue.clear();
+                state.waiting.clear();
                 None
             }
             guess => Some(guess),
         }
-    }
-
-    fn files(&self) -> MutexGuard<'_, Walk> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,16 +145,46 @@ impl Prefetcher {
     }
 }
 
-impl Filesystem {
+impl Guesses {
+    /// Guesses with so many threads, and as many sessions, at once, 0 for never. What the caches would not keep until it is asked for is
+    /// not fetched.
+    pub(crate) fn new(
+        server: Arc<Server>,
+        inodes: Arc<Inodes>,
+        engine: Arc<ReadEngine>,
+        (threads_max, cache): (usize, &CacheConfig),
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            server,
+            inodes,
+            engine,
+            clock,
+            queue: Queue::new(threads_max, cache),
+            files: Mutex::default(),
+            fetches_files: cache.bytes_max >= CACHE_BYTES_MIN,
+        }
+    }
+
+    /// The version of a file that was fetched ahead.
+    pub(crate) fn fetched(&self, ino: u64) -> Option<Version> {
+        self.queue.fetched(ino)
+    }
+
+    /// Waits while a file is being fetched ahead: its reader would fetch the same once more.
+    pub(crate) fn wait_for(&self, ino: u64) {
+        self.queue.wait_for(ino);
+    }
+
     /// A directory was opened: if its parent is being walked, its sub-directories and then its next siblings are listed.
-    pub(super) fn guess_directories(&self, dir: &RemotePath) {
-        if self.prefetcher.threads_max == 0 {
+    pub(crate) fn opened_dir(self: &Arc<Self>, dir: &RemotePath) {
+        if self.queue.threads_max == 0 {
             return;
         }
         let now = self.clock.now();
         let parent = dir.parent();
         let is_walk = {
-            let mut state = self.prefetcher.lock();
+            let mut state = self.queue.lock();
             state
                 .walked
                 .retain(|_, step| now.saturating_duration_since(*step) < STEP_MAX);
@@ -181,27 +212,27 @@ impl Filesystem {
         dir: &RemotePath,
         is_meant: impl Fn(&[u8]) -> bool,
     ) -> impl Iterator<Item = RemotePath> {
-        let listing = self.listings.last_known(dir);
+        let listing = self.server.tree().listings().last_known(dir);
         let entries = listing.iter().flat_map(|listing| listing.entries());
         let dirs =
             entries.filter(|entry| entry.kind == EntryKind::Directory && is_meant(&entry.name));
         let paths = dirs.filter_map(|entry| dir.join(&entry.name).ok());
-        let unlisted = paths.filter(|path| !self.listings.is_coming(path));
+        let unlisted = paths.filter(|path| !self.server.tree().listings().is_coming(path));
         unlisted
-            .take(self.prefetcher.ahead())
+            .take(self.queue.ahead())
             .collect::<Vec<_>>()
             .into_iter()
     }
 
     /// A file was opened: if its directory's files are being walked, the next small ones are fetched.
-    pub(super) fn guess_files(&self, ino: u64, path: &RemotePath) {
-        if self.prefetcher.threads_max == 0 || !self.prefetcher.fetches_files {
+    pub(crate) fn opened_file(self: &Arc<Self>, ino: u64, path: &RemotePath) {
+        if self.queue.threads_max == 0 || !self.fetches_files {
             return;
         }
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return;
         };
-        let Some(listing) = self.listings.fresh(&dir) else {
+        let Some(listing) = self.server.tree().listings().fresh(&dir) else {
             return;
         };
         let Ok(place) = listing
@@ -213,7 +244,7 @@ impl Filesystem {
         let Some(dir_ino) = self.inodes.parent(ino) else {
             return;
         };
-        let opened = self.prefetcher.lock().walked.get(&dir).copied();
+        let opened = self.queue.lock().walked.get(&dir).copied();
         let step = Step {
             dir: &dir,
             dir_ino,
@@ -222,8 +253,8 @@ impl Filesystem {
             now: self.clock.now(),
             opened,
         };
-        let count = self.prefetcher.ahead();
-        let mut files = self.prefetcher.files();
+        let count = self.queue.ahead();
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let next = files.step(&step, &listing, &self.inodes, count);
         drop(files);
         if next.is_empty() {
@@ -232,7 +263,8 @@ impl Filesystem {
         let next = next
             .iter()
             .filter_map(|place| listing.entries().get(*place));
-        let small = next.filter(|entry| is_small_file(entry) && !self.is_temporary(&entry.name));
+        let small = next
+            .filter(|entry| is_small_file(entry) && !self.server.hidden().is_hidden(&entry.name));
         let guesses = small.filter_map(|entry| {
             Some(Guess::Fetch {
                 dir: dir_ino,
@@ -242,19 +274,15 @@ impl Filesystem {
         self.start_guessing(guesses.collect());
     }
 
-    fn start_guessing(&self, guesses: Vec<Guess>) {
-        for _ in 0..self.prefetcher.enqueue(guesses) {
-            let filesystem = self.this.clone();
+    fn start_guessing(self: &Arc<Self>, guesses: Vec<Guess>) {
+        for _ in 0..self.queue.enqueue(guesses) {
+            let guesses = self.clone();
             let spawned = std::thread::Builder::new()
                 .name("ftpfs-ahead".into())
-                .spawn(move || {
-                    if let Some(filesystem) = filesystem.upgrade() {
-                        filesystem.guess();
-                    }
-                });
+                .spawn(move || guesses.guess());
             if let Err(error) = spawned {
                 log::debug!("no thread to fetch ahead: {error}");
-                self.prefetcher.lock().threads -= 1;
+                self.queue.lock().threads -= 1;
             }
         }
     }
@@ -262,21 +290,21 @@ impl Filesystem {
     /// Works off the queue.
     fn guess(&self) {
         loop {
-            let mut state = self.prefetcher.lock();
-            if state.queue.is_empty() {
+            let mut state = self.queue.lock();
+            if state.waiting.is_empty() {
                 state.threads -= 1;
                 return;
             }
             drop(state);
             // What is guessed is decided once there is a session for it: the walk has gone on meanwhile.
-            if !self.remote.ahead(&mut || self.guess_next()) {
-                self.prefetcher.lock().queue.clear();
+            if !self.server.remote().ahead(&mut || self.guess_next()) {
+                self.queue.lock().waiting.clear();
             }
         }
     }
 
     fn guess_next(&self) {
-        let Some(guess) = self.prefetcher.next(self.listings.entries_max()) else {
+        let Some(guess) = self.queue.next(self.server.tree().listings().entries_max()) else {
             return;
         };
         let done = match &guess {
@@ -289,9 +317,9 @@ impl Filesystem {
     }
 
     fn list_ahead(&self, dir: &RemotePath) -> Result<()> {
-        if let Some(fetched) = self.listings.list_ahead(&*self.remote, dir) {
+        if let Some(fetched) = self.server.tree().list_ahead(dir) {
             let count = fetched?.entries().len();
-            self.prefetcher.lock().listed.insert(dir.clone(), count);
+            self.queue.lock().listed.insert(dir.clone(), count);
         }
         Ok(())
     }
@@ -303,7 +331,7 @@ impl Filesystem {
         // Names that were read without attributes have no inode yet.
         let ino = self.inodes.number(dir, name);
         {
-            let mut state = self.prefetcher.lock();
+            let mut state = self.queue.lock();
             if state.fetched.len() >= FETCHED_MAX {
                 state.fetched.clear();
             }
@@ -312,14 +340,16 @@ impl Filesystem {
             }
         }
         let _ends = EndOfFetch {
-            prefetcher: &self.prefetcher,
+            queue: &self.queue,
             ino,
         };
         if self.inodes.file(ino).is_some() {
             return Ok(());
         }
         // Not listed anew: a guess waits for nobody, and whoever opens the file lists.
-        let listing = path.parent().and_then(|dir| self.listings.fresh(&dir));
+        let listing = path
+            .parent()
+            .and_then(|dir| self.server.tree().listings().fresh(&dir));
         let Some(entry) = listing.as_ref().and_then(|listing| listing.find(name)) else {
             return Ok(());
         };
@@ -328,12 +358,12 @@ impl Filesystem {
 
     /// Fetches the whole of a small file, and its exact version where the listing does not tell that.
     fn fetch_content(&self, ino: u64, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
-        let Some(mut base) = self.base_of(entry) else {
+        let Some(mut base) = self.server.versions().base_of(entry) else {
             return Ok(());
         };
         let file = FileId(ino);
         let known = self
-            .prefetcher
+            .queue
             .fetched(ino)
             .or_else(|| self.inodes.last_version(ino));
         let mut content = None;
@@ -341,10 +371,13 @@ impl Filesystem {
             let is_cached = known.is_some_and(|known| self.engine.has_whole(file, &known));
             if is_cached || self.engine.has_disk() {
                 // Perhaps nothing has to be fetched.
-                base = self.ask_exact(path, entry)?;
+                base = self.server.versions().ask_exact(path, entry)?;
             } else {
-                let (settled, whole) = self.remote.read_small_exact(path, FILE_BYTES_MAX)?;
-                base = self.take_exact(path, entry, settled)?;
+                let (settled, whole) = self
+                    .server
+                    .remote()
+                    .read_small_exact(path, FILE_BYTES_MAX)?;
+                base = self.server.versions().take_exact(path, entry, settled)?;
                 content = Some(whole);
             }
         }
@@ -357,12 +390,12 @@ impl Filesystem {
             None => {
                 // One byte more than expected shows a file that has grown.
                 let bytes_max = usize::try_from(base.version.size).unwrap_or(0) + 1;
-                self.remote.read_small(path, bytes_max)?
+                self.server.remote().read_small(path, bytes_max)?
             }
         };
         if content.len() as u64 == base.version.size {
             self.engine.keep_whole(file, &base.version, &content);
-            self.prefetcher.lock().fetched.insert(ino, base.version);
+            self.queue.lock().fetched.insert(ino, base.version);
         }
         Ok(())
     }
@@ -377,14 +410,14 @@ fn is_small_file(entry: &RemoteEntry) -> bool {
 
 /// Wakes those who wait for a fetch, however it ended.
 struct EndOfFetch<'a> {
-    prefetcher: &'a Prefetcher,
+    queue: &'a Queue,
     ino: u64,
 }
 
 impl Drop for EndOfFetch<'_> {
     fn drop(&mut self) {
-        self.prefetcher.lock().fetching.remove(&self.ino);
-        self.prefetcher.fetch_ended.notify_all();
+        self.queue.lock().fetching.remove(&self.ino);
+        self.queue.fetch_ended.notify_all();
     }
 }
 
@@ -404,23 +437,23 @@ mod tests {
     // SEMANTICS: S-ahead
     #[test]
     fn all_threads_begin_with_the_first_step_and_no_more_than_there_is_to_do() {
-        let prefetcher = Prefetcher::new(7, &CacheConfig::default());
-        assert_eq!(prefetcher.enqueue(lists(2)), 2);
-        assert_eq!(prefetcher.enqueue(lists(40)), 5);
-        assert_eq!(prefetcher.enqueue(lists(40)), 0);
-        assert_eq!(prefetcher.lock().queue.len(), 21);
+        let queue = Queue::new(7, &CacheConfig::default());
+        assert_eq!(queue.enqueue(lists(2)), 2);
+        assert_eq!(queue.enqueue(lists(40)), 5);
+        assert_eq!(queue.enqueue(lists(40)), 0);
+        assert_eq!(queue.lock().waiting.len(), 21);
     }
 
     // SEMANTICS: S-ahead
     #[test]
     fn what_is_listed_ahead_leaves_room_for_what_is_in_use() {
-        let prefetcher = Prefetcher::new(7, &CacheConfig::default());
-        prefetcher.enqueue(lists(10));
-        assert!(prefetcher.next(100).is_some());
-        prefetcher.lock().listed.insert(path("d00"), 25);
-        assert!(prefetcher.next(100).is_some());
-        prefetcher.lock().listed.insert(path("d01"), 1);
-        assert!(prefetcher.next(100).is_none());
-        assert!(prefetcher.lock().queue.is_empty());
+        let queue = Queue::new(7, &CacheConfig::default());
+        queue.enqueue(lists(10));
+        assert!(queue.next(100).is_some());
+        queue.lock().listed.insert(path("d00"), 25);
+        assert!(queue.next(100).is_some());
+        queue.lock().listed.insert(path("d01"), 1);
+        assert!(queue.next(100).is_none());
+        assert!(queue.lock().waiting.is_empty());
     }
 }

@@ -3,42 +3,61 @@
 //! It keeps attributes and names for as long as it was told to. After a change whose outcome is not known, and when a file turns out to be
 //! another at its opening, that is too long: a program would read a file to the end that it had before.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
-use super::Filesystem;
-use crate::remote::{EntryKind, RemoteError, RemotePath};
+use super::tree::Tree;
+use crate::{
+    fs::inode::Inodes,
+    remote::{EntryKind, RemoteError, RemotePath},
+};
 
 /// Has the kernel forget the attributes of an inode. Called while the kernel waits for an answer about it, so it must not wait for that.
 type Forget = Box<dyn Fn(u64) + Send + Sync>;
 
-/// The way to the kernel, once there is one.
-#[derive(Default)]
-pub(super) struct Kernel(OnceLock<Forget>);
+/// What it is to ask for again.
+pub(crate) struct Kernel {
+    tree: Arc<Tree>,
+    inodes: Arc<Inodes>,
+    /// The way to the kernel, once there is one.
+    forget: OnceLock<Forget>,
+}
 
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kernel")
-            .field(&self.0.get().is_some())
-            .finish()
+        f.debug_struct("Kernel")
+            .field("is_there", &self.forget.get().is_some())
+            .finish_non_exhaustive()
     }
 }
 
-impl Filesystem {
+impl Kernel {
+    /// Not there yet.
+    pub(super) fn new(tree: Arc<Tree>, inodes: Arc<Inodes>) -> Self {
+        Self {
+            tree,
+            inodes,
+            forget: OnceLock::new(),
+        }
+    }
+
     /// Has `forget` called for inodes whose attributes the kernel is to ask for again.
-    pub fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
+    pub(crate) fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
         // The first one stays: a mount has one kernel.
-        drop(self.kernel.0.set(forget));
+        drop(self.forget.set(forget));
     }
 
     /// The kernel asks for the attributes of this inode before it uses them.
-    pub(super) fn forget_attributes(&self, ino: u64) {
-        if let Some(forget) = self.kernel.0.get() {
+    pub(crate) fn forget_attributes(&self, ino: u64) {
+        if let Some(forget) = self.forget.get() {
             forget(ino);
         }
     }
 
     /// After a change whose outcome is not known, what was known of these names is of no use any more, here and in the kernel.
-    pub(super) fn forget_if_unknown(&self, error: &RemoteError, paths: &[&RemotePath]) {
+    pub(crate) fn forget_if_unknown(&self, error: &RemoteError, paths: &[&RemotePath]) {
         if !error.is_reply_lost() {
             return;
         }
@@ -48,11 +67,11 @@ impl Filesystem {
     }
 
     /// What is at this path is not known any more.
-    pub(super) fn forget_name(&self, path: &RemotePath) {
+    pub(crate) fn forget_name(&self, path: &RemotePath) {
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return;
         };
-        self.listings.invalidate(&dir);
+        self.tree.listings().invalidate(&dir);
         let Some(parent) = self.inodes.find(&dir) else {
             return;
         };
@@ -62,7 +81,7 @@ impl Filesystem {
         }
         // A directory may be the working directory of a program, or have something mounted in it.
         if ino.and_then(|ino| self.inodes.kind(ino)) == Some(EntryKind::Directory) {
-            self.listings.forget_tree(path);
+            self.tree.listings().forget_tree(path);
         } else {
             self.inodes.doubt(parent, name);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -10,10 +11,18 @@ use std::{
 };
 
 use super::{
-    Filesystem, FsError, FsErrorKind, Kept, Result,
-    file::{Doubt, OpenFile},
+    kept::{Kept, keep},
+    uploader::Uploader,
 };
-use crate::remote::{Attributes, RemoteErrorKind, RemotePath};
+use crate::{
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        file::OpenFile,
+        inode::Inodes,
+        server::Server,
+    },
+    remote::RemoteErrorKind,
+};
 
 /// How often closed files that the server lacks are tried again. Often enough that a restarted server gets them before the user
 /// looks, seldom enough for a server that is down for hours.
@@ -36,15 +45,6 @@ pub enum Round {
     InVain,
 }
 
-/// What is left to send of closed files.
-#[derive(Debug, Default)]
-pub(super) struct Backlog {
-    /// The memory that they take: counted up when an upload fails, and anew with each round.
-    memory_bytes: AtomicU64,
-    /// Where the last round stopped. The next one goes on behind it, so that one file that fails cannot keep the others back.
-    stopped_at: AtomicU64,
-}
-
 /// How an orderly end goes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -59,26 +59,56 @@ pub struct Progress {
 /// A file that the server does not have.
 #[derive(Debug)]
 pub struct Unsent {
-    /// Its path on the server.
-    pub path: RemotePath,
+    /// Its path on the server, or what a file without one is called.
+    pub path: String,
     /// Why it is not there.
     pub error: FsError,
     /// Where its bytes lie now; `None` when even that failed.
     pub kept: Option<Kept>,
 }
 
-impl Filesystem {
+/// What is left to send of closed files.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    uploader: Arc<Uploader>,
+    server: Arc<Server>,
+    inodes: Arc<Inodes>,
+    spool_dir: PathBuf,
+    /// The memory that they take: counted up when an upload fails, and anew with each round.
+    memory_bytes: AtomicU64,
+    /// Where the last round stopped. The next one goes on behind it, so that one file that fails cannot keep the others back.
+    stopped_at: AtomicU64,
+}
+
+impl Backlog {
+    /// Nothing is left; what cannot be sent is kept below `spool_dir`.
+    pub(super) fn new(
+        uploader: Arc<Uploader>,
+        server: Arc<Server>,
+        inodes: Arc<Inodes>,
+        spool_dir: PathBuf,
+    ) -> Self {
+        Self {
+            uploader,
+            server,
+            inodes,
+            spool_dir,
+            memory_bytes: AtomicU64::new(0),
+            stopped_at: AtomicU64::new(0),
+        }
+    }
+
     /// Starts the thread that tries closed files again; it ends with the filesystem.
-    pub fn start_retrying(self: &Arc<Self>) -> io::Result<()> {
-        let filesystem = Arc::downgrade(self);
+    pub(crate) fn start_retrying(self: &Arc<Self>) -> io::Result<()> {
+        let backlog = Arc::downgrade(self);
         let run = move || {
             let mut pause = RETRY_EVERY;
             loop {
                 std::thread::park_timeout(pause);
-                let Some(filesystem) = Weak::upgrade(&filesystem) else {
+                let Some(backlog) = Weak::upgrade(&backlog) else {
                     return;
                 };
-                pause = next_pause(pause, filesystem.retry());
+                pause = next_pause(pause, backlog.retry());
             }
         };
         std::thread::Builder::new()
@@ -88,21 +118,21 @@ impl Filesystem {
     }
 
     /// Tries once more what was closed and is not on the server; stops at a failure that the others would meet too.
-    pub fn retry(&self) -> Round {
+    pub(crate) fn retry(&self) -> Round {
         let mut files = self.unsent_and_closed();
         files.sort_unstable_by_key(|file| file.ino);
-        let stopped_at = self.backlog.stopped_at.load(Ordering::Relaxed);
+        let stopped_at = self.stopped_at.load(Ordering::Relaxed);
         let behind = files.partition_point(|file| file.ino <= stopped_at);
         files.rotate_left(behind);
         let (mut is_any_done, mut is_any_left) = (false, false);
         for file in files {
             forget_emptied(&file);
             let sent = self.send_or_keep(&file);
-            self.release_if_done(&file);
+            self.inodes.release_if_done(&file);
             match sent {
                 Ok(()) => is_any_done = true,
                 Err(error) => {
-                    self.backlog.stopped_at.store(file.ino, Ordering::Relaxed);
+                    self.stopped_at.store(file.ino, Ordering::Relaxed);
                     is_any_left = true;
                     if concerns_all(&error) {
                         break;
@@ -111,10 +141,8 @@ impl Filesystem {
             }
         }
         let left = self.unsent_and_closed().into_iter();
-        let memory = left.filter_map(|file| Some(file.lock().spool.as_ref()?.memory_bytes()));
-        self.backlog
-            .memory_bytes
-            .store(memory.sum(), Ordering::Relaxed);
+        let memory = left.map(|file| file.lock().changes().memory_bytes());
+        self.memory_bytes.store(memory.sum(), Ordering::Relaxed);
         if is_any_left && !is_any_done {
             Round::InVain
         } else {
@@ -126,31 +154,32 @@ impl Filesystem {
         let mut files = self.inodes.files();
         files.retain(|file| {
             let state = file.lock();
-            state.handles == 0 && state.needs_upload()
+            !state.is_open() && state.needs_upload()
         });
         files
     }
 
     /// Uploads a file that nobody has open. What the server will never take is kept on this machine and shown no longer.
-    pub(super) fn upload_or_keep(&self, file: &Arc<OpenFile>) {
+    pub(crate) fn upload_or_keep(&self, file: &Arc<OpenFile>) {
         // It has been logged, and is tried again.
         let _ = self.send_or_keep(file);
     }
 
     /// The same; after an error the file is to be tried again.
     fn send_or_keep(&self, file: &Arc<OpenFile>) -> Result<()> {
-        let Err(error) = self.upload(file) else {
+        let Err(error) = self.uploader.upload(file) else {
             return Ok(());
         };
-        let path = self.location(file).unwrap_or_else(RemotePath::root);
+        let path = self.inodes.location(file);
+        let name = Inodes::describe_path(path.as_ref());
         // No program waits for this, so it is said here.
         if error.is_transient() {
-            log::warn!("{path} is not on the server, its bytes are kept and sent later: {error}");
-            self.limit_memory(file, &path);
+            log::warn!("{name} is not on the server, its bytes are kept and sent later: {error}");
+            self.limit_memory(file, &name);
             return Err(error);
         }
-        match self.keep(file, &path) {
-            Ok(kept) if file.lock().handles > 0 => {
+        match keep(&self.spool_dir, file, path.as_ref()) {
+            Ok(kept) if file.lock().is_open() => {
                 // Opened again meanwhile: what the program does now counts, and its close goes through all this anew.
                 for copy in [Some(kept.copy), kept.ranges].into_iter().flatten() {
                     if let Err(io) = std::fs::remove_file(&copy) {
@@ -159,12 +188,12 @@ impl Filesystem {
                 }
             }
             Ok(kept) => {
-                log::error!("the server does not take {path} ({error}); its bytes are in {kept}");
+                log::error!("the server does not take {name} ({error}); its bytes are in {kept}");
                 self.give_up(file);
             }
             Err(io) => {
                 log::error!(
-                    "the server does not take {path} ({error}), nor could it be kept: {io}"
+                    "the server does not take {name} ({error}), nor could it be kept: {io}"
                 );
                 return Err(error);
             }
@@ -173,40 +202,32 @@ impl Filesystem {
     }
 
     /// Moves a closed file's bytes to the disk when the memory for such files is used up.
-    fn limit_memory(&self, file: &OpenFile, path: &RemotePath) {
+    fn limit_memory(&self, file: &OpenFile, name: &str) {
         let mut state = file.lock();
-        let is_closed = state.handles == 0;
-        let Some(spool) = state.spool.as_mut().filter(|_| is_closed) else {
-            return;
-        };
-        let bytes = spool.memory_bytes();
-        let memory = &self.backlog.memory_bytes;
-        let taken = memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if bytes == 0 || taken <= UNSENT_MEMORY_BYTES_MAX {
+        let bytes = state.changes().memory_bytes();
+        if state.is_open() || bytes == 0 {
             return;
         }
-        match spool.move_to_file() {
+        let taken = self.memory_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if taken <= UNSENT_MEMORY_BYTES_MAX {
+            return;
+        }
+        match state.changes_mut().move_to_file() {
             Ok(()) => {
-                memory.fetch_sub(bytes, Ordering::Relaxed);
+                self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
-            Err(error) => log::warn!("{path} stays in memory: {error}"),
+            Err(error) => log::warn!("{name} stays in memory: {error}"),
         }
     }
 
     /// Forgets what was written: the server's file is shown again.
-    pub(super) fn give_up(&self, file: &OpenFile) {
-        let mut state = file.lock();
-        state.spool = None;
-        state.wanted = Attributes::default();
-        state.doubt = Doubt::No;
-        let is_unborn = state.base.is_none();
-        state.is_unlinked |= is_unborn;
-        drop(state);
-        if let Some(path) = self.inodes.path(file.ino) {
-            self.forget_name(&path);
-        }
-        if is_unborn
-            && let Some(path) = self.inodes.path(file.ino)
+    pub(crate) fn give_up(&self, file: &OpenFile) {
+        let is_nothing = file.lock().give_up();
+        let Some(path) = self.inodes.path(file.ino) else {
+            return;
+        };
+        self.server.kernel().forget_name(&path);
+        if is_nothing
             && let (Some(name), Some(parent)) = (path.name(), self.inodes.parent(file.ino))
         {
             self.inodes.unlink(parent, name);
@@ -215,7 +236,7 @@ impl Filesystem {
 
     /// Brings to the server what it lacks at this moment, for the end of the mount; whether that was all done. Goes on as long as
     /// files get done, and gives up when a failure has lasted for `limit`. How it goes on is told by [`Self::progress`].
-    pub fn drain(&self, limit: Duration) -> bool {
+    pub(crate) fn drain(&self, limit: Duration) -> bool {
         // Not what comes later: a program that goes on writing would keep the mount from ending.
         let mut files = self.unsent();
         let mut deadline = None;
@@ -225,7 +246,7 @@ impl Filesystem {
             let mut rest = files.into_iter();
             for file in rest.by_ref() {
                 forget_emptied(&file);
-                let Err(error) = self.upload(&file) else {
+                let Err(error) = self.uploader.upload(&file) else {
                     deadline = None;
                     continue;
                 };
@@ -252,18 +273,16 @@ impl Filesystem {
     }
 
     /// What the server lacks now.
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         let mut progress = Progress::default();
         for file in self.inodes.files() {
             let state = file.lock();
-            if !state.is_on_server() {
-                let dirty = state
-                    .spool
-                    .as_ref()
-                    .map_or(0, |spool| spool.dirty().bytes());
+            if !state.is_sent() {
+                let spool = state.changes().spool();
+                let dirty = spool.map_or(0, |spool| spool.dirty().bytes());
                 progress.files_left += 1;
-                progress.bytes_left += dirty + state.on_way;
-                progress.bytes_moved = progress.bytes_moved.wrapping_add(state.moved);
+                progress.bytes_left += dirty + state.traffic.on_way();
+                progress.bytes_moved = progress.bytes_moved.wrapping_add(state.traffic.moved());
             }
         }
         progress
@@ -271,9 +290,9 @@ impl Filesystem {
 
     /// Keeps on this machine what the server lacks, without asking the server any more; for the end of a mount that waits no
     /// longer. What is on its way at this moment is kept too.
-    pub fn keep_unsent(&self) -> Vec<Unsent> {
+    pub(crate) fn keep_unsent(&self) -> Vec<Unsent> {
         let mut files = self.inodes.files();
-        files.retain(|file| !file.lock().is_on_server());
+        files.retain(|file| !file.lock().is_sent());
         files.iter().map(|file| self.unsent_file(file)).collect()
     }
 
@@ -284,11 +303,12 @@ impl Filesystem {
     }
 
     fn unsent_file(&self, file: &OpenFile) -> Unsent {
-        let path = self.location(file).unwrap_or_else(RemotePath::root);
-        let failure = file.lock().failure.clone();
+        let path = self.inodes.location(file);
+        let failure = file.lock().failure.error().cloned();
         // Without one its upload was still under way.
-        let error = failure.unwrap_or_else(|| FsError::new(FsErrorKind::TimedOut, &path));
-        let kept = self.keep(file, &path);
+        let error = failure.unwrap_or_else(|| FsError::about(FsErrorKind::TimedOut, path.clone()));
+        let kept = keep(&self.spool_dir, file, path.as_ref());
+        let path = Inodes::describe_path(path.as_ref());
         let kept = kept
             .inspect_err(|io| log::error!("{path} could not be kept: {io}"))
             .ok();
@@ -299,7 +319,9 @@ impl Filesystem {
 /// Who empties a file wins at its close, and not when it is tried again later: what others have put there since stays.
 fn forget_emptied(file: &OpenFile) {
     let mut state = file.lock();
-    state.is_emptied &= state.handles > 0;
+    if !state.is_open() {
+        state.changes_mut().forget_emptied();
+    }
 }
 
 fn next_pause(pause: Duration, round: Round) -> Duration {

@@ -13,41 +13,53 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Filesystem, FsError, FsErrorKind, Result, lookup::Intent};
+use super::tree::{RELIST_ENTRIES_MAX, Tree};
 use crate::{
     cache::CachedListing,
-    remote::{RemoteEntry, RemoteErrorKind, RemotePath},
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        hidden::HiddenNames,
+    },
+    remote::{self, RemoteEntry, RemoteErrorKind, RemotePath},
 };
 
 /// How old an answer may be by which something is overwritten, counted from when it was asked for. 2 s: one listing serves many
 /// creations in a row (cp, tar and mv), and others have little time to make the same name.
 const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(2);
 
-/// A directory whose listing has more entries than this is not listed to learn of one name. 5000 entries are some 400 KB, what a slow line
-/// carries in the time that a user calls immediate.
-pub(super) const RELIST_ENTRIES_MAX: usize = 5_000;
-
-/// Nor one whose listing took longer than this. 1 s: half of the time for which it is evidence, and three round trips of a far link.
+/// A directory whose listing took longer than this is not listed to learn of one name. 1 s: half of the time for which it is evidence, and three round trips of a far link.
 const RELIST_TIME_MAX: Duration = Duration::from_secs(1);
 
-impl Filesystem {
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    tree: Arc<Tree>,
+    hidden: Arc<HiddenNames>,
+}
+
+impl Evidence {
+    /// Of what the server shows in `tree`.
+    pub(super) fn new(tree: Arc<Tree>, hidden: Arc<HiddenNames>) -> Self {
+        Self { tree, hidden }
+    }
+
     /// What is at a path, by evidence of at most [`EVIDENCE_AGE_MAX`]; `None` when the server says that nothing is.
     ///
     /// # Errors
     ///
     /// Also when no evidence is available: unknown is not absent.
-    pub(super) fn look(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
+    pub(crate) fn look(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
         self.look_when(path).map(|(found, _)| found)
     }
 
     /// The same, and when that was asked.
-    pub(super) fn look_when(
+    pub(crate) fn look_when(
         &self,
         path: &RemotePath,
     ) -> Result<(Option<Arc<RemoteEntry>>, Instant)> {
-        let now = self.clock.now();
+        let now = self.tree.now();
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
-            return Ok((self.entry(path)?, now));
+            return Ok((self.tree.entry(path)?, now));
         };
         if let Some(listing) = self.recent_listing(&dir)
             && let Shown::Certain(found) = shown(&listing, name)
@@ -55,7 +67,7 @@ impl Filesystem {
             return Ok((found, listing.asked()));
         }
         if self.may_relist(&dir, name) {
-            match self.listings.refetch(&*self.remote, &dir) {
+            match self.tree.relist(&dir) {
                 Ok(listing) => {
                     if let Shown::Certain(found) = shown(&listing, name) {
                         return Ok((found, now));
@@ -70,36 +82,31 @@ impl Filesystem {
     }
 
     /// Whether a listing of this moment shows that nothing has the name: a refusal to tell of it may have another reason.
-    pub(super) fn is_gone(&self, path: &RemotePath) -> bool {
+    pub(crate) fn is_gone(&self, path: &RemotePath) -> bool {
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return false;
         };
-        match self.listings.refetch(&*self.remote, &dir) {
+        match self.tree.relist(&dir) {
             Ok(listing) => listing.lacks(name),
             Err(_) => false,
         }
     }
 
     /// What is at a path at this moment.
-    pub(super) fn look_now(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
+    pub(crate) fn look_now(&self, path: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
         match path.parent() {
             Some(dir) => self.look_alone(path, &dir),
-            None => self.entry(path),
+            None => Ok(self.tree.entry(path)?),
         }
     }
 
     /// Asks for one path alone.
     fn look_alone(&self, path: &RemotePath, dir: &RemotePath) -> Result<Option<Arc<RemoteEntry>>> {
-        match self.remote.stat(path) {
-            Ok(entry) => {
-                if let Some(entry) = &entry {
-                    self.listings.upsert(dir, entry.clone());
-                }
-                Ok(entry.map(Arc::new))
-            }
+        match self.tree.stat_now(path, dir) {
+            Ok(entry) => Ok(entry),
             // The server knows no way to ask for a name, or its answer says neither.
             Err(error) if error.is_answer() => {
-                let listing = self.listings.refetch(&*self.remote, dir)?;
+                let listing = self.tree.relist(dir)?;
                 match shown(&listing, path.name().unwrap_or_default()) {
                     Shown::Certain(found) => Ok(found),
                     Shown::Unknown => {
@@ -113,56 +120,42 @@ impl Filesystem {
     }
 
     /// The directory's listing, if it is recent enough to be evidence.
-    pub(super) fn recent_listing(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
-        let listing = self.listings.last_known(dir)?;
-        self.is_evidence(listing.asked()).then_some(listing)
+    pub(crate) fn recent_listing(&self, dir: &RemotePath) -> Option<Arc<CachedListing>> {
+        let listing = self.tree.listings().last_known(dir)?;
+        self.is_recent(listing.asked()).then_some(listing)
     }
 
     /// Whether what was asked at that moment may still decide what is overwritten.
-    pub(super) fn is_evidence(&self, asked: Instant) -> bool {
-        self.clock.now().saturating_duration_since(asked) <= EVIDENCE_AGE_MAX
+    pub(crate) fn is_recent(&self, asked: Instant) -> bool {
+        self.tree.now().saturating_duration_since(asked) <= EVIDENCE_AGE_MAX
     }
 
     /// Whether listing the directory anew costs little and would show what is wanted, by what is known of it.
     fn may_relist(&self, dir: &RemotePath, name: &[u8]) -> bool {
-        self.listings.last_known(dir).is_none_or(|known| {
+        self.tree.listings().last_known(dir).is_none_or(|known| {
             known.entries().len() <= RELIST_ENTRIES_MAX
                 && known.took() <= RELIST_TIME_MAX
                 && matches!(shown(&known, name), Shown::Certain(_))
         })
     }
 
-    /// Fails unless a directory (its inode, where it has one) holds nothing, by a listing that shows all there is and is recent. This
-    /// mount's own temporary files do not count.
-    pub(super) fn check_empty(&self, ino: Option<u64>, path: &RemotePath) -> Result<()> {
-        let unsent = |ino| {
-            let mut files = self.inodes.files_in(ino).into_iter();
-            files.any(|(_, file)| file.lock().needs_upload())
-        };
-        if ino.is_some_and(unsent) {
-            return Err(FsError::new(FsErrorKind::NotEmpty, path));
-        }
+    /// Whether a directory holds nothing, by a listing that shows all there is and is recent. This mount's own files with hidden names do
+    /// not count.
+    pub(super) fn is_empty(&self, dir: &RemotePath) -> remote::Result<bool> {
         let is_empty = |listing: &CachedListing| {
             let mut entries = listing.entries().iter();
-            listing.is_whole() && entries.all(|entry| self.is_temporary(&entry.name))
+            listing.is_whole() && entries.all(|entry| self.hidden.is_hidden(&entry.name))
         };
-        if self
-            .recent_listing(path)
-            .is_some_and(|listing| is_empty(&listing))
+        if let Some(recent) = self.recent_listing(dir)
+            && is_empty(&recent)
         {
-            return Ok(());
+            return Ok(true);
         }
-        let listing = self
-            .listings
-            .refetch(&*self.remote, path)
-            .map_err(|error| self.explain(error, path, Intent::RemoveDir))?;
-        if is_empty(&listing) {
-            return Ok(());
-        }
+        let listing = self.tree.relist(dir)?;
         if !listing.is_whole() {
-            log::warn!("{path} stays: its listing does not show all that is in it");
+            log::warn!("{dir} stays: its listing does not show all that is in it");
         }
-        Err(FsError::new(FsErrorKind::NotEmpty, path))
+        Ok(is_empty(&listing))
     }
 }
 

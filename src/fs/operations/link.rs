@@ -1,14 +1,22 @@
 //! Symbolic links, kept inside the mounted directory.
 
-use super::{Attr, Filesystem, FsError, FsErrorKind, Result, lookup::Intent};
-use crate::remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath};
+use super::{Filesystem, attr::Attr};
+use crate::{
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        server::Intent,
+    },
+    remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath},
+};
 
 impl Filesystem {
     /// Where a symbolic link points, relative to its own directory and never out of the mount: a server must not make programs
     /// open files of this machine.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
-        let path = self.path(ino)?;
+        let path = self.inodes.path_of(ino)?;
         let entry = self
+            .server
+            .tree()
             .entry(&path)?
             .ok_or_else(|| FsError::new(FsErrorKind::NotFound, &path))?;
         if entry.kind != EntryKind::Symlink {
@@ -16,7 +24,7 @@ impl Filesystem {
         }
         let target = match &entry.target {
             Some(target) => target.clone(),
-            None => match self.remote.read_link(&path) {
+            None => match self.server.remote().read_link(&path) {
                 Ok(target) => target,
                 Err(error) if error.kind() == RemoteErrorKind::Refused => {
                     return Err(FsError::explained(FsErrorKind::LeavesMount, error));
@@ -31,25 +39,23 @@ impl Filesystem {
     pub fn symlink(&self, parent: u64, name: &[u8], target: &[u8]) -> Result<Attr> {
         let path = self.child_path(parent, name)?;
         self.check_writable(&path)?;
-        self.remote
+        self.server
+            .remote()
             .make_symlink(target, &path)
             .map_err(|error| match error.kind() {
                 // What symlink(2) says of a filesystem without links.
                 RemoteErrorKind::Unsupported => {
                     FsError::explained(FsErrorKind::NotPermitted, error)
                 }
-                _ => self.explain(error, &path, Intent::Make),
+                _ => self.server.explain(error, &path, Intent::Make),
             })?;
         let mut entry = RemoteEntry::new(name, EntryKind::Symlink);
         // The server takes an absolute one for a path of its own, and is asked what that is here.
         entry.target = (!target.starts_with(b"/")).then(|| Box::from(target));
         entry.modified = Some(self.clock.wall().into());
-        if let Some(dir) = path.parent() {
-            self.listings.upsert(&dir, entry.clone());
-            self.touch_dir(&dir);
-        }
+        self.server.tree().enter(&path, entry.clone());
         let ino = self.inodes.look_up(parent, name, EntryKind::Symlink);
-        Ok(self.attr(ino, &entry))
+        Ok(self.view.attr(ino, &entry))
     }
 }
 

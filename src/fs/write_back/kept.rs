@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Filesystem, file::OpenFile, ranges::RangeSet, streaming::CHUNK_BYTES};
-use crate::remote::RemotePath;
+use crate::{
+    fs::{file::OpenFile, inode::Inodes, ranges::RangeSet, streaming::CHUNK_BYTES},
+    remote::RemotePath,
+};
 
 /// The longest part of a file's own name in that of its copy: the rest of the 255 bytes is for what makes it unique.
 const NAME_CHARS_MAX: usize = 150;
@@ -40,43 +42,45 @@ enum Piece {
     OnServer(Range<u64>),
 }
 
-impl Filesystem {
-    /// Writes what is here of a file below the spool directory.
-    pub(super) fn keep(&self, file: &OpenFile, path: &RemotePath) -> io::Result<Kept> {
-        let dir = self.config.spool_dir.join("unsent");
-        std::fs::create_dir_all(&dir)?;
-        let copy = dir.join(copy_name(path));
-        let target = create(&copy)?;
-        let mut local = RangeSet::default();
-        let mut at = 0;
-        while let Some(piece) = next_piece(file, at)? {
-            match piece {
-                Piece::Bytes(start, bytes) => {
-                    // Zeros need no room: a hole reads the same.
-                    if bytes.iter().any(|byte| *byte != 0) {
-                        target.write_all_at(&bytes, start)?;
-                    }
-                    at = start + bytes.len() as u64;
-                    local.insert(start..at);
+/// Writes what is here of a file below the spool directory.
+pub(super) fn keep(
+    spool_dir: &Path,
+    file: &OpenFile,
+    path: Option<&RemotePath>,
+) -> io::Result<Kept> {
+    let dir = spool_dir.join("unsent");
+    std::fs::create_dir_all(&dir)?;
+    let copy = dir.join(copy_name(path));
+    let target = create(&copy)?;
+    let mut local = RangeSet::default();
+    let mut at = 0;
+    while let Some(piece) = next_piece(file, at)? {
+        match piece {
+            Piece::Bytes(start, bytes) => {
+                // Zeros need no room: a hole reads the same.
+                if bytes.iter().any(|byte| *byte != 0) {
+                    target.write_all_at(&bytes, start)?;
                 }
-                Piece::OnServer(range) => at = range.end,
+                at = start + bytes.len() as u64;
+                local.insert(start..at);
             }
+            Piece::OnServer(range) => at = range.end,
         }
-        target.set_len(at)?;
-        target.sync_all()?;
-        let is_whole = local.covers(0..at);
-        let ranges = (!is_whole).then(|| list_ranges(&copy, path, &local));
-        Ok(Kept {
-            copy,
-            ranges: ranges.transpose()?,
-        })
     }
+    target.set_len(at)?;
+    target.sync_all()?;
+    let is_whole = local.covers(0..at);
+    let ranges = (!is_whole).then(|| list_ranges(&copy, path, &local));
+    Ok(Kept {
+        copy,
+        ranges: ranges.transpose()?,
+    })
 }
 
 /// What comes at `at`; `None` at the end. The file's lock is held for one piece only: the kernel's event loops take it too.
 fn next_piece(file: &OpenFile, at: u64) -> io::Result<Option<Piece>> {
     let state = file.lock();
-    let Some(spool) = state.spool.as_ref().filter(|spool| at < spool.len()) else {
+    let Some(spool) = state.changes().spool().filter(|spool| at < spool.len()) else {
         return Ok(None);
     };
     let (run, is_local) = spool.run_at(at..spool.len());
@@ -90,12 +94,13 @@ fn next_piece(file: &OpenFile, at: u64) -> io::Result<Option<Piece>> {
 }
 
 /// Says beside the copy which of its bytes are real, so that nobody puts the holes over the server's file.
-fn list_ranges(copy: &Path, path: &RemotePath, local: &RangeSet) -> io::Result<PathBuf> {
+fn list_ranges(copy: &Path, path: Option<&RemotePath>, local: &RangeSet) -> io::Result<PathBuf> {
     let mut name = copy.as_os_str().to_owned();
     name.push(".ranges");
     let list = PathBuf::from(name);
+    let name = Inodes::describe_path(path);
     let mut text = format!(
-        "# {path}\n\
+        "# {name}\n\
          # Only these ranges (offset, length in bytes) were written here; the rest of the copy is holes, and the server has the bytes.\n\
          # To put one into place: dd if=COPY of=FILE iflag=skip_bytes,count_bytes oflag=seek_bytes skip=OFFSET seek=OFFSET \
          count=LENGTH conv=notrunc\n"
@@ -118,8 +123,9 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn copy_name(path: &RemotePath) -> String {
-    let name = path.name().unwrap_or(b"file").escape_ascii().to_string();
+fn copy_name(path: Option<&RemotePath>) -> String {
+    let name = path.and_then(RemotePath::name).unwrap_or(b"file");
+    let name = name.escape_ascii().to_string();
     let name: String = name
         .replace(['/', '\\'], "_")
         .chars()

@@ -1,0 +1,489 @@
+//! What is known of an open file now, and how that changes.
+
+use std::{
+    io,
+    ops::Range,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use super::{
+    changes::Changes,
+    error::FsError,
+    job::{UploadEnd, UploadJob},
+    on_server::{Base, OnServer},
+    spool::{Spool, SpoolLimits},
+    streaming::UploadStream,
+};
+use crate::{
+    cache::{Reader, Version},
+    remote::{Attributes, RemotePath},
+};
+
+/// A file that is written in order is streamed from this length on: below it one exchange at close is quicker.
+const STREAM_BYTES_MIN: u64 = 1 << 20;
+
+/// The state of one open file. These hold at all times:
+///
+/// 1. While it is [`Busy`], no upload and no stream begins, and nobody else changes its name.
+/// 2. A running stream has sent nothing that has been changed since: the change ends it.
+/// 3. What an upload has taken is either on the server when it ends, or back in the changes.
+/// 4. A file whose name was removed is not uploaded any more.
+/// 5. What the server shows is taken over only while programs see just that ([`Self::is_ahead`]).
+#[derive(Debug)]
+pub(crate) struct FileState {
+    handles: u32,
+    on_server: OnServer,
+    changes: Changes,
+    /// The engine that reads what lies on the server; made by the first read.
+    reader: Option<Arc<Reader>>,
+    stream: Stream,
+    busy: Busy,
+    /// What has become of its name.
+    pub(crate) name: Name,
+    /// Why the last upload failed.
+    pub(crate) failure: Failure,
+    /// How far uploads have come.
+    pub(crate) traffic: Traffic,
+}
+
+/// What keeps an upload from beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// Nothing.
+    No,
+    /// One runs.
+    Uploading,
+    /// The name changes at this moment.
+    Held,
+}
+
+/// The upload that runs while the program still writes.
+#[derive(Debug)]
+enum Stream {
+    /// There is none.
+    No,
+    Running(UploadStream),
+    /// One was given up since the last upload: the program does not write in order.
+    GivenUp,
+}
+
+/// What has become of an open file's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// It leads to the file.
+    Kept,
+    /// The file was moved to a hidden name, out of the way of what removes or takes its own.
+    Aside(RemotePath),
+    /// It was removed: nothing goes up any more.
+    Removed {
+        /// Where the file lives on for its handles.
+        hidden: Option<RemotePath>,
+    },
+}
+
+impl Name {
+    pub(crate) fn is_removed(&self) -> bool {
+        matches!(self, Self::Removed { .. })
+    }
+
+    /// Where the file lies instead of under its own name.
+    pub(crate) fn hidden(&self) -> Option<&RemotePath> {
+        match self {
+            Self::Aside(path) => Some(path),
+            Self::Removed { hidden } => hidden.as_ref(),
+            Self::Kept => None,
+        }
+    }
+
+    /// The file has the hidden name no more.
+    pub(crate) fn take_hidden(&mut self) -> Option<RemotePath> {
+        match self {
+            Self::Removed { hidden } => hidden.take(),
+            Self::Kept => None,
+            Self::Aside(_) => match std::mem::replace(self, Self::Kept) {
+                Self::Aside(path) => Some(path),
+                Self::Kept | Self::Removed { .. } => None,
+            },
+        }
+    }
+
+    /// The name is gone for good.
+    pub(crate) fn remove(&mut self) {
+        let hidden = self.take_hidden();
+        *self = Self::Removed { hidden };
+    }
+}
+
+/// Why the last upload failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It did not.
+    None,
+    /// For this reason; it is tried again.
+    Retried(FsError),
+    /// For this reason; the file is not sent again until a program asks for it.
+    Parked(FsError),
+}
+
+impl Failure {
+    /// The reason.
+    pub(crate) fn error(&self) -> Option<&FsError> {
+        match self {
+            Self::None => None,
+            Self::Retried(error) | Self::Parked(error) => Some(error),
+        }
+    }
+
+    /// The same, if the file is not sent again by itself.
+    pub(super) fn parked(&self) -> Option<&FsError> {
+        match self {
+            Self::Parked(error) => Some(error),
+            Self::None | Self::Retried(_) => None,
+        }
+    }
+
+    /// An upload has failed.
+    pub(super) fn note(&mut self, error: FsError) {
+        *self = match self {
+            Self::Parked(_) => Self::Parked(error),
+            Self::None | Self::Retried(_) => Self::Retried(error),
+        };
+    }
+
+    /// A program asks for the file to be sent.
+    pub(crate) fn unpark(&mut self) {
+        if let Self::Parked(error) = self {
+            *self = Self::Retried(error.clone());
+        }
+    }
+}
+
+/// How far uploads have come, for those who wait for their end.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// What the running upload has still to send, as far as that is known.
+    on_way: u64,
+    /// Bytes that were sent or fetched for uploads: changes while one makes progress.
+    moved: u64,
+}
+
+impl Traffic {
+    pub(crate) fn on_way(&self) -> u64 {
+        self.on_way
+    }
+
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// So much is to be sent, at least.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        self.on_way = self.on_way.max(bytes);
+    }
+
+    /// Bytes of an upload have left.
+    pub(crate) fn note_sent(&mut self, bytes: u64) {
+        self.on_way = self.on_way.saturating_sub(bytes);
+        self.note_fetched(bytes);
+    }
+
+    /// Bytes that an upload needs have come.
+    pub(crate) fn note_fetched(&mut self, bytes: u64) {
+        self.moved = self.moved.wrapping_add(bytes);
+    }
+}
+
+impl FileState {
+    /// Of a file that is opened `now`, of which nothing is known yet.
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self {
+            handles: 0,
+            on_server: OnServer::Absent { free_at: None },
+            changes: Changes::new(now),
+            reader: None,
+            stream: Stream::No,
+            busy: Busy::No,
+            name: Name::Kept,
+            failure: Failure::None,
+            traffic: Traffic::default(),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.handles > 0
+    }
+
+    pub(crate) fn add_handle(&mut self) {
+        self.handles += 1;
+    }
+
+    /// A program has created the file under a name that the server was asked about at that moment.
+    pub(crate) fn create(&mut self, free_at: Option<Instant>, mode: u32) {
+        self.on_server.note_free(free_at);
+        if self.on_server.base().is_some() {
+            return;
+        }
+        // There is nothing yet that the program could have emptied.
+        self.changes.forget_emptied();
+        if self.changes.wanted().mode.is_none() {
+            self.changes.want(Attributes {
+                mode: Some(mode),
+                modified: None,
+            });
+        }
+    }
+
+    /// One handle less. Gives the reader back that nobody needs any more, when it was the last.
+    pub(crate) fn remove_handle(&mut self) -> Option<Arc<Reader>> {
+        self.handles = self.handles.saturating_sub(1);
+        if self.is_open() {
+            None
+        } else {
+            self.reader.take()
+        }
+    }
+
+    pub(crate) fn on_server(&self) -> &OnServer {
+        &self.on_server
+    }
+
+    pub(crate) fn on_server_mut(&mut self) -> &mut OnServer {
+        &mut self.on_server
+    }
+
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    pub(crate) fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.changes
+    }
+
+    pub(crate) fn reader(&self) -> Option<&Arc<Reader>> {
+        self.reader.as_ref()
+    }
+
+    /// The reader of the version that was last seen, made when there is none.
+    pub(crate) fn reader_or(&mut self, make: impl FnOnce(Version) -> Reader) -> Arc<Reader> {
+        let base = self.on_server.base();
+        let version = base.map(|base| base.version).unwrap_or_default();
+        self.reader
+            .get_or_insert_with(|| Arc::new(make(version)))
+            .clone()
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy != Busy::No
+    }
+
+    pub(super) fn set_busy(&mut self, busy: Busy) {
+        self.busy = busy;
+    }
+
+    /// Whether the server lacks something that a program has written or created.
+    pub(crate) fn needs_upload(&self) -> bool {
+        let is_settled = matches!(self.on_server, OnServer::Known(_) | OnServer::Taken);
+        !self.name.is_removed() && (!is_settled || self.changes.is_any())
+    }
+
+    /// Whether the server has all, and nothing is on its way.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.busy != Busy::Uploading && !self.needs_upload()
+    }
+
+    /// Whether the handles see something else than the server shows.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.name.is_removed() || !self.is_sent()
+    }
+
+    /// The size that programs see.
+    pub(crate) fn size(&self) -> u64 {
+        let spool = self.changes.spool();
+        spool.map_or_else(|| self.on_server.len(), Spool::len)
+    }
+
+    /// Writes at `offset`.
+    pub(crate) fn write(
+        &mut self,
+        limits: &SpoolLimits,
+        (offset, data): (u64, &[u8]),
+        is_append: bool,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        self.end_stream_beyond(offset);
+        let server_len = self.on_server.len();
+        self.changes
+            .write(server_len, limits, (offset, data), is_append, now)?;
+        if let Stream::Running(stream) = &self.stream {
+            stream.wake();
+        }
+        Ok(())
+    }
+
+    /// Makes a range read as zero.
+    pub(crate) fn zero(
+        &mut self,
+        limits: &SpoolLimits,
+        range: Range<u64>,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        self.end_stream_beyond(range.start);
+        let server_len = self.on_server.len();
+        self.changes.zero(server_len, limits, range, now)
+    }
+
+    /// Gives the file another length.
+    pub(crate) fn set_len(
+        &mut self,
+        limits: &SpoolLimits,
+        len: u64,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        self.end_stream_beyond(len);
+        if len < self.size() {
+            // Also one that has sent nothing yet: the file may be as it is on the server now, and no upload would end the stream.
+            self.stop_stream();
+        }
+        let (server_len, is_new) = (self.on_server.len(), self.on_server.base().is_none());
+        self.changes.set_len(server_len, limits, len, is_new, now)
+    }
+
+    /// Whether a file is written in order, from its start and as a whole, is large enough to be sent while it is written, and is not.
+    pub(crate) fn wants_stream(&self) -> bool {
+        let is_free = !self.is_busy() && !self.name.is_removed();
+        let (Stream::No, true, Some(spool)) = (&self.stream, is_free, self.changes.spool()) else {
+            return false;
+        };
+        let is_in_order = spool.local_prefix() == spool.len() && spool.len() >= STREAM_BYTES_MIN;
+        let keeps_old = spool.server_len() > 0 && !spool.dirty().covers(0..spool.server_len());
+        is_in_order && !keeps_old
+    }
+
+    /// Lets it be sent while it is written, if that is still wanted.
+    pub(crate) fn start_stream(&mut self, start: impl FnOnce() -> Option<UploadStream>) {
+        if self.wants_stream()
+            && let Some(stream) = start()
+        {
+            self.stream = Stream::Running(stream);
+        }
+    }
+
+    /// Ends such a stream: dropped, it removes what it has made.
+    pub(crate) fn stop_stream(&mut self) {
+        if let Stream::Running(_) = self.stream {
+            self.stream = Stream::No;
+        }
+    }
+
+    /// Bytes from `offset` on are about to change: a stream that has sent these already is of no use any more.
+    fn end_stream_beyond(&mut self, offset: u64) {
+        if matches!(&self.stream, Stream::Running(stream) if stream.claimed() > offset) {
+            self.stream = Stream::GivenUp;
+        }
+    }
+
+    /// An upload begins; it takes what it has to bring to the server.
+    pub(super) fn begin_upload(&mut self) -> UploadJob {
+        self.busy = Busy::Uploading;
+        let len = self.size();
+        let (dirty, is_emptied) = self.changes.take();
+        let stream = match std::mem::replace(&mut self.stream, Stream::No) {
+            Stream::Running(stream) => Some(stream),
+            none => {
+                self.stream = none;
+                None
+            }
+        };
+        self.traffic.on_way = match &stream {
+            Some(stream) => len.saturating_sub(stream.claimed()),
+            None => dirty.bytes(),
+        };
+        UploadJob {
+            base: self.on_server.base().cloned(),
+            len,
+            dirty,
+            wanted: self.changes.wanted(),
+            stream,
+            free_at: self.on_server.take_free_at(),
+            doubt: self.on_server.doubt().cloned(),
+            is_emptied,
+        }
+    }
+
+    /// The upload is over.
+    pub(super) fn end_upload(&mut self, job: &UploadJob, end: UploadEnd) {
+        self.busy = Busy::No;
+        self.traffic.on_way = 0;
+        match end {
+            UploadEnd::Done(base) => {
+                self.changes.sent(job.len, base.is_none());
+                self.on_server = base.map_or(OnServer::Taken, OnServer::Known);
+                self.reader = None;
+                if let Stream::GivenUp = self.stream {
+                    self.stream = Stream::No;
+                }
+                self.failure = Failure::None;
+            }
+            UploadEnd::Failed => self
+                .changes
+                .give_back(&job.dirty, job.is_emptied, job.wanted),
+        }
+    }
+
+    /// The file's end on the server is not at `at` any more, as was believed, but at `to`: what was appended here moves there.
+    pub(crate) fn move_tail(&mut self, job: &mut UploadJob, at: u64, to: u64) -> io::Result<()> {
+        self.changes.move_tail(at, to)?;
+        job.move_tail(at, to);
+        self.reader = None;
+        Ok(())
+    }
+
+    /// Not sent again until a program asks for it: what has become of it is not known, and will not be.
+    pub(crate) fn park(&mut self, error: FsError) {
+        self.failure = Failure::Parked(error);
+        self.on_server.set_doubt(None);
+    }
+
+    /// Takes over what the server shows at an opening; `last` is what was seen when the file was last open. True when the content is the
+    /// one that was last seen here.
+    pub(crate) fn open_as(&mut self, mut base: Base, last: Option<Version>) -> bool {
+        let before = self.on_server.base().map(|base| base.version).or(last);
+        // The epoch tells apart what size and time do not: it changes with our own changes only.
+        let is_same = base.version.adopt_epoch(before);
+        let is_unknown = self.on_server.base().is_none() && !self.is_open();
+        if is_unknown && self.changes.spool().is_none() {
+            self.on_server.see(base);
+        } else {
+            self.rebase(base);
+        }
+        is_same
+    }
+
+    /// Takes over what the server shows, unless programs have changed the file meanwhile. Returns whether the content is another than before.
+    pub(crate) fn rebase(&mut self, base: Base) -> bool {
+        if self.is_ahead() {
+            return false;
+        }
+        let old = self.on_server.base();
+        let is_same = old.is_some_and(|old| old.version == base.version);
+        if !is_same {
+            self.changes.drop_spool();
+            self.reader = None;
+        }
+        self.on_server.see(base);
+        self.changes.forget_emptied();
+        !is_same
+    }
+
+    /// Forgets what was written: the server's file is shown again. Whether there is none, so that the name is gone.
+    pub(crate) fn give_up(&mut self) -> bool {
+        self.changes.give_up();
+        self.on_server.set_doubt(None);
+        let is_nothing = self.on_server.base().is_none();
+        if is_nothing {
+            self.name.remove();
+        }
+        is_nothing
+    }
+}
