@@ -33,6 +33,7 @@ mod handle;
 mod hidden;
 mod inode;
 mod job;
+mod number;
 mod on_server;
 mod operations;
 mod process;
@@ -45,6 +46,7 @@ mod write_back;
 
 pub use dir_handle::DirPages;
 pub use error::{FsError, FsErrorKind, Result};
+pub use number::{HandleId, Ino};
 pub use operations::{
     Filesystem,
     attr::{Attr, Found, SpaceInfo},

@@ -29,7 +29,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use crate::config::Config;
+use crate::{config::Config, fs::Ino};
 use daemon::Side;
 
 /// Why there is no mount, or why it did not end well: one sentence for the user.
@@ -73,10 +73,10 @@ pub struct Started<S> {
 /// Names that the kernel is to forget.
 pub trait Names: Send + Sync + fmt::Debug {
     /// Has `forget` called for names of a directory (its inode), until the mount ends.
-    fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8]));
+    fn forget_surplus(&self, forget: &dyn Fn(Ino, &[u8]));
 
     /// Has `forget` called for inodes whose attributes are to be asked for again; it must not wait for an answer of the mount.
-    fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>);
+    fn forget_attributes_by(&self, forget: Box<dyn Fn(Ino) + Send + Sync>);
 }
 
 /// Uploads everything that is unsent, at the end of a mount.

@@ -5,12 +5,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use super::number::Ino;
 use crate::{cache::CachedListing, remote::RemoteEntry};
 
 /// What one directory handle shows: the listing at the time of opendir, then files that have no entry yet.
 #[derive(Debug)]
 pub(crate) struct DirHandle {
-    pub(crate) ino: u64,
+    pub(crate) ino: Ino,
     pub(crate) listing: Arc<CachedListing>,
     /// Names that are not on the server yet.
     unborn: Vec<Arc<[u8]>>,
@@ -36,7 +37,7 @@ pub(crate) const DOTS: [&[u8]; 2] = [b".", b".."];
 impl DirHandle {
     /// Of the directory `ino` with this listing.
     pub(crate) fn new(
-        ino: u64,
+        ino: Ino,
         listing: Arc<CachedListing>,
         unborn: Vec<Arc<[u8]>>,
         pages: DirPages,

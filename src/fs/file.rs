@@ -7,13 +7,14 @@ use std::{
 
 use super::{
     job::{UploadEnd, UploadJob},
+    number::Ino,
     state::{Busy, FileState},
 };
 
 /// Shared by the handles of one inode. The state's lock is never held across the network.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    pub(crate) ino: u64,
+    pub(crate) ino: Ino,
     state: Mutex<FileState>,
     /// The file is not busy any more.
     idle: Condvar,
@@ -40,7 +41,7 @@ impl Drop for Held {
 }
 
 impl OpenFile {
-    pub(crate) fn new(ino: u64, now: SystemTime) -> Self {
+    pub(crate) fn new(ino: Ino, now: SystemTime) -> Self {
         Self {
             ino,
             state: Mutex::new(FileState::new(now)),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use self::order::{STEP_MAX, Step, Walk};
-use super::{error::Result, inode::Inodes, server::Server};
+use super::{error::Result, inode::Inodes, number::Ino, server::Server};
 use crate::{
     cache::{FileId, ReadEngine, Version},
     clock::Clock,
@@ -74,15 +74,15 @@ struct State {
     /// Directories in which a directory was opened, and when.
     walked: HashMap<RemotePath, Instant>,
     /// Files that are being fetched.
-    fetching: HashSet<u64>,
+    fetching: HashSet<Ino>,
     /// The versions that were fetched ahead, so that opening the file finds their blocks.
-    fetched: HashMap<u64, Version>,
+    fetched: HashMap<Ino, Version>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Guess {
     List(RemotePath),
-    Fetch { dir: u64, path: RemotePath },
+    Fetch { dir: Ino, path: RemotePath },
 }
 
 impl Queue {
@@ -95,12 +95,12 @@ impl Queue {
     }
 
     /// The version of a file that was fetched ahead.
-    fn fetched(&self, ino: u64) -> Option<Version> {
+    fn fetched(&self, ino: Ino) -> Option<Version> {
         self.lock().fetched.get(&ino).copied()
     }
 
     /// Waits while a file is being fetched ahead: its reader would fetch the same once more.
-    fn wait_for(&self, ino: u64) {
+    fn wait_for(&self, ino: Ino) {
         let mut state = self.lock();
         while state.fetching.contains(&ino) {
             // Ends with the fetch, each wait of which has a deadline.
@@ -167,12 +167,12 @@ impl Guesses {
     }
 
     /// The version of a file that was fetched ahead.
-    pub(crate) fn fetched(&self, ino: u64) -> Option<Version> {
+    pub(crate) fn fetched(&self, ino: Ino) -> Option<Version> {
         self.queue.fetched(ino)
     }
 
     /// Waits while a file is being fetched ahead: its reader would fetch the same once more.
-    pub(crate) fn wait_for(&self, ino: u64) {
+    pub(crate) fn wait_for(&self, ino: Ino) {
         self.queue.wait_for(ino);
     }
 
@@ -225,7 +225,7 @@ impl Guesses {
     }
 
     /// A file was opened: if its directory's files are being walked, the next small ones are fetched.
-    pub(crate) fn opened_file(self: &Arc<Self>, ino: u64, path: &RemotePath) {
+    pub(crate) fn opened_file(self: &Arc<Self>, ino: Ino, path: &RemotePath) {
         if self.queue.threads_max == 0 || !self.fetches_files {
             return;
         }
@@ -324,7 +324,7 @@ impl Guesses {
         Ok(())
     }
 
-    fn fetch_ahead(&self, dir: u64, path: &RemotePath) -> Result<()> {
+    fn fetch_ahead(&self, dir: Ino, path: &RemotePath) -> Result<()> {
         let Some(name) = path.name() else {
             return Ok(());
         };
@@ -357,11 +357,11 @@ impl Guesses {
     }
 
     /// Fetches the whole of a small file, and its exact version where the listing does not tell that.
-    fn fetch_content(&self, ino: u64, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
+    fn fetch_content(&self, ino: Ino, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
         let Some(mut base) = self.server.versions().base_of(entry) else {
             return Ok(());
         };
-        let file = FileId(ino);
+        let file = FileId(ino.0);
         let known = self
             .queue
             .fetched(ino)
@@ -411,7 +411,7 @@ fn is_small_file(entry: &RemoteEntry) -> bool {
 /// Wakes those who wait for a fetch, however it ended.
 struct EndOfFetch<'a> {
     queue: &'a Queue,
-    ino: u64,
+    ino: Ino,
 }
 
 impl Drop for EndOfFetch<'_> {

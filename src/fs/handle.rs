@@ -12,9 +12,10 @@ use super::{
     dir_handle::DirHandle,
     error::{FsError, Result},
     file::OpenFile,
+    number::{HandleId, Ino},
     process::Writers,
 };
-use crate::cache::Cursor;
+use crate::cache::{Cursor, ListingId};
 
 /// An open file of one program.
 #[derive(Debug)]
@@ -33,58 +34,58 @@ pub(crate) struct FileHandle {
 /// The one listing of an open directory that goes through the kernel's pages, and how many handles show it.
 #[derive(Debug)]
 struct Paged {
-    listing: u64,
+    listing: ListingId,
     handles: usize,
 }
 
 /// The handles of all programs.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
-    files: RwLock<HashMap<u64, Arc<FileHandle>>>,
-    dirs: RwLock<HashMap<u64, Arc<DirHandle>>>,
+    files: RwLock<HashMap<HandleId, Arc<FileHandle>>>,
+    dirs: RwLock<HashMap<HandleId, Arc<DirHandle>>>,
     /// Directories whose names the kernel may have in its pages while they are open.
-    paged: Mutex<HashMap<u64, Paged>>,
+    paged: Mutex<HashMap<Ino, Paged>>,
     next: AtomicU64,
 }
 
 impl Handles {
-    pub(crate) fn add_file(&self, handle: FileHandle) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_file(&self, handle: FileHandle) -> HandleId {
+        let number = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
         write(&self.files).insert(number, Arc::new(handle));
         number
     }
 
-    pub(crate) fn file(&self, number: u64) -> Result<Arc<FileHandle>> {
+    pub(crate) fn file(&self, number: HandleId) -> Result<Arc<FileHandle>> {
         read(&self.files)
             .get(&number)
             .cloned()
             .ok_or_else(FsError::stale)
     }
 
-    pub(crate) fn remove_file(&self, number: u64) -> Option<Arc<FileHandle>> {
+    pub(crate) fn remove_file(&self, number: HandleId) -> Option<Arc<FileHandle>> {
         write(&self.files).remove(&number)
     }
 
-    pub(crate) fn add_dir(&self, handle: DirHandle) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_dir(&self, handle: DirHandle) -> HandleId {
+        let number = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
         write(&self.dirs).insert(number, Arc::new(handle));
         number
     }
 
-    pub(crate) fn dir(&self, number: u64) -> Result<Arc<DirHandle>> {
+    pub(crate) fn dir(&self, number: HandleId) -> Result<Arc<DirHandle>> {
         read(&self.dirs)
             .get(&number)
             .cloned()
             .ok_or_else(FsError::stale)
     }
 
-    pub(crate) fn remove_dir(&self, number: u64) -> Option<Arc<DirHandle>> {
+    pub(crate) fn remove_dir(&self, number: HandleId) -> Option<Arc<DirHandle>> {
         write(&self.dirs).remove(&number)
     }
 
     /// Whether one more handle of the directory `ino` may go through the kernel's pages: only while all that do show the
     /// same `listing`, for each may fill the pages that the others read. Each true needs a [`Self::leave_pages`].
-    pub(crate) fn join_pages(&self, ino: u64, listing: u64) -> bool {
+    pub(crate) fn join_pages(&self, ino: Ino, listing: ListingId) -> bool {
         let mut paged = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
         let new = Paged {
             listing,
@@ -96,7 +97,7 @@ impl Handles {
         is_same
     }
 
-    pub(crate) fn leave_pages(&self, ino: u64) {
+    pub(crate) fn leave_pages(&self, ino: Ino) {
         let mut all = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(paged) = all.get_mut(&ino) {
             paged.handles -= 1;

@@ -23,6 +23,7 @@ use super::{
     guesses::Guesses,
     handle::Handles,
     inode::Inodes,
+    number::Ino,
     server::Server,
     spool::SpoolLimits,
     write_back::{Progress, Round, Unsent, WriteBack},
@@ -110,7 +111,7 @@ impl Filesystem {
 
     /// Calls `forget` for names of a directory (its inode) that the kernel is to forget because there are too many, for as long as the
     /// mount lasts. It forgets by way of [`Self::forget`].
-    pub fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8])) {
+    pub fn forget_surplus(&self, forget: &dyn Fn(Ino, &[u8])) {
         while let Some(names) = self.inodes.surplus() {
             for (dir, name) in names {
                 forget(dir, &name);
@@ -119,7 +120,7 @@ impl Filesystem {
     }
 
     /// Calls `forget` for inodes whose attributes the kernel is to ask for again.
-    pub fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
+    pub fn forget_attributes_by(&self, forget: Box<dyn Fn(Ino) + Send + Sync>) {
         self.server.kernel().forget_attributes_by(forget);
     }
 
@@ -157,25 +158,26 @@ impl Filesystem {
     }
 
     /// The failure of a request that was never begun, because all before it wait for the server.
-    pub fn timed_out(&self, ino: u64) -> FsError {
+    pub fn timed_out(&self, ino: Ino) -> FsError {
         FsError::about(FsErrorKind::TimedOut, self.inodes.path(ino))
     }
 
     /// What an inode is called in messages.
-    pub fn describe(&self, ino: u64) -> String {
+    pub fn describe(&self, ino: Ino) -> String {
         Inodes::describe_path(self.inodes.path(ino).as_ref())
     }
 
     /// The path of a name in a directory.
-    fn child_path(&self, parent: u64, name: &[u8]) -> Result<RemotePath> {
+    fn child_path(&self, parent: Ino, name: &[u8]) -> Result<RemotePath> {
         self.server.child_path(&self.inodes.path_of(parent)?, name)
     }
 
-    fn check_writable(&self, path: &RemotePath) -> Result<()> {
+    /// Fails unless a file may be changed; one that has lost its name has no path.
+    fn check_writable(&self, path: Option<&RemotePath>) -> Result<()> {
         if self.config.is_read_only {
-            return Err(FsError::new(FsErrorKind::ReadOnly, path));
+            return Err(FsError::about(FsErrorKind::ReadOnly, path.cloned()));
         }
         // Now, while the program can still choose another name, and not with the first upload.
-        self.server.check_encodable(path)
+        path.map_or(Ok(()), |path| self.server.check_encodable(path))
     }
 }

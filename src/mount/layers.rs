@@ -3,7 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Drain, MountError, Names, Progress, Started, Unsent};
-use crate::{clock::SystemClock, config::Config, fs::Filesystem, ftp::FtpRemote, fuse::FuseServer};
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    fs::{Filesystem, Ino},
+    ftp::FtpRemote,
+    fuse::FuseServer,
+};
 
 /// Connects, logs in, and makes a filesystem that can be mounted.
 ///
@@ -57,11 +63,11 @@ impl Drain for Layers {
 }
 
 impl Names for Filesystem {
-    fn forget_surplus(&self, forget: &dyn Fn(u64, &[u8])) {
+    fn forget_surplus(&self, forget: &dyn Fn(Ino, &[u8])) {
         Self::forget_surplus(self, forget);
     }
 
-    fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
+    fn forget_attributes_by(&self, forget: Box<dyn Fn(Ino) + Send + Sync>) {
         Self::forget_attributes_by(self, forget);
     }
 }

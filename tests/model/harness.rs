@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use ftpfs::{
-    fs::{Attr, Change, Filesystem, NewTime, OpenMode, PreallocateMode, RenameMode},
+    fs::{Attr, Change, Filesystem, HandleId, Ino, NewTime, OpenMode, PreallocateMode, RenameMode},
     remote::{EntryKind, Modified, Precision, RemoteErrorKind, memory::Content},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 const PATHS: [&str; 8] = ["/a", "/b", "/c", "/a/a", "/a/b", "/b/a", "/b/b", "/a/a/a"];
 
 struct Handle {
-    number: u64,
+    number: HandleId,
     file: Id,
     is_write: bool,
     is_append: bool,
@@ -339,7 +339,7 @@ impl Harness {
     }
 
     /// The inode of a file that still has a name; one look-up to be forgotten.
-    fn ino_of(&self, file: Id) -> Option<u64> {
+    fn ino_of(&self, file: Id) -> Option<Ino> {
         let all = self.reference.all();
         let (at, _) = all.into_iter().find(|(_, id)| *id == file)?;
         self.walk(&at, |fs, dir, name| {
@@ -416,7 +416,7 @@ impl Harness {
         &mut self,
         at: &str,
         on_reference: impl FnOnce(&mut Reference) -> Outcome<()>,
-        on_filesystem: impl FnOnce(&Filesystem, u64, &[u8]) -> ftpfs::fs::Result<()>,
+        on_filesystem: impl FnOnce(&Filesystem, Ino, &[u8]) -> ftpfs::fs::Result<()>,
     ) -> (Outcome<()>, Outcome<()>) {
         if !self.has_parent(at) {
             return (Ok(()), Ok(()));
@@ -430,7 +430,7 @@ impl Harness {
     fn on_inode(
         &self,
         at: &str,
-        run: impl FnOnce(&Filesystem, u64) -> ftpfs::fs::Result<()>,
+        run: impl FnOnce(&Filesystem, Ino) -> ftpfs::fs::Result<()>,
     ) -> Outcome<()> {
         self.walk(at, |fs, dir, name| {
             let attr = fs
@@ -448,7 +448,7 @@ impl Harness {
     fn walk<T>(
         &self,
         at: &str,
-        run: impl FnOnce(&Filesystem, u64, &[u8]) -> Outcome<T>,
+        run: impl FnOnce(&Filesystem, Ino, &[u8]) -> Outcome<T>,
     ) -> Outcome<T> {
         let fs = &*self.world.fs;
         let (dir, name) = split(at);
@@ -533,7 +533,7 @@ impl Harness {
         })
     }
 
-    fn differs_below(&self, ino: u64, at: &str) -> Option<String> {
+    fn differs_below(&self, ino: Ino, at: &str) -> Option<String> {
         let fs = &self.world.fs;
         let id = self.reference.find(at)?;
         let Node::Dir(children) = self.reference.node(id) else {
@@ -572,7 +572,7 @@ impl Harness {
         None
     }
 
-    fn names(&self, ino: u64) -> Outcome<Vec<String>> {
+    fn names(&self, ino: Ino) -> Outcome<Vec<String>> {
         let fs = &self.world.fs;
         let handle = fs.opendir(ino).map_err(errno)?;
         let mut list = List::default();

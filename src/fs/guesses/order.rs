@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    cache::CachedListing,
-    fs::inode::Inodes,
+    cache::{CachedListing, ListingId},
+    fs::{inode::Inodes, number::Ino},
     remote::{EntryKind, RemoteEntry, RemotePath},
 };
 
@@ -32,8 +32,8 @@ const NUMBERED_MAX: usize = 10_000;
 pub(super) struct Step<'a> {
     pub(super) dir: &'a RemotePath,
     /// The directory's number, and the file's.
-    pub(super) dir_ino: u64,
-    pub(super) ino: u64,
+    pub(super) dir_ino: Ino,
+    pub(super) ino: Ino,
     /// The file's place in the listing.
     pub(super) place: usize,
     pub(super) now: Instant,
@@ -53,17 +53,17 @@ pub(super) struct Walk {
 struct Last {
     dir: RemotePath,
     place: usize,
-    ino: u64,
+    ino: Ino,
     when: Instant,
 }
 
 /// The entries of one listing by their numbers.
 #[derive(Debug)]
 struct Numbers {
-    dir_ino: u64,
-    listing: u64,
+    dir_ino: Ino,
+    listing: ListingId,
     /// Number and place in the listing, in the order of the numbers.
-    sorted: Vec<(u64, usize)>,
+    sorted: Vec<(Ino, usize)>,
 }
 
 impl Walk {
@@ -127,7 +127,7 @@ impl Walk {
         step: &Step<'_>,
         listing: &CachedListing,
         inodes: &Inodes,
-    ) -> &[(u64, usize)] {
+    ) -> &[(Ino, usize)] {
         let key = (step.dir_ino, listing.id());
         let known = self.numbers.take();
         let known = known.filter(|known| (known.dir_ino, known.listing) == key);

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::remote::EntryKind;
+use crate::{fs::number::Ino, remote::EntryKind};
 
 /// Attributes of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attr {
     /// The inode number.
-    pub ino: u64,
+    pub ino: Ino,
     /// What it is.
     pub kind: EntryKind,
     /// Size in bytes.

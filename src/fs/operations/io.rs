@@ -10,6 +10,7 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
+        number::HandleId,
         server::Intent,
         spool::Spool,
         write_back::FILE_BYTES_MAX,
@@ -36,7 +37,7 @@ enum Piece {
 
 impl Filesystem {
     /// Reads without asking the server; `None` when it must be asked.
-    pub fn read_cached(&self, handle: u64, offset: u64, len: usize) -> Option<Result<Bytes>> {
+    pub fn read_cached(&self, handle: HandleId, offset: u64, len: usize) -> Option<Result<Bytes>> {
         let handle = self.handles.file(handle).ok()?;
         let state = handle.file.lock();
         if let Some(spool) = state.changes().spool() {
@@ -49,7 +50,7 @@ impl Filesystem {
         drop(state);
         let Some(reader) = reader else {
             if has_base {
-                let file = FileId(handle.file.ino);
+                let file = FileId(handle.file.ino.0);
                 self.engine.expect(file, &handle.cursor, offset, len);
             }
             return None;
@@ -58,7 +59,7 @@ impl Filesystem {
     }
 
     /// Reads up to `len` bytes; fewer at the end of the file only.
-    pub fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Bytes> {
+    pub fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<Bytes> {
         let handle = self.handles.file(handle)?;
         let fetch = |range: Range<u64>| {
             let (reader, path) = reader(self, &handle.file)?;
@@ -100,27 +101,27 @@ impl Filesystem {
     }
 
     /// Writes as [`Self::write`] does, for a program's `thread`; 0 when the kernel writes back a mapping.
-    pub fn write_by(&self, handle: u64, thread: u32, offset: u64, data: &[u8]) -> Result<()> {
+    pub fn write_by(&self, handle: HandleId, thread: u32, offset: u64, data: &[u8]) -> Result<()> {
         self.handles.file(handle)?.writers.add(thread);
         self.write(handle, offset, data)
     }
 
     /// Writes all of `data` at `offset`, or at the end through a handle that appends.
-    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<()> {
+    pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<()> {
         let handle = self.handles.file(handle)?;
         self.write_back
             .write(&handle.file, handle.is_append, offset, data)
     }
 
     /// Whether closing a descriptor needs nothing of the server; `None` when it does.
-    pub fn flush_cached(&self, handle: u64) -> Option<Result<()>> {
+    pub fn flush_cached(&self, handle: HandleId) -> Option<Result<()>> {
         let handle = self.handles.file(handle).ok()?;
         let is_done = !handle.is_write || handle.file.lock().is_sent();
         is_done.then_some(Ok(()))
     }
 
     /// The same when it is a program's `thread` that closes it: one that has neither opened nor written the file says nothing.
-    pub fn flush_cached_by(&self, handle: u64, thread: u32) -> Option<Result<()>> {
+    pub fn flush_cached_by(&self, handle: HandleId, thread: u32) -> Option<Result<()>> {
         let is_writer = self.handles.file(handle).ok()?.writers.has(thread);
         if is_writer {
             self.flush_cached(handle)
@@ -130,19 +131,24 @@ impl Filesystem {
     }
 
     /// Brings what was written through a handle to the server.
-    pub fn flush(&self, handle: u64) -> Result<()> {
+    pub fn flush(&self, handle: HandleId) -> Result<()> {
         self.write_back
             .upload_as_asked(&self.handles.file(handle)?.file)
     }
 
     /// Brings everything written to a file to the server.
-    pub fn fsync(&self, handle: u64) -> Result<()> {
+    pub fn fsync(&self, handle: HandleId) -> Result<()> {
         self.write_back
             .upload_as_asked(&self.handles.file(handle)?.file)
     }
 
     /// Makes room in a file.
-    pub fn fallocate(&self, handle: u64, range: Range<u64>, mode: PreallocateMode) -> Result<()> {
+    pub fn fallocate(
+        &self,
+        handle: HandleId,
+        range: Range<u64>,
+        mode: PreallocateMode,
+    ) -> Result<()> {
         let file = self.handles.file(handle)?.file.clone();
         if range.end > FILE_BYTES_MAX {
             return Err(self.write_back.failure(FsErrorKind::TooLarge, &file));
@@ -187,7 +193,7 @@ fn read_spool(spool: &Spool, offset: u64, len: usize) -> std::io::Result<Bytes> 
 /// The engine that reads what lies on the server, and where that is.
 fn reader(fs: &Filesystem, file: &OpenFile) -> Result<(Arc<Reader>, RemotePath)> {
     let path = fs.inodes.location(file).ok_or_else(FsError::stale)?;
-    let make = |version| Reader::new(&fs.engine, FileId(file.ino), path.clone(), version);
+    let make = |version| Reader::new(&fs.engine, FileId(file.ino.0), path.clone(), version);
     let reader = file.lock().reader_or(make);
     Ok((reader, path))
 }

@@ -4,6 +4,7 @@ use super::{Filesystem, attr::Attr};
 use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
+        number::Ino,
         server::Intent,
     },
     remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath},
@@ -12,7 +13,7 @@ use crate::{
 impl Filesystem {
     /// Where a symbolic link points, relative to its own directory and never out of the mount: a server must not make programs
     /// open files of this machine.
-    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
+    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         let path = self.inodes.path_of(ino)?;
         let entry = self
             .server
@@ -36,9 +37,9 @@ impl Filesystem {
     }
 
     /// Makes a symbolic link, where the server can, and looks it up.
-    pub fn symlink(&self, parent: u64, name: &[u8], target: &[u8]) -> Result<Attr> {
+    pub fn symlink(&self, parent: Ino, name: &[u8], target: &[u8]) -> Result<Attr> {
         let path = self.child_path(parent, name)?;
-        self.check_writable(&path)?;
+        self.check_writable(Some(&path))?;
         self.server
             .remote()
             .make_symlink(target, &path)

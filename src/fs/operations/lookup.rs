@@ -12,7 +12,7 @@ use super::{
 use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
-        inode::ROOT,
+        number::Ino,
     },
     remote::RemotePath,
 };
@@ -22,7 +22,7 @@ const UNKNOWN_SPACE: u64 = 16 << 40;
 
 impl Filesystem {
     /// Looks a name up without asking the server; `None` when it must be asked.
-    pub fn lookup_cached(&self, parent: u64, name: &[u8]) -> Option<Result<Found>> {
+    pub fn lookup_cached(&self, parent: Ino, name: &[u8]) -> Option<Result<Found>> {
         let path = match self.child_path(parent, name) {
             Ok(path) => path,
             Err(error) => return Some(Err(error)),
@@ -44,7 +44,7 @@ impl Filesystem {
     }
 
     /// Looks a name up; every positive answer counts as one look-up of its inode.
-    pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Found> {
+    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Found> {
         let path = self.child_path(parent, name)?;
         if let Some(found) = self.view.ahead_of_server(parent, name, &path) {
             return Ok(found);
@@ -54,8 +54,8 @@ impl Filesystem {
     }
 
     /// Attributes without asking the server; `None` when it must be asked.
-    pub fn getattr_cached(&self, ino: u64) -> Option<Result<(Attr, Duration)>> {
-        if ino == ROOT {
+    pub fn getattr_cached(&self, ino: Ino) -> Option<Result<(Attr, Duration)>> {
+        if ino == Ino::ROOT {
             return Some(Ok((self.view.root_attr(), self.server.tree().dir_ttl())));
         }
         let path = match self.view.attr_ahead(ino) {
@@ -72,8 +72,8 @@ impl Filesystem {
     }
 
     /// Attributes and how long they may be kept.
-    pub fn getattr(&self, ino: u64) -> Result<(Attr, Duration)> {
-        if ino == ROOT {
+    pub fn getattr(&self, ino: Ino) -> Result<(Attr, Duration)> {
+        if ino == Ino::ROOT {
             return Ok((self.view.root_attr(), self.server.tree().dir_ttl()));
         }
         if let Some(attr) = self.view.attr_ahead(ino) {
@@ -86,7 +86,7 @@ impl Filesystem {
     }
 
     /// The kernel forgets `count` look-ups of an inode.
-    pub fn forget(&self, ino: u64, count: u64) {
+    pub fn forget(&self, ino: Ino, count: u64) {
         self.inodes.forget(ino, count);
     }
 

@@ -7,6 +7,7 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
+        number::Ino,
         server::Intent,
     },
     remote::{Attributes, EntryKind, RemoteEntry, RemotePath},
@@ -14,9 +15,9 @@ use crate::{
 
 impl Filesystem {
     /// Makes a directory and looks it up.
-    pub fn mkdir(&self, parent: u64, name: &[u8], mode: u32) -> Result<Attr> {
+    pub fn mkdir(&self, parent: Ino, name: &[u8], mode: u32) -> Result<Attr> {
         let path = self.child_path(parent, name)?;
-        self.check_writable(&path)?;
+        self.check_writable(Some(&path))?;
         self.server
             .remote()
             .make_dir(&path)
@@ -33,7 +34,7 @@ impl Filesystem {
     }
 
     /// Makes an empty file without opening it (mknod(2) of a regular file).
-    pub fn make_file(&self, parent: u64, name: &[u8], mode: u32) -> Result<Attr> {
+    pub fn make_file(&self, parent: Ino, name: &[u8], mode: u32) -> Result<Attr> {
         let exclusive = OpenMode {
             is_write: true,
             is_exclusive: true,
@@ -47,9 +48,9 @@ impl Filesystem {
     }
 
     /// Removes a file, symbolic link or other thing that is no directory.
-    pub fn unlink(&self, parent: u64, name: &[u8]) -> Result<()> {
+    pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
         let path = self.child_path(parent, name)?;
-        self.check_writable(&path)?;
+        self.check_writable(Some(&path))?;
         self.engine.forget(&path);
         let file = self.inodes.file_named(parent, name);
         match &file {
@@ -65,9 +66,9 @@ impl Filesystem {
     }
 
     /// Removes an empty directory.
-    pub fn rmdir(&self, parent: u64, name: &[u8]) -> Result<()> {
+    pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
         let path = self.child_path(parent, name)?;
-        self.check_writable(&path)?;
+        self.check_writable(Some(&path))?;
         // No server is trusted to refuse a directory that has entries: some remove all that is in it.
         check_empty(self, self.inodes.child(parent, name), &path)?;
         remove_dir(self, &path)?;
@@ -79,7 +80,7 @@ impl Filesystem {
 }
 
 /// Fails unless a directory (its inode, where it has one) holds nothing, here and on the server.
-pub(super) fn check_empty(fs: &Filesystem, ino: Option<u64>, path: &RemotePath) -> Result<()> {
+pub(super) fn check_empty(fs: &Filesystem, ino: Option<Ino>, path: &RemotePath) -> Result<()> {
     let unsent = |ino| {
         let mut files = fs.inodes.files_in(ino).into_iter();
         files.any(|(_, file)| file.lock().needs_upload())

@@ -9,6 +9,7 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
         handle::FileHandle,
+        number::{HandleId, Ino},
         on_server::Base,
         process::Writers,
         server::{is_ordinary, unknown_size},
@@ -37,7 +38,7 @@ pub struct OpenMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     /// The handle's number.
-    pub handle: u64,
+    pub handle: HandleId,
     /// Whether the pages that the kernel still has of this file are of its present content.
     pub is_content_known: bool,
 }
@@ -46,14 +47,14 @@ impl Filesystem {
     /// Opens a file.
     ///
     /// The program that opens it, by its `thread`, is one whose closing uploads what was written.
-    pub fn open_by(&self, ino: u64, thread: u32, mode: OpenMode) -> Result<Opened> {
+    pub fn open_by(&self, ino: Ino, thread: u32, mode: OpenMode) -> Result<Opened> {
         let opened = self.open(ino, mode)?;
         self.handles.file(opened.handle)?.writers.add(thread);
         Ok(opened)
     }
 
     /// Opens a file for any program.
-    pub fn open(&self, ino: u64, mode: OpenMode) -> Result<Opened> {
+    pub fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
         if self
             .inodes
             .file(ino)
@@ -63,7 +64,7 @@ impl Filesystem {
         }
         let path = self.inodes.path_of(ino)?;
         if mode.is_write || mode.is_truncate {
-            self.check_writable(&path)?;
+            self.check_writable(Some(&path))?;
         }
         if self
             .inodes
@@ -93,7 +94,7 @@ impl Filesystem {
     /// Creates a file as [`Self::open_by`] opens one.
     pub fn create_by(
         &self,
-        parent: u64,
+        parent: Ino,
         name: &[u8],
         thread: u32,
         permissions: u32,
@@ -107,13 +108,13 @@ impl Filesystem {
     /// Creates a file, or opens it when it exists already, and looks it up.
     pub fn create(
         &self,
-        parent: u64,
+        parent: Ino,
         name: &[u8],
         permissions: u32,
         mode: OpenMode,
     ) -> Result<(Attr, Opened)> {
         let path = self.child_path(parent, name)?;
-        self.check_writable(&path)?;
+        self.check_writable(Some(&path))?;
         let mut found = self.lookup(parent, name)?;
         // What others have made meanwhile is opened, not overwritten: FTP cannot create a file only if there is none.
         let mut free_at = None;
@@ -172,7 +173,7 @@ impl Filesystem {
     }
 
     /// Closes a handle. The program has learnt from [`Self::flush`] how it went; bytes that came later (through a shared mapping) go up now.
-    pub fn release(&self, handle: u64) {
+    pub fn release(&self, handle: HandleId) {
         if let Some(file) = detach(self, handle) {
             self.write_back.backlog().upload_or_keep(&file);
             self.inodes.release_if_done(&file);
@@ -181,7 +182,7 @@ impl Filesystem {
 }
 
 /// Makes a handle on a file; `base` is what the server shows, if it was asked.
-fn attach(fs: &Filesystem, ino: u64, mode: OpenMode, base: Option<Base>) -> Result<Opened> {
+fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Result<Opened> {
     let now = fs.clock.wall();
     let last = fs.inodes.last_version(ino);
     let mut is_content_known = false;
@@ -260,7 +261,7 @@ fn base_for(
 }
 
 /// Takes a handle away. Returns its file when that was the last one and the server lacks something of the file.
-pub(super) fn detach(fs: &Filesystem, handle: u64) -> Option<Arc<OpenFile>> {
+pub(super) fn detach(fs: &Filesystem, handle: HandleId) -> Option<Arc<OpenFile>> {
     let file = fs.handles.remove_file(handle)?.file.clone();
     let mut state = file.lock();
     let reader = state.remove_handle();

@@ -9,6 +9,7 @@ use crate::{
         dir_handle::{DOTS, DirHandle, DirPages},
         error::Result,
         inode::KernelNames,
+        number::{HandleId, Ino},
         server::Intent,
     },
     remote::{EntryKind, RemoteEntry},
@@ -24,7 +25,7 @@ pub struct DirItem<'a> {
     /// What it is.
     pub kind: EntryKind,
     /// The inode that it has, or will have when it is looked up.
-    pub ino: u64,
+    pub ino: Ino,
 }
 
 /// Where directory entries go; the kernel's buffer, or a test's list.
@@ -41,7 +42,7 @@ pub trait DirSink {
 
 impl Filesystem {
     /// Opens a directory: takes a snapshot of what it holds.
-    pub fn opendir(&self, ino: u64) -> Result<u64> {
+    pub fn opendir(&self, ino: Ino) -> Result<HandleId> {
         let path = self.inodes.path_of(ino)?;
         // Its siblings are listed while it is; what is below it is known only then.
         self.guesses.opened_dir(&path);
@@ -54,7 +55,7 @@ impl Filesystem {
     }
 
     /// Opens a directory whose listing is at hand; `None` when the server must be asked.
-    pub fn opendir_cached(&self, ino: u64) -> Option<u64> {
+    pub fn opendir_cached(&self, ino: Ino) -> Option<HandleId> {
         let path = self.inodes.path(ino)?;
         let listing = self.server.tree().listings().fresh(&path)?;
         self.guesses.opened_dir(&path);
@@ -62,7 +63,7 @@ impl Filesystem {
     }
 
     /// What the kernel may do with its pages of the names for an open directory.
-    pub fn dir_pages(&self, handle: u64) -> DirPages {
+    pub fn dir_pages(&self, handle: HandleId) -> DirPages {
         let dir = self.handles.dir(handle);
         dir.map_or(DirPages::Bypass, |dir| dir.pages)
     }
@@ -70,8 +71,8 @@ impl Filesystem {
     /// Hands out the entries from `offset` on until the sink is full.
     pub fn readdir(
         &self,
-        ino: u64,
-        handle: u64,
+        ino: Ino,
+        handle: HandleId,
         offset: u64,
         sink: &mut dyn DirSink,
     ) -> Result<()> {
@@ -107,8 +108,8 @@ impl Filesystem {
     /// Hands out the entries with their attributes; each that fitted counts as one look-up.
     pub fn readdirplus(
         &self,
-        ino: u64,
-        handle: u64,
+        ino: Ino,
+        handle: HandleId,
         offset: u64,
         sink: &mut dyn DirSink,
     ) -> Result<()> {
@@ -165,7 +166,7 @@ impl Filesystem {
     }
 
     /// Closes a directory.
-    pub fn releasedir(&self, handle: u64) {
+    pub fn releasedir(&self, handle: HandleId) {
         if let Some(dir) = self.handles.remove_dir(handle)
             && dir.pages != DirPages::Bypass
         {
@@ -174,7 +175,7 @@ impl Filesystem {
     }
 }
 
-fn open_listing(fs: &Filesystem, ino: u64, listing: Arc<CachedListing>) -> u64 {
+fn open_listing(fs: &Filesystem, ino: Ino, listing: Arc<CachedListing>) -> HandleId {
     let mut unborn = Vec::new();
     for (name, file) in fs.inodes.files_in(ino) {
         if listing.find(&name).is_none() && file.lock().needs_upload() {
@@ -187,7 +188,7 @@ fn open_listing(fs: &Filesystem, ino: u64, listing: Arc<CachedListing>) -> u64 {
 }
 
 /// Pages hold nothing that can change while the listing does not: names that have no entry yet, names that are hidden.
-fn pages_for(fs: &Filesystem, ino: u64, listing: &CachedListing, unborn: &[Arc<[u8]>]) -> DirPages {
+fn pages_for(fs: &Filesystem, ino: Ino, listing: &CachedListing, unborn: &[Arc<[u8]>]) -> DirPages {
     let entries = listing.entries();
     let is_changing = !unborn.is_empty()
         || entries
@@ -210,7 +211,7 @@ fn pages_for(fs: &Filesystem, ino: u64, listing: &CachedListing, unborn: &[Arc<[
 
 fn add_entry(
     fs: &Filesystem,
-    dir: u64,
+    dir: Ino,
     next_offset: u64,
     entry: &RemoteEntry,
     ttl: Duration,
@@ -237,7 +238,7 @@ fn add_entry(
 
 fn add_unborn(
     fs: &Filesystem,
-    dir: u64,
+    dir: Ino,
     next_offset: u64,
     name: &[u8],
     sink: &mut dyn DirSink,

@@ -13,6 +13,7 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::{Held, OpenFile},
+        number::Ino,
         server::{Intent, renaming},
     },
     remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath},
@@ -28,15 +29,15 @@ pub enum RenameMode {
 }
 
 /// A name in a directory, by the directory's inode.
-type Place<'a> = (u64, &'a [u8]);
+type Place<'a> = (Ino, &'a [u8]);
 
 impl Filesystem {
     /// Renames, over an existing file or empty directory where there is one.
     pub fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> Result<()> {
         let source = self.child_path(from.0, from.1)?;
         let target = self.child_path(to.0, to.1)?;
-        self.check_writable(&source)?;
-        self.check_writable(&target)?;
+        self.check_writable(Some(&source))?;
+        self.check_writable(Some(&target))?;
         let held = hold_for_rename(self, &source, &target)?;
         let not_found = || FsError::new(FsErrorKind::NotFound, &source);
         let entry = self.server.tree().entry(&source)?.ok_or_else(not_found)?;

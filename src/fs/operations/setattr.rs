@@ -10,7 +10,7 @@ use super::{
 use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
-        inode::ROOT,
+        number::{HandleId, Ino},
         server::Intent,
     },
     remote::{Attributes, EntryKind, Modified, RemoteError, RemoteErrorKind, RemotePath},
@@ -42,10 +42,12 @@ pub struct Change {
 
 impl Filesystem {
     /// Changes attributes; `handle` when it is done through an open file.
-    pub fn setattr(&self, ino: u64, change: &Change, handle: Option<u64>) -> Result<Attr> {
-        let path = self.inodes.path(ino).unwrap_or_else(RemotePath::root);
-        self.check_writable(&path)?;
-        check_owner(self, &path, change)?;
+    pub fn setattr(&self, ino: Ino, change: &Change, handle: Option<HandleId>) -> Result<Attr> {
+        let path = self.inodes.path(ino);
+        self.check_writable(path.as_ref())?;
+        if !keeps_owner(self, change) {
+            return Err(FsError::about(FsErrorKind::NotPermitted, path));
+        }
         if let Some(size) = change.size {
             set_size(self, ino, size, handle)?;
         }
@@ -57,24 +59,19 @@ impl Filesystem {
             }),
         };
         if !attributes.is_empty() {
-            set_attributes(self, ino, &path, attributes)?;
+            set_attributes(self, ino, attributes)?;
         }
         Ok(self.getattr(ino)?.0)
     }
 }
 
 /// FTP cannot give files away; to keep the owner that is shown is no change.
-fn check_owner(fs: &Filesystem, path: &RemotePath, change: &Change) -> Result<()> {
-    let is_kept = change.uid.is_none_or(|uid| uid == fs.config.uid)
-        && change.gid.is_none_or(|gid| gid == fs.config.gid);
-    if is_kept {
-        Ok(())
-    } else {
-        Err(FsError::new(FsErrorKind::NotPermitted, path))
-    }
+fn keeps_owner(fs: &Filesystem, change: &Change) -> bool {
+    change.uid.is_none_or(|uid| uid == fs.config.uid)
+        && change.gid.is_none_or(|gid| gid == fs.config.gid)
 }
 
-fn set_size(fs: &Filesystem, ino: u64, size: u64, handle: Option<u64>) -> Result<()> {
+fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> Result<()> {
     if let Some(handle) = handle {
         return fs.write_back.set_len(&fs.handles.file(handle)?.file, size);
     }
@@ -97,14 +94,9 @@ fn set_size(fs: &Filesystem, ino: u64, size: u64, handle: Option<u64>) -> Result
     done
 }
 
-fn set_attributes(
-    fs: &Filesystem,
-    ino: u64,
-    path: &RemotePath,
-    attributes: Attributes,
-) -> Result<()> {
-    if ino == ROOT {
-        return Err(FsError::new(FsErrorKind::NotPermitted, path));
+fn set_attributes(fs: &Filesystem, ino: Ino, attributes: Attributes) -> Result<()> {
+    if ino == Ino::ROOT {
+        return Err(FsError::new(FsErrorKind::NotPermitted, &RemotePath::root()));
     }
     if let Some(file) = fs.inodes.file(ino) {
         // What is set while an upload runs would neither go with it nor after it.

@@ -12,7 +12,8 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
-        inode::{Inodes, ROOT},
+        inode::Inodes,
+        number::Ino,
         server::Server,
     },
     remote::{EntryKind, Modified, RemoteEntry, RemotePath},
@@ -55,7 +56,7 @@ impl View {
     }
 
     /// The attributes that an entry has under this mount.
-    pub(super) fn attr(&self, ino: u64, entry: &RemoteEntry) -> Attr {
+    pub(super) fn attr(&self, ino: Ino, entry: &RemoteEntry) -> Attr {
         let (default, mask) = match entry.kind {
             EntryKind::Directory => (DIR_MODE, self.dir_mask),
             _ => (FILE_MODE, self.file_mask),
@@ -88,13 +89,13 @@ impl View {
     pub(super) fn root_attr(&self) -> Attr {
         let mut root = RemoteEntry::new(&b"/"[..], EntryKind::Directory);
         root.modified = None;
-        self.attr(ROOT, &root)
+        self.attr(Ino::ROOT, &root)
     }
 
     /// The answer for an entry that the server shows (or does not).
     pub(super) fn found(
         &self,
-        parent: u64,
+        parent: Ino,
         name: &[u8],
         entry: Option<&RemoteEntry>,
         ttl: Duration,
@@ -110,7 +111,7 @@ impl View {
     /// The answer for a name behind which a file is ahead of the server.
     pub(super) fn ahead_of_server(
         &self,
-        parent: u64,
+        parent: Ino,
         name: &[u8],
         path: &RemotePath,
     ) -> Option<Found> {
@@ -123,7 +124,7 @@ impl View {
         })
     }
 
-    pub(super) fn attr_ahead(&self, ino: u64) -> Option<Attr> {
+    pub(super) fn attr_ahead(&self, ino: Ino) -> Option<Attr> {
         let file = self.inodes.file(ino)?;
         let path = self.inodes.path(ino);
         self.overlay(&file, path.as_ref())
@@ -147,7 +148,7 @@ impl View {
     }
 
     /// The attributes of an entry under its number, after an open file behind it has taken over what the server shows.
-    pub(super) fn attr_of(&self, ino: u64, entry: &RemoteEntry) -> Attr {
+    pub(super) fn attr_of(&self, ino: Ino, entry: &RemoteEntry) -> Attr {
         let Some(file) = self.inodes.file(ino) else {
             return self.attr(ino, entry);
         };
@@ -166,7 +167,7 @@ impl View {
 
     pub(super) fn seen_attr(
         &self,
-        ino: u64,
+        ino: Ino,
         path: &RemotePath,
         entry: &RemoteEntry,
     ) -> Result<Attr> {

@@ -10,12 +10,12 @@ use std::{
 
 use super::tree::Tree;
 use crate::{
-    fs::inode::Inodes,
+    fs::{inode::Inodes, number::Ino},
     remote::{EntryKind, RemoteError, RemotePath},
 };
 
 /// Has the kernel forget the attributes of an inode. Called while the kernel waits for an answer about it, so it must not wait for that.
-type Forget = Box<dyn Fn(u64) + Send + Sync>;
+type Forget = Box<dyn Fn(Ino) + Send + Sync>;
 
 /// What it is to ask for again.
 pub(crate) struct Kernel {
@@ -44,13 +44,13 @@ impl Kernel {
     }
 
     /// Has `forget` called for inodes whose attributes the kernel is to ask for again.
-    pub(crate) fn forget_attributes_by(&self, forget: Box<dyn Fn(u64) + Send + Sync>) {
+    pub(crate) fn forget_attributes_by(&self, forget: Box<dyn Fn(Ino) + Send + Sync>) {
         // The first one stays: a mount has one kernel.
         drop(self.forget.set(forget));
     }
 
     /// The kernel asks for the attributes of this inode before it uses them.
-    pub(crate) fn forget_attributes(&self, ino: u64) {
+    pub(crate) fn forget_attributes(&self, ino: Ino) {
         if let Some(forget) = self.forget.get() {
             forget(ino);
         }

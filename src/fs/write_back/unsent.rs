@@ -19,6 +19,7 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
         inode::Inodes,
+        number::Ino,
         server::Server,
     },
     remote::RemoteErrorKind,
@@ -121,7 +122,7 @@ impl Backlog {
     pub(crate) fn retry(&self) -> Round {
         let mut files = self.unsent_and_closed();
         files.sort_unstable_by_key(|file| file.ino);
-        let stopped_at = self.stopped_at.load(Ordering::Relaxed);
+        let stopped_at = Ino(self.stopped_at.load(Ordering::Relaxed));
         let behind = files.partition_point(|file| file.ino <= stopped_at);
         files.rotate_left(behind);
         let (mut is_any_done, mut is_any_left) = (false, false);
@@ -132,7 +133,7 @@ impl Backlog {
             match sent {
                 Ok(()) => is_any_done = true,
                 Err(error) => {
-                    self.stopped_at.store(file.ino, Ordering::Relaxed);
+                    self.stopped_at.store(file.ino.0, Ordering::Relaxed);
                     is_any_left = true;
                     if concerns_all(&error) {
                         break;

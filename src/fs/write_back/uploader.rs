@@ -104,7 +104,7 @@ impl Uploader {
             // What is known of the file may not be so any more.
             self.server.kernel().forget_name(&path);
         })?;
-        self.engine.invalidate(FileId(file.ino));
+        self.engine.invalidate(FileId(file.ino.0));
         let done = match landed {
             Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),
             Landed::Taken => {
