@@ -11,27 +11,21 @@
 //! asked to forget what is too much ([`Inodes::surplus`]).
 
 mod crowd;
+mod table;
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use hashbrown::HashMap;
-
-use self::crowd::{Crowd, DOUBTFUL_MAX};
+pub(crate) use self::table::KernelNames;
+use self::{crowd::DOUBTFUL_MAX, table::Table};
 use super::{
     error::{FsError, Result},
     file::OpenFile,
     number::Ino,
 };
 use crate::{
-    cache::{ListingId, Version},
+    cache::Version,
     remote::{EntryKind, RemotePath},
 };
-
-/// Numbers have so many bits. 53: what a double holds exactly, in which JavaScript keeps them.
-const NUMBER_BITS: u32 = 53;
 
 /// The table. Guards itself; no method blocks.
 #[derive(Debug)]
@@ -41,68 +35,11 @@ pub(crate) struct Inodes {
     crowded: Condvar,
 }
 
-#[derive(Debug)]
-struct Table {
-    nodes: HashMap<Ino, Node>,
-    crowd: Crowd,
-    /// Names that the kernel is to look up again.
-    doubtful: Vec<(Ino, Arc<[u8]>)>,
-    is_closed: bool,
-}
-
-#[derive(Debug)]
-struct Node {
-    parent: Ino,
-    name: Arc<[u8]>,
-    kind: EntryKind,
-    lookups: u64,
-    /// Whether the name still leads here; false after unlink, rmdir, or another file took the name.
-    is_linked: bool,
-    file: Option<Arc<OpenFile>>,
-    /// The content that the kernel's pages are of, from the last time the file was open; boxed because few files are opened.
-    last_version: Option<Box<Version>>,
-    /// Only directories have any; boxed because most inodes are files, which should not carry an empty map.
-    children: Option<Box<Children>>,
-}
-
-/// What the kernel's pages of a directory's names are good for.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KernelNames {
-    /// What is in them is not known.
-    #[default]
-    Unknown,
-    /// The directory was read last without attributes. Such pages are of no use, and to fill them costs as much as to read again.
-    Bare,
-    /// They are of this listing, which the kernel was given whole, with attributes.
-    Of(ListingId),
-}
-
-#[derive(Debug, Default)]
-struct Children {
-    by_name: HashMap<Arc<[u8]>, Ino>,
-    names: KernelNames,
-}
-
 impl Inodes {
     /// The root alone. More than `count_max` inodes are [`Self::surplus`].
     pub(crate) fn new(count_max: usize) -> Self {
-        let root = Node {
-            parent: Ino::ROOT,
-            name: Arc::from(&b""[..]),
-            kind: EntryKind::Directory,
-            lookups: 1,
-            is_linked: true,
-            file: None,
-            last_version: None,
-            children: None,
-        };
         Self {
-            table: Mutex::new(Table {
-                nodes: HashMap::from_iter([(Ino::ROOT, root)]),
-                crowd: Crowd::new(count_max),
-                doubtful: Vec::new(),
-                is_closed: false,
-            }),
+            table: Mutex::new(Table::new(count_max)),
             crowded: Condvar::new(),
         }
     }
@@ -371,151 +308,6 @@ impl Inodes {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn is_crowded(&self) -> bool {
-        self.crowd.is_beyond(self.nodes.len())
-    }
-
-    fn offer(&mut self) -> Vec<(Ino, Arc<[u8]>)> {
-        let nodes = &self.nodes;
-        let offered = self.crowd.next(nodes.len(), |ino| nodes.contains_key(&ino));
-        let known = offered.iter().filter_map(|ino| nodes.get(ino));
-        let files = known.filter(|node| {
-            node.is_linked && node.file.is_none() && node.kind != EntryKind::Directory
-        });
-        files.map(|node| (node.parent, node.name.clone())).collect()
-    }
-
-    fn look_up(&mut self, parent: Ino, name: &[u8], kind: EntryKind) -> Ino {
-        if let Some(ino) = self.child(parent, name) {
-            match self.nodes.get_mut(&ino) {
-                Some(node) if node.kind == kind => {
-                    node.lookups += 1;
-                    return ino;
-                }
-                _ => self.unlink(parent, name),
-            }
-        }
-        self.insert(parent, name, kind)
-    }
-
-    fn child(&self, parent: Ino, name: &[u8]) -> Option<Ino> {
-        self.nodes
-            .get(&parent)?
-            .children
-            .as_ref()?
-            .by_name
-            .get(name)
-            .copied()
-    }
-
-    fn number(&self, parent: Ino, name: &[u8]) -> Ino {
-        let known = self.child(parent, name);
-        known.unwrap_or_else(|| self.free_number(parent, name))
-    }
-
-    fn children_mut(&mut self, dir: Ino) -> Option<&mut Children> {
-        self.nodes.get_mut(&dir)?.children.as_deref_mut()
-    }
-
-    fn path(&self, ino: Ino) -> Option<RemotePath> {
-        let mut names = Vec::new();
-        let mut at = ino;
-        while at != Ino::ROOT {
-            let node = self.nodes.get(&at).filter(|node| node.is_linked)?;
-            names.push(&node.name);
-            at = node.parent;
-        }
-        names
-            .iter()
-            .rev()
-            .try_fold(RemotePath::root(), |dir, name| dir.join(name).ok())
-    }
-
-    fn insert(&mut self, parent: Ino, name: &[u8], kind: EntryKind) -> Ino {
-        let ino = self.free_number(parent, name);
-        let name: Arc<[u8]> = Arc::from(name);
-        let node = Node {
-            parent,
-            name: name.clone(),
-            kind,
-            lookups: 1,
-            is_linked: true,
-            file: None,
-            last_version: None,
-            children: None,
-        };
-        self.nodes.insert(ino, node);
-        let nodes = &self.nodes;
-        self.crowd.enter(ino, |ino| nodes.contains_key(&ino));
-        self.add_child(parent, name, ino);
-        ino
-    }
-
-    /// The number of a name, or another one while something that had the name before is still known by it.
-    fn free_number(&self, parent: Ino, name: &[u8]) -> Ino {
-        (0..u64::MAX)
-            .map(|attempt| {
-                let mut hasher = DefaultHasher::new();
-                (parent, name, attempt).hash(&mut hasher);
-                Ino(hasher.finish() >> (u64::BITS - NUMBER_BITS))
-            })
-            .find(|ino| *ino > Ino::ROOT && !self.nodes.contains_key(ino))
-            .expect("there are more numbers than inodes")
-    }
-
-    fn add_child(&mut self, parent: Ino, name: Arc<[u8]>, ino: Ino) {
-        if let Some(node) = self.nodes.get_mut(&parent) {
-            let children = node.children.get_or_insert_default();
-            children.by_name.insert(name, ino);
-        }
-    }
-
-    fn remove_child(&mut self, parent: Ino, name: &[u8]) {
-        let Some(node) = self.nodes.get_mut(&parent) else {
-            return;
-        };
-        let Some(children) = node.children.as_mut() else {
-            return;
-        };
-        children.by_name.remove(name);
-        if children.by_name.is_empty() {
-            node.children = None;
-        }
-    }
-
-    fn unlink(&mut self, parent: Ino, name: &[u8]) {
-        let Some(ino) = self.child(parent, name) else {
-            return;
-        };
-        self.remove_child(parent, name);
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.is_linked = false;
-        }
-        self.sweep(ino);
-        self.sweep(parent);
-    }
-
-    /// Drops an inode that nothing needs any more, and then its parents.
-    fn sweep(&mut self, ino: Ino) {
-        let mut at = ino;
-        while at != Ino::ROOT {
-            let Some(node) = self.nodes.get(&at) else {
-                return;
-            };
-            if node.lookups > 0 || node.file.is_some() || node.children.is_some() {
-                return;
-            }
-            let (parent, name, is_linked) = (node.parent, node.name.clone(), node.is_linked);
-            self.nodes.remove(&at);
-            if is_linked {
-                self.remove_child(parent, &name);
-            }
-            at = parent;
-        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! What is known of an open file now, and how that changes.
 
+mod failure;
+mod name;
+mod traffic;
+
 use std::{
     io,
     ops::Range,
@@ -7,6 +11,8 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+pub(crate) use self::name::Name;
+use self::{failure::Failure, traffic::Traffic};
 use super::{
     changes::Changes,
     error::FsError,
@@ -17,7 +23,7 @@ use super::{
 };
 use crate::{
     cache::{Reader, Version},
-    remote::{Attributes, RemotePath},
+    remote::Attributes,
 };
 
 /// A file that is written in order is streamed from this length on: below it one exchange at close is quicker.
@@ -66,132 +72,6 @@ enum Stream {
     Running(UploadStream),
     /// One was given up since the last upload: the program does not write in order.
     GivenUp,
-}
-
-/// What has become of an open file's name.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Name {
-    /// It leads to the file.
-    Kept,
-    /// The file was moved to a hidden name, out of the way of what removes or takes its own.
-    Aside(RemotePath),
-    /// It was removed: nothing goes up any more.
-    Removed {
-        /// Where the file lives on for its handles.
-        hidden: Option<RemotePath>,
-    },
-}
-
-impl Name {
-    pub(crate) fn is_removed(&self) -> bool {
-        matches!(self, Self::Removed { .. })
-    }
-
-    /// Where the file lies instead of under its own name.
-    pub(crate) fn hidden(&self) -> Option<&RemotePath> {
-        match self {
-            Self::Aside(path) => Some(path),
-            Self::Removed { hidden } => hidden.as_ref(),
-            Self::Kept => None,
-        }
-    }
-
-    /// The file has the hidden name no more.
-    pub(crate) fn take_hidden(&mut self) -> Option<RemotePath> {
-        match self {
-            Self::Removed { hidden } => hidden.take(),
-            Self::Kept => None,
-            Self::Aside(_) => match std::mem::replace(self, Self::Kept) {
-                Self::Aside(path) => Some(path),
-                Self::Kept | Self::Removed { .. } => None,
-            },
-        }
-    }
-
-    /// The name is gone for good.
-    pub(crate) fn remove(&mut self) {
-        let hidden = self.take_hidden();
-        *self = Self::Removed { hidden };
-    }
-}
-
-/// Why the last upload failed.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It did not.
-    None,
-    /// For this reason; it is tried again.
-    Retried(FsError),
-    /// For this reason; the file is not sent again until a program asks for it.
-    Parked(FsError),
-}
-
-impl Failure {
-    /// The reason.
-    pub(crate) fn error(&self) -> Option<&FsError> {
-        match self {
-            Self::None => None,
-            Self::Retried(error) | Self::Parked(error) => Some(error),
-        }
-    }
-
-    /// The same, if the file is not sent again by itself.
-    pub(super) fn parked(&self) -> Option<&FsError> {
-        match self {
-            Self::Parked(error) => Some(error),
-            Self::None | Self::Retried(_) => None,
-        }
-    }
-
-    /// An upload has failed.
-    pub(super) fn note(&mut self, error: FsError) {
-        *self = match self {
-            Self::Parked(_) => Self::Parked(error),
-            Self::None | Self::Retried(_) => Self::Retried(error),
-        };
-    }
-
-    /// A program asks for the file to be sent.
-    pub(crate) fn unpark(&mut self) {
-        if let Self::Parked(error) = self {
-            *self = Self::Retried(error.clone());
-        }
-    }
-}
-
-/// How far uploads have come, for those who wait for their end.
-#[derive(Debug, Default)]
-pub(crate) struct Traffic {
-    /// What the running upload has still to send, as far as that is known.
-    on_way: u64,
-    /// Bytes that were sent or fetched for uploads: changes while one makes progress.
-    moved: u64,
-}
-
-impl Traffic {
-    pub(crate) fn on_way(&self) -> u64 {
-        self.on_way
-    }
-
-    pub(crate) fn moved(&self) -> u64 {
-        self.moved
-    }
-
-    /// So much is to be sent, at least.
-    pub(crate) fn expect(&mut self, bytes: u64) {
-        self.on_way = self.on_way.max(bytes);
-    }
-
-    /// Bytes of an upload have left.
-    pub(crate) fn note_sent(&mut self, bytes: u64) {
-        self.on_way = self.on_way.saturating_sub(bytes);
-        self.note_fetched(bytes);
-    }
-
-    /// Bytes that an upload needs have come.
-    pub(crate) fn note_fetched(&mut self, bytes: u64) {
-        self.moved = self.moved.wrapping_add(bytes);
-    }
 }
 
 impl FileState {
@@ -395,10 +275,10 @@ impl FileState {
                 None
             }
         };
-        self.traffic.on_way = match &stream {
+        self.traffic.begin(match &stream {
             Some(stream) => len.saturating_sub(stream.claimed()),
             None => dirty.bytes(),
-        };
+        });
         UploadJob {
             base: self.on_server.base().cloned(),
             len,
@@ -414,7 +294,7 @@ impl FileState {
     /// The upload is over.
     pub(super) fn end_upload(&mut self, job: &UploadJob, end: UploadEnd) {
         self.busy = Busy::No;
-        self.traffic.on_way = 0;
+        self.traffic.begin(0);
         match end {
             UploadEnd::Done(base) => {
                 self.changes.sent(job.len, base.is_none());
