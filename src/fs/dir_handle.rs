@@ -58,12 +58,12 @@ impl DirHandle {
         has_grown && reached >= self.end()
     }
 
-    /// The offset behind the last listed entry.
+    /// The offset after the last listed entry.
     pub(crate) fn end(&self) -> u64 {
         (DOTS.len() + self.listing.entries().len()) as u64
     }
 
-    /// Calls `add` with (offset behind it, name, entry unless unborn) until it returns false.
+    /// Calls `add` with (offset after it, name, entry unless unborn) until it returns false.
     pub(crate) fn visit(
         &self,
         offset: u64,

@@ -1,4 +1,4 @@
-//! What the kernel is told when an operation fails.
+//! What the kernel gets when an operation fails.
 
 use std::fmt;
 
@@ -60,7 +60,7 @@ pub enum FsErrorKind {
     TooLarge,
     /// Others have changed the file on the server since it was opened here.
     Conflict,
-    /// The file was sent, and nobody can say whether the server has taken it.
+    /// The file was sent, and it is not known whether the server has taken it.
     Unconfirmed,
 }
 

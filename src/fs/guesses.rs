@@ -2,7 +2,7 @@
 //!
 //! Two patterns are recognised: a walk over directories (`ls -R`, `find`, `du`, `git status`) by its second step, for which the next
 //! siblings are listed, and a walk over the small files of a directory (`cat *`, `tar c`, `cp -r`; see [`Walk`]) by its second
-//! file, or by its first as soon as the directory was listed, for which the next ones are fetched whole. A wrong guess costs nobody anything: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
+//! file, or by its first as soon as the directory was listed, for which the next ones are fetched whole. A wrong guess costs nothing: guesses run on sessions that are spare ([`Remote::ahead`]), a new one replaces those
 //! still queued, and what is fetched only fills the caches.
 //!
 //! [`Remote::ahead`]: crate::remote::Remote::ahead
@@ -346,7 +346,7 @@ impl Guesses {
         if self.inodes.file(ino).is_some() {
             return Ok(());
         }
-        // Not listed anew: a guess waits for nobody, and whoever opens the file lists.
+        // Not listed anew: a guess waits for no one else, and opening the file lists.
         let listing = path
             .parent()
             .and_then(|dir| self.server.tree().listings().fresh(&dir));
@@ -356,7 +356,7 @@ impl Guesses {
         self.fetch_content(ino, path, entry)
     }
 
-    /// Fetches the whole of a small file, and its exact version where the listing does not tell that.
+    /// Fetches the whole of a small file, and its exact version where the listing does not show that.
     fn fetch_content(&self, ino: Ino, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
         let Some(mut base) = self.server.versions().base_of(entry) else {
             return Ok(());
@@ -408,7 +408,7 @@ fn is_small_file(entry: &RemoteEntry) -> bool {
             .is_some_and(|size| (1..=FILE_BYTES_MAX as u64).contains(&size))
 }
 
-/// Wakes those who wait for a fetch, however it ended.
+/// Wakes those that wait for a fetch, however it ended.
 struct EndOfFetch<'a> {
     queue: &'a Queue,
     ino: Ino,

@@ -15,7 +15,7 @@ use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath};
 pub(crate) struct HiddenNames {
     remote: Arc<dyn Remote>,
     account: Arc<Account>,
-    /// Begins each hidden name of this mount, behind a dot if there is one.
+    /// Begins each hidden name of this mount, after a dot if there is one.
     prefix: String,
     count: AtomicU64,
 }

@@ -45,7 +45,7 @@ impl Inodes {
     }
 
     /// Waits until there are too many inodes, or names in doubt; names that the kernel may forget then, those that it has known longest first, each with its
-    /// directory. No directories: one may be somebody's working directory. No files that are open. `None` when the mount ends.
+    /// directory. No directories: one may be a program's working directory. No files that are open. `None` when the mount ends.
     pub(crate) fn surplus(&self) -> Option<Vec<(Ino, Arc<[u8]>)>> {
         let is_calm = |table: &mut Table| {
             !table.is_closed && !table.is_crowded() && table.doubtful.is_empty()
@@ -61,10 +61,10 @@ impl Inodes {
         Some(table.offer())
     }
 
-    /// Has the kernel look this name up again: what it was told of it may not be so.
+    /// Makes the kernel look this name up again: what it knows of it may not be so.
     pub(crate) fn doubt(&self, parent: Ino, name: &[u8]) {
         let mut table = self.lock();
-        // Nobody may be there to take them.
+        // There may be no kernel to take them.
         if table.doubtful.len() < DOUBTFUL_MAX {
             table.doubtful.push((parent, name.into()));
             self.crowded.notify_one();

@@ -48,7 +48,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The server behind `remote`; nothing is asked of it yet.
+    /// The server that is `remote`; nothing is asked of it yet.
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         inodes: Arc<Inodes>,

@@ -105,7 +105,7 @@ impl Spool {
         }
     }
 
-    /// Moves the bytes out of memory, for as long as nobody changes them.
+    /// Moves the bytes out of memory, until they are changed.
     pub(crate) fn move_to_file(&mut self) -> io::Result<()> {
         if let Store::Memory(pages) = &self.store {
             self.store = Store::Parked(pages.to_named_file(&self.limits.dir)?);
@@ -197,7 +197,7 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// Also when something is dirty that would lie behind the new end.
+    /// Also when something is dirty that would lie beyond the new end.
     pub(crate) fn move_tail(&mut self, at: u64, to: u64) -> io::Result<()> {
         let part = |set: &RangeSet, within: Range<u64>| -> Vec<Range<u64>> {
             let cut = set.iter().map(|range| {

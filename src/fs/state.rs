@@ -31,7 +31,7 @@ const STREAM_BYTES_MIN: u64 = 1 << 20;
 
 /// The state of one open file. These hold at all times:
 ///
-/// 1. While it is [`Busy`], no upload and no stream begins, and nobody else changes its name.
+/// 1. While it is [`Busy`], no upload and no stream begins, and nothing else changes its name.
 /// 2. A running stream has sent nothing that has been changed since: the change ends it.
 /// 3. What an upload has taken is either on the server when it ends, or back in the changes.
 /// 4. A file whose name was removed is not uploaded any more.
@@ -114,7 +114,7 @@ impl FileState {
         }
     }
 
-    /// One handle less. Gives the reader back that nobody needs any more, when it was the last.
+    /// One handle less. Gives the reader back that is not needed any more, when it was the last.
     pub(crate) fn remove_handle(&mut self) -> Option<Arc<Reader>> {
         self.handles = self.handles.saturating_sub(1);
         if self.is_open() {

@@ -100,7 +100,7 @@ impl UploadStream {
         match thread.join() {
             Ok(Ok(())) => Ok(self.hidden.clone()),
             Ok(Err(error)) => {
-                // Who did not answer the upload would let us wait for this too.
+                // A server that did not answer the upload would let us wait for this too.
                 match error.kind() {
                     RemoteErrorKind::TimedOut(_) => self.names.discard(self.hidden.clone()),
                     _ => self.names.remove(&self.hidden),
@@ -170,13 +170,13 @@ impl Sender {
         sent.and(finished)
     }
 
-    /// Sends all behind the `sent` bytes.
+    /// Sends all after the `sent` bytes.
     fn send(&self, upload: &mut dyn Upload, sent: u64, buffer: &mut [u8]) -> Result<()> {
         let mut sent = sent;
         loop {
             let chunk = self.next(sent, buffer)?;
             if chunk.is_empty() {
-                // Either that is all, or the file was cut off behind our back.
+                // Either that is all, or the file was cut off meanwhile.
                 let is_all = self.shared.lock().end == Some(sent);
                 return if is_all { Ok(()) } else { Err(given_up()) };
             }
@@ -185,7 +185,7 @@ impl Sender {
         }
     }
 
-    /// Waits for the bytes behind the `sent` ones; none when nothing more will come.
+    /// Waits for the bytes after the `sent` ones; none when nothing more will come.
     fn next<'a>(&self, sent: u64, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
         loop {
             let end = self.shared.lock().end;

@@ -17,7 +17,7 @@ use crate::{
     remote::RemotePath,
 };
 
-/// The space that is shown where the server does not tell: more than any transfer needs, less than file managers' limits.
+/// The space that is shown where the server does not report it: more than any transfer needs, less than file managers' limits.
 const UNKNOWN_SPACE: u64 = 16 << 40;
 
 impl Filesystem {
@@ -90,10 +90,10 @@ impl Filesystem {
         self.inodes.forget(ino, count);
     }
 
-    /// Free space, as far as the server tells.
+    /// Free space, as far as the server reports it.
     pub fn space(&self) -> Result<SpaceInfo> {
         let free = self.server.remote().space(&RemotePath::root())?;
-        // Only the free part is known of servers that tell at all (AVBL).
+        // Only the free part is known of servers that report any (AVBL).
         let free = free.unwrap_or(UNKNOWN_SPACE);
         Ok(SpaceInfo { total: free, free })
     }

@@ -131,7 +131,7 @@ impl Filesystem {
             }
             match self.open(attr.ino, mode) {
                 Ok(opened) => {
-                    // Asking again could fail, and nobody would close the handle.
+                    // Asking again could fail, and nothing would close the handle.
                     let shown = self.view.attr_ahead(attr.ino).unwrap_or(attr);
                     return Ok((shown, opened));
                 }

@@ -18,7 +18,7 @@ use crate::{
 /// One entry for the kernel.
 #[derive(Debug)]
 pub struct DirItem<'a> {
-    /// Where reading goes on behind this entry.
+    /// Where reading goes on after this entry.
     pub next_offset: u64,
     /// The name.
     pub name: &'a [u8],
@@ -77,7 +77,7 @@ impl Filesystem {
         sink: &mut dyn DirSink,
     ) -> Result<()> {
         let dir = self.handles.dir(handle)?;
-        // Behind the last entry the kernel asks once more, in either way.
+        // After the last entry the kernel asks once more, in either way.
         if dir.pages == DirPages::Fill && offset < dir.end() {
             self.inodes.set_kernel_names(ino, KernelNames::Bare);
         }
@@ -201,7 +201,7 @@ fn pages_for(fs: &Filesystem, ino: Ino, listing: &CachedListing, unborn: &[Arc<[
         return DirPages::Bypass;
     }
     // A name shown from a page brings no attributes, so one that the kernel does not know costs a look-up of its own.
-    // Asked again, for only from here on does nobody fill the pages with another listing.
+    // Asked again, for only from here on does no handle fill the pages with another listing.
     if kernel_names() == KernelNames::Of(listing.id()) {
         return DirPages::Keep;
     }

@@ -53,7 +53,7 @@ impl Filesystem {
             self.engine.forget_trees(&[&source, &target]);
             rename_dir(self, &source, &target, replaced.is_some())?;
         } else {
-            // Before, should this be the last that the program does; and after, should somebody have read meanwhile.
+            // Before, should this be the last that the program does; and after, should a program have read meanwhile.
             self.engine.forget(&source);
             self.engine.forget(&target);
             let renamed = rename_file(self, &source, &target, replaced.is_some(), old_file);
@@ -137,19 +137,19 @@ fn check_target(
     }
 }
 
-/// Renames a file; `replaced` is the open one that it replaces.
+/// Renames a file; `old_file` is the open one that it replaces.
 fn rename_file(
     fs: &Filesystem,
     source: &RemotePath,
     target: &RemotePath,
     is_replacing: bool,
-    replaced: Option<&Arc<OpenFile>>,
+    old_file: Option<&Arc<OpenFile>>,
 ) -> Result<()> {
-    let is_aside = match replaced {
+    let is_aside = match old_file {
         Some(file) => removed::move_aside(&fs.server, file, target)?,
         None => false,
     };
-    let is_unborn = replaced.is_some_and(|file| {
+    let is_unborn = old_file.is_some_and(|file| {
         let state = file.lock();
         state.on_server().base().is_none() && state.on_server().doubt().is_none()
     });
@@ -159,7 +159,7 @@ fn rename_file(
         target,
         is_replacing && !is_aside && !is_unborn,
     );
-    if let Some(file) = replaced {
+    if let Some(file) = old_file {
         match &renamed {
             Ok(()) => {
                 file.lock().name.remove();

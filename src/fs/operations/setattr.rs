@@ -75,7 +75,7 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     if let Some(handle) = handle {
         return fs.write_back.set_len(&fs.handles.file(handle)?.file, size);
     }
-    // truncate(2): nobody will close anything, so it goes up at once.
+    // truncate(2): no handle will be closed, so it goes up at once.
     let mode = OpenMode {
         is_write: true,
         is_truncate: size == 0,

@@ -81,7 +81,7 @@ impl Evidence {
         Ok((self.look_alone(path, &dir)?, now))
     }
 
-    /// Whether a listing of this moment shows that nothing has the name: a refusal to tell of it may have another reason.
+    /// Whether a listing of this moment shows that nothing has the name: a refusal to describe it may have another reason.
     pub(crate) fn is_gone(&self, path: &RemotePath) -> bool {
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return false;

@@ -1,6 +1,6 @@
-//! What the kernel was told of files and that may not be so any more.
+//! What the kernel was given of files and that may not be so any more.
 //!
-//! It keeps attributes and names for as long as it was told to. After a change whose outcome is not known, and when a file turns out to be
+//! It keeps attributes and names for as long as it was allowed to. After a change whose outcome is not known, and when a file turns out to be
 //! another at its opening, that is too long: a program would read a file to the end that it had before.
 
 use std::{
@@ -14,7 +14,7 @@ use crate::{
     remote::{EntryKind, RemoteError, RemotePath},
 };
 
-/// Has the kernel forget the attributes of an inode. Called while the kernel waits for an answer about it, so it must not wait for that.
+/// Makes the kernel forget the attributes of an inode. Called while the kernel waits for an answer about it, so it must not wait for that.
 type Forget = Box<dyn Fn(Ino) + Send + Sync>;
 
 /// What it is to ask for again.
@@ -43,7 +43,7 @@ impl Kernel {
         }
     }
 
-    /// Has `forget` called for inodes whose attributes the kernel is to ask for again.
+    /// Calls `forget` for inodes whose attributes the kernel is to ask for again.
     pub(crate) fn forget_attributes_by(&self, forget: Box<dyn Fn(Ino) + Send + Sync>) {
         // The first one stays: a mount has one kernel.
         drop(self.forget.set(forget));

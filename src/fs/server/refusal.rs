@@ -38,7 +38,7 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Those of the server behind `tree`.
+    /// Of the server that shows `tree`.
     pub(super) fn new(remote: Arc<dyn Remote>, tree: Arc<Tree>, kernel: Arc<Kernel>) -> Self {
         Self {
             remote,
@@ -88,7 +88,7 @@ impl Refusals {
         if has_reason && kind == FsErrorKind::AccessDenied {
             return error.into();
         }
-        // The server's own long name limit hides behind the same 550.
+        // A name that is too long for the server gets the same 550.
         if kind == FsErrorKind::AccessDenied && name.len() > NAME_BYTES_MAX {
             return FsError::explained(FsErrorKind::NameTooLong, error);
         }

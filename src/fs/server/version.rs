@@ -57,7 +57,7 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Those of the files behind `tree`.
+    /// Of the files in `tree`.
     pub(super) fn new(
         remote: Arc<dyn Remote>,
         tree: Arc<Tree>,

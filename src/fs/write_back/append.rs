@@ -57,7 +57,7 @@ pub(super) fn append(upload: &mut Upload<'_>) -> Result<Landed> {
     match (sent, size) {
         (Ok(()), Some(None)) => settled,
         (Ok(()), Some(Some(size))) if size == upload.job.len => settled,
-        // Others have appended in the same moment, before or behind what was sent; or the file had been cut off before.
+        // Others have appended in the same moment, before or after what was sent; or the file had been cut off before.
         (Ok(()), Some(Some(size)))
             if size > upload.job.len || ends_with_tail(upload, at, size)? =>
         {

@@ -93,7 +93,7 @@ fn next_piece(file: &OpenFile, at: u64) -> io::Result<Option<Piece>> {
     Ok(Some(Piece::Bytes(at, bytes)))
 }
 
-/// Says beside the copy which of its bytes are real, so that nobody puts the holes over the server's file.
+/// Says beside the copy which of its bytes are real, so that the holes are not put over the server's file.
 fn list_ranges(copy: &Path, path: Option<&RemotePath>, local: &RangeSet) -> io::Result<PathBuf> {
     let mut name = copy.as_os_str().to_owned();
     name.push(".ranges");

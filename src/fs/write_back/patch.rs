@@ -1,6 +1,6 @@
 //! Ranges inside a large file: REST + STOR of these, where the server is known to keep the rest.
 //!
-//! The file itself is changed, so it must be the version that was opened; and the size cannot tell whether all has arrived, so that the
+//! The file itself is changed, so it must be the version that was opened; and the size does not show whether all has arrived, so that the
 //! ranges are read back.
 
 use std::num::NonZeroU64;
@@ -22,9 +22,9 @@ use crate::{
 pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
     // However recently it was opened: others may have replaced it since, and what is written into it cannot be taken back.
-    let told = upload.ask_again()?;
-    let told = told.ok_or_else(|| FsError::new(FsErrorKind::NotFound, path))?;
-    if !upload.is_still(Some(told)) {
+    let reported = upload.ask_again()?;
+    let reported = reported.ok_or_else(|| FsError::new(FsErrorKind::NotFound, path))?;
+    if !upload.is_still(Some(reported)) {
         return Err(upload.conflict());
     }
     let before = upload.job.base.as_ref().map(|base| base.version);

@@ -30,7 +30,7 @@ use crate::{
 const RETRY_EVERY: Duration = Duration::from_secs(10);
 
 /// The longest time between two tries, after each one in vain took twice the time before. 5 min: a server that is full or down
-/// for hours is not asked all the time, and who has made room need not wait long.
+/// for hours is not asked all the time, and a user who has made room need not wait long.
 const RETRY_EVERY_MAX: Duration = Duration::from_mins(5);
 
 /// The most memory that closed files take which the server lacks; the bytes of further ones move to the disk. 64 MiB: what the
@@ -160,7 +160,7 @@ impl Backlog {
         files
     }
 
-    /// Uploads a file that nobody has open. What the server will never take is kept on this machine and shown no longer.
+    /// Uploads a file that no program has open. What the server will never take is kept on this machine and shown no longer.
     pub(crate) fn upload_or_keep(&self, file: &Arc<OpenFile>) {
         // It has been logged, and is tried again.
         let _ = self.send_or_keep(file);
@@ -236,7 +236,7 @@ impl Backlog {
     }
 
     /// Brings to the server what it lacks at this moment, for the end of the mount; whether that was all done. Goes on as long as
-    /// files get done, and gives up when a failure has lasted for `limit`. How it goes on is told by [`Self::progress`].
+    /// files get done, and gives up when a failure has lasted for `limit`. [`Self::progress`] shows how it goes on.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         // Not what comes later: a program that goes on writing would keep the mount from ending.
         let mut files = self.unsent();
@@ -317,7 +317,7 @@ impl Backlog {
     }
 }
 
-/// Who empties a file wins at its close, and not when it is tried again later: what others have put there since stays.
+/// A program that empties a file wins at its close, and not when it is tried again later: what others have put there since stays.
 fn forget_emptied(file: &OpenFile) {
     let mut state = file.lock();
     if !state.is_open() {

@@ -7,9 +7,9 @@
 //! | only bytes behind the old end | APPE of the tail |
 //! | some ranges of a large file, none at its start | REST + STOR of these, where the server is known to keep the rest |
 //! | mode or time only | these |
-//! | anything else | the whole file under a temporary name, then a rename over the old one |
+//! | anything else | the whole file under a hidden name, then a rename over the old one |
 //!
-//! Every plan ends with the size that the server tells. The spool keeps the bytes until then.
+//! Every plan ends with the size that the server reports. The spool keeps the bytes until then.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Uploader {
         if let Some(failure) = parked {
             return Err(failure);
         }
-        // Before, should this be the last that the program does; and after, should somebody have read meanwhile.
+        // Before, should this be the last that the program does; and after, should a program have read meanwhile.
         self.engine.forget(&path);
         let landed = self.run_plan(&mut upload);
         self.engine.forget(&path);
