@@ -5,6 +5,7 @@
 //! caught for each request, because one that leaves an event loop ends the whole mount.
 
 mod reply;
+mod request;
 mod workers;
 
 use std::{
@@ -18,17 +19,15 @@ use std::{
 };
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use crate::fs::{
-    Change, Filesystem, FsError, FsErrorKind, HandleId, Ino, NewTime, OpenMode, Opened,
-    PreallocateMode, RenameMode, Result,
-};
-use reply::{GENERATION, Plain, Plus, Refuse, file_attr};
+use crate::fs::{Change, Filesystem, FsError, FsErrorKind, HandleId, Ino, RenameMode, Result};
+use reply::{GENERATION, Plain, Plus, Refuse, file_attr, open_flags};
+use request::{new_time, open_mode, preallocate_mode};
 use workers::{Turn, Workers};
 
 /// How many reads the kernel may send ahead at once. 64 of 128 KiB keep 8 MiB under way: 100 ms at 80 MB/s.
@@ -170,42 +169,6 @@ fn log_failure(filesystem: &Filesystem, request: &Name, error: &FsError) {
         request.ino,
         error.errno(),
     );
-}
-
-fn open_mode(flags: i32) -> OpenMode {
-    OpenMode {
-        is_write: flags & libc::O_ACCMODE != libc::O_RDONLY,
-        is_truncate: flags & libc::O_TRUNC != 0,
-        is_append: flags & libc::O_APPEND != 0,
-        is_exclusive: flags & libc::O_EXCL != 0,
-    }
-}
-
-fn open_flags(opened: &Opened) -> FopenFlags {
-    if opened.is_content_known {
-        FopenFlags::FOPEN_KEEP_CACHE
-    } else {
-        FopenFlags::empty()
-    }
-}
-
-fn new_time(time: TimeOrNow) -> NewTime {
-    match time {
-        TimeOrNow::SpecificTime(time) => NewTime::At(time),
-        TimeOrNow::Now => NewTime::Now,
-    }
-}
-
-fn preallocate_mode(mode: i32) -> Option<PreallocateMode> {
-    const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
-    const ZERO_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | KEEP;
-    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
-    match mode {
-        0 => Some(PreallocateMode::Grow),
-        KEEP => Some(PreallocateMode::Reserve),
-        ZERO_KEEP | PUNCH => Some(PreallocateMode::Zero),
-        _ => None,
-    }
 }
 
 impl fuser::Filesystem for FuseServer {

@@ -12,7 +12,7 @@ use fuser::{
 };
 
 use crate::{
-    fs::{Attr, DirItem, DirPages, DirSink, Found, Ino, SpaceInfo},
+    fs::{Attr, DirItem, DirPages, DirSink, Found, Ino, Opened, SpaceInfo},
     remote::EntryKind,
 };
 
@@ -136,6 +136,15 @@ impl DirSink for Plain<'_> {
             file_type(item.kind),
             OsStr::from_bytes(item.name),
         )
+    }
+}
+
+/// What the kernel may do with its pages of a file that was opened.
+pub(super) fn open_flags(opened: &Opened) -> FopenFlags {
+    if opened.is_content_known {
+        FopenFlags::FOPEN_KEEP_CACHE
+    } else {
+        FopenFlags::empty()
     }
 }
 
