@@ -46,6 +46,7 @@ mod write_back;
 
 pub use dir_handle::DirPages;
 pub use error::{FsError, FsErrorKind, Result};
+pub use handle::Access;
 pub use number::{HandleId, Ino};
 pub use operations::{
     Filesystem,

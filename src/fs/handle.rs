@@ -17,16 +17,33 @@ use super::{
 };
 use crate::cache::{Cursor, ListingId};
 
+/// What a program may do with an open file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Read it (`O_RDONLY`).
+    #[default]
+    Read,
+    /// Write anywhere (`O_WRONLY` or `O_RDWR`); closing it uploads what was written.
+    Write,
+    /// The same, each write at the end (`O_APPEND`).
+    Append,
+}
+
+impl Access {
+    /// Whether it may be written.
+    pub fn is_write(self) -> bool {
+        self != Self::Read
+    }
+}
+
 /// An open file of one program.
 #[derive(Debug)]
 pub(crate) struct FileHandle {
     pub(crate) file: Arc<OpenFile>,
     /// Where this handle reads.
     pub(crate) cursor: Cursor,
-    /// Whether each write goes to the end.
-    pub(crate) is_append: bool,
-    /// Whether this handle may write, so that its closing uploads.
-    pub(crate) is_write: bool,
+    /// What it may be used for.
+    pub(crate) access: Access,
     /// Whose closing uploads.
     pub(crate) writers: Writers,
 }

@@ -2,14 +2,17 @@
 
 use fuser::TimeOrNow;
 
-use crate::fs::{NewTime, OpenMode, PreallocateMode};
+use crate::fs::{Access, NewTime, OpenMode, PreallocateMode};
 
 /// How open(2) and creat(2) open a file.
 pub(super) fn open_mode(flags: i32) -> OpenMode {
     OpenMode {
-        is_write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+        access: match flags & libc::O_ACCMODE {
+            libc::O_RDONLY => Access::Read,
+            _ if flags & libc::O_APPEND != 0 => Access::Append,
+            _ => Access::Write,
+        },
         is_truncate: flags & libc::O_TRUNC != 0,
-        is_append: flags & libc::O_APPEND != 0,
         is_exclusive: flags & libc::O_EXCL != 0,
     }
 }

@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use ftpfs::{
-    fs::{Attr, Change, Filesystem, HandleId, Ino, NewTime, OpenMode, PreallocateMode, RenameMode},
+    fs::{
+        Access, Attr, Change, Filesystem, HandleId, Ino, NewTime, OpenMode, PreallocateMode,
+        RenameMode,
+    },
     remote::{EntryKind, Modified, Precision, RemoteErrorKind, memory::Content},
 };
 
@@ -19,8 +22,7 @@ const PATHS: [&str; 8] = ["/a", "/b", "/c", "/a/a", "/a/b", "/b/a", "/b/b", "/a/
 struct Handle {
     number: HandleId,
     file: Id,
-    is_write: bool,
-    is_append: bool,
+    access: Access,
 }
 
 struct Harness {
@@ -221,11 +223,13 @@ impl Harness {
         if !self.has_parent(at) {
             return (Ok(()), Ok(()));
         }
-        let is_write = !matches!(mode, Mode::Read);
         let flags = OpenMode {
-            is_write,
+            access: match mode {
+                Mode::Read => Access::Read,
+                Mode::Append => Access::Append,
+                _ => Access::Write,
+            },
             is_truncate: matches!(mode, Mode::Truncate | Mode::CreateTruncate),
-            is_append: matches!(mode, Mode::Append),
             is_exclusive: matches!(mode, Mode::Exclusive),
         };
         let creates = matches!(mode, Mode::Create | Mode::CreateTruncate | Mode::Exclusive);
@@ -248,12 +252,10 @@ impl Harness {
             Ok(opened?.handle)
         });
         if let (Ok(number), Ok(file)) = (opened, expected) {
-            let is_append = flags.is_append;
             self.handles.push(Handle {
                 number,
                 file,
-                is_write,
-                is_append,
+                access: flags.access,
             });
         }
         (expected.map(drop), opened.map(drop))
@@ -264,15 +266,19 @@ impl Harness {
         let Handle {
             number,
             file,
-            is_write,
-            is_append,
+            access,
         } = self.handles[index];
+        let is_write = access.is_write();
         let fs = self.world.fs.clone();
         let size = self.reference.file(file).data.len();
         match op {
             Op::Write(_, at, len, seed) if is_write => {
                 let data = pattern(len, seed);
-                let place = if is_append { size } else { at as usize };
+                let place = if access == Access::Append {
+                    size
+                } else {
+                    at as usize
+                };
                 if len > 0 {
                     self.reference.write(file, place, &data);
                 }

@@ -6,7 +6,8 @@ use ftpfs::{
     clock::ManualClock,
     config::{CacheConfig, FsConfig},
     fs::{
-        Attr, DirItem, DirSink, Filesystem, FsError, HandleId, Ino, OpenMode, Opened, RenameMode,
+        Access, Attr, DirItem, DirSink, Filesystem, FsError, HandleId, Ino, OpenMode, Opened,
+        RenameMode,
     },
     remote::{
         EntryKind, RemotePath,
@@ -37,13 +38,12 @@ pub(crate) struct World {
 
 /// How a test opens files.
 pub(crate) const READ: OpenMode = OpenMode {
-    is_write: false,
+    access: Access::Read,
     is_truncate: false,
-    is_append: false,
     is_exclusive: false,
 };
 pub(crate) const WRITE: OpenMode = OpenMode {
-    is_write: true,
+    access: Access::Write,
     ..READ
 };
 pub(crate) const TRUNCATE: OpenMode = OpenMode {
@@ -51,7 +51,7 @@ pub(crate) const TRUNCATE: OpenMode = OpenMode {
     ..WRITE
 };
 pub(crate) const APPEND: OpenMode = OpenMode {
-    is_append: true,
+    access: Access::Append,
     ..WRITE
 };
 pub(crate) const EXCLUSIVE: OpenMode = OpenMode {

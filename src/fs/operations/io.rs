@@ -10,6 +10,7 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
+        handle::Access,
         number::HandleId,
         server::Intent,
         spool::Spool,
@@ -110,13 +111,13 @@ impl Filesystem {
     pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<()> {
         let handle = self.handles.file(handle)?;
         self.write_back
-            .write(&handle.file, handle.is_append, offset, data)
+            .write(&handle.file, handle.access == Access::Append, offset, data)
     }
 
     /// Whether closing a descriptor needs nothing of the server; `None` when it does.
     pub fn flush_cached(&self, handle: HandleId) -> Option<Result<()>> {
         let handle = self.handles.file(handle).ok()?;
-        let is_done = !handle.is_write || handle.file.lock().is_sent();
+        let is_done = !handle.access.is_write() || handle.file.lock().is_sent();
         is_done.then_some(Ok(()))
     }
 

@@ -7,6 +7,7 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
+        handle::Access,
         number::Ino,
         server::Intent,
     },
@@ -36,7 +37,7 @@ impl Filesystem {
     /// Makes an empty file without opening it (mknod(2) of a regular file).
     pub fn make_file(&self, parent: Ino, name: &[u8], mode: u32) -> Result<Attr> {
         let exclusive = OpenMode {
-            is_write: true,
+            access: Access::Write,
             is_exclusive: true,
             ..Default::default()
         };

@@ -8,7 +8,7 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
-        handle::FileHandle,
+        handle::{Access, FileHandle},
         number::{HandleId, Ino},
         on_server::Base,
         process::Writers,
@@ -19,17 +19,11 @@ use crate::{
 
 /// How a program opens a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "these are the independent flags of open(2)"
-)]
 pub struct OpenMode {
-    /// `O_WRONLY` or `O_RDWR`.
-    pub is_write: bool,
+    /// What the program will do with it.
+    pub access: Access,
     /// `O_TRUNC`.
     pub is_truncate: bool,
-    /// `O_APPEND`.
-    pub is_append: bool,
     /// `O_EXCL`, with `O_CREAT`.
     pub is_exclusive: bool,
 }
@@ -63,7 +57,7 @@ impl Filesystem {
             return attach(self, ino, mode, None);
         }
         let path = self.inodes.path_of(ino)?;
-        if mode.is_write || mode.is_truncate {
+        if mode.access.is_write() || mode.is_truncate {
             self.check_writable(Some(&path))?;
         }
         if self
@@ -85,7 +79,7 @@ impl Filesystem {
         let entry = self.server.tree().entry(&path)?.unwrap_or(entry);
         let mut base = base_for(self, &path, &entry, mode)?;
         base.version.adopt_epoch(self.guesses.fetched(ino));
-        if !mode.is_write {
+        if !mode.access.is_write() {
             self.guesses.opened_file(ino, &path);
         }
         attach(self, ino, mode, Some(base))
@@ -207,8 +201,7 @@ fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Resu
     let handle = FileHandle {
         file,
         cursor: Cursor::new(&fs.engine),
-        is_append: mode.is_append,
-        is_write: mode.is_write,
+        access: mode.access,
         writers: Writers::default(),
     };
     let handle = fs.handles.add_file(handle);
@@ -243,7 +236,7 @@ fn base_for(
             .base_of(&entry)
             .ok_or_else(|| unknown_size(path));
     }
-    if mode.is_write {
+    if mode.access.is_write() {
         return fs
             .server
             .versions()

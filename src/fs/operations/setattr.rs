@@ -10,6 +10,7 @@ use super::{
 use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
+        handle::Access,
         number::{HandleId, Ino},
         server::Intent,
     },
@@ -77,7 +78,7 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     }
     // truncate(2): no handle will be closed, so it goes up at once.
     let mode = OpenMode {
-        is_write: true,
+        access: Access::Write,
         is_truncate: size == 0,
         ..OpenMode::default()
     };
