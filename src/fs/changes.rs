@@ -75,7 +75,8 @@ impl Changes {
         &mut self,
         server_len: u64,
         limits: &SpoolLimits,
-        (offset, data): (u64, &[u8]),
+        offset: u64,
+        data: &[u8],
         is_append: bool,
         now: SystemTime,
     ) -> io::Result<()> {

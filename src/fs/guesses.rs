@@ -152,7 +152,8 @@ impl Guesses {
         server: Arc<Server>,
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
-        (threads_max, cache): (usize, &CacheConfig),
+        threads_max: usize,
+        cache: &CacheConfig,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {

@@ -77,7 +77,7 @@ impl Filesystem {
         let engine = ReadEngine::new(remote.clone(), cache, readers_max, clock.clone());
         let engine = Arc::new(engine);
         let inodes = Arc::new(Inodes::new(cache.entries_max));
-        let server = Server::new(remote.clone(), inodes.clone(), cache, clock.clone());
+        let server = Server::new(remote, inodes.clone(), cache, clock.clone());
         let server = Arc::new(server);
         let limits = SpoolLimits {
             memory_bytes_max: config.spool_memory_bytes_max,
@@ -85,18 +85,19 @@ impl Filesystem {
         };
         Arc::new(Self {
             write_back: WriteBack::new(
-                remote,
                 server.clone(),
                 inodes.clone(),
                 engine.clone(),
-                (limits, sessions_max / 2),
+                limits,
+                sessions_max / 2,
                 clock.clone(),
             ),
             guesses: Arc::new(Guesses::new(
                 server.clone(),
                 inodes.clone(),
                 engine.clone(),
-                (guessers_max, cache),
+                guessers_max,
+                cache,
                 clock.clone(),
             )),
             handles: Handles::default(),

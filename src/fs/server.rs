@@ -13,13 +13,13 @@ mod version;
 
 use std::sync::Arc;
 
+use self::{
+    evidence::Evidence, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
+    version::Versions,
+};
 pub(crate) use self::{
-    evidence::Evidence,
-    kernel::Kernel,
-    learnt::Learnt,
-    refusal::{Intent, Refusals},
-    tree::Tree,
-    version::{Reported, Versions, unknown_size},
+    refusal::Intent,
+    version::{Reported, unknown_size},
 };
 use super::{
     account::Account,
@@ -85,8 +85,8 @@ impl Server {
         }
     }
 
-    pub(crate) fn remote(&self) -> &dyn Remote {
-        &*self.remote
+    pub(crate) fn remote(&self) -> &Arc<dyn Remote> {
+        &self.remote
     }
 
     /// What this account was seen not to be allowed.

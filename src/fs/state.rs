@@ -187,14 +187,15 @@ impl FileState {
     pub(crate) fn write(
         &mut self,
         limits: &SpoolLimits,
-        (offset, data): (u64, &[u8]),
+        offset: u64,
+        data: &[u8],
         is_append: bool,
         now: SystemTime,
     ) -> io::Result<()> {
         self.end_stream_beyond(offset);
         let server_len = self.on_server.len();
         self.changes
-            .write(server_len, limits, (offset, data), is_append, now)?;
+            .write(server_len, limits, offset, data, is_append, now)?;
         if let Stream::Running(stream) = &self.stream {
             stream.wake();
         }

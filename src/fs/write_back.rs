@@ -31,7 +31,7 @@ use super::{
     server::Server,
     spool::SpoolLimits,
 };
-use crate::{cache::ReadEngine, clock::Clock, remote::Remote};
+use crate::{cache::ReadEngine, clock::Clock};
 
 /// The kernel's own limit of a file's size.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -48,13 +48,13 @@ pub(crate) struct WriteBack {
 }
 
 impl WriteBack {
-    /// To `server`, which is `remote`; `streams_max` files may go up while they are written.
+    /// To `server`; `streams_max` files may go up while they are written.
     pub(crate) fn new(
-        remote: Arc<dyn Remote>,
         server: Arc<Server>,
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
-        (limits, streams_max): (SpoolLimits, usize),
+        limits: SpoolLimits,
+        streams_max: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let uploader = Arc::new(Uploader::new(
@@ -64,7 +64,7 @@ impl WriteBack {
             limits.clone(),
         ));
         Self {
-            streams: Streams::new(remote, server.clone(), inodes.clone(), streams_max),
+            streams: Streams::new(server.clone(), inodes.clone(), streams_max),
             backlog: Arc::new(Backlog::new(
                 uploader.clone(),
                 server,
@@ -98,7 +98,7 @@ impl WriteBack {
             drop(state);
             return Err(self.failure(FsErrorKind::TooLarge, file));
         }
-        let written = state.write(&self.limits, (offset, data), is_append, self.clock.wall());
+        let written = state.write(&self.limits, offset, data, is_append, self.clock.wall());
         let wants_stream = written.is_ok() && state.wants_stream();
         drop(state);
         if wants_stream {

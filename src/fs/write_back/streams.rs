@@ -5,15 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{
-    fs::{file::OpenFile, inode::Inodes, server::Server, streaming::UploadStream},
-    remote::Remote,
-};
+use crate::fs::{file::OpenFile, inode::Inodes, server::Server, streaming::UploadStream};
 
 /// Starts streams, as long as there are sessions for them.
 #[derive(Debug)]
 pub(super) struct Streams {
-    remote: Arc<dyn Remote>,
     server: Arc<Server>,
     inodes: Arc<Inodes>,
     /// How many run at the moment.
@@ -23,14 +19,8 @@ pub(super) struct Streams {
 
 impl Streams {
     /// At most `taken_max` at once.
-    pub(super) fn new(
-        remote: Arc<dyn Remote>,
-        server: Arc<Server>,
-        inodes: Arc<Inodes>,
-        taken_max: usize,
-    ) -> Self {
+    pub(super) fn new(server: Arc<Server>, inodes: Arc<Inodes>, taken_max: usize) -> Self {
         Self {
-            remote,
             server,
             inodes,
             taken: Arc::default(),
@@ -70,7 +60,14 @@ impl Streams {
                 Ok(count)
             },
         );
-        let start = || UploadStream::start(self.remote.clone(), names.clone(), hidden, read_chunk);
+        let start = || {
+            UploadStream::start(
+                self.server.remote().clone(),
+                names.clone(),
+                hidden,
+                read_chunk,
+            )
+        };
         file.lock().start_stream(start);
     }
 }
