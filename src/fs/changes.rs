@@ -231,3 +231,46 @@ impl Changes {
             .get_or_insert_with(|| Spool::new(server_len, limits.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn limits() -> SpoolLimits {
+        SpoolLimits {
+            memory_bytes_max: 1 << 20,
+            dir: std::env::temp_dir(),
+        }
+    }
+
+    #[test]
+    fn only_what_was_all_appended_since_the_last_upload_is_appended() {
+        let mut changes = Changes::new(NOW);
+        changes.write(3, &limits(), 3, b"x", true, NOW).unwrap();
+        assert!(changes.is_appended());
+        changes.write(3, &limits(), 0, b"x", false, NOW).unwrap();
+        assert!(!changes.is_appended());
+        changes.write(3, &limits(), 4, b"x", true, NOW).unwrap();
+        assert!(!changes.is_appended());
+        changes.take();
+        changes.sent(5, false);
+        changes.write(5, &limits(), 5, b"x", true, NOW).unwrap();
+        assert!(changes.is_appended());
+    }
+
+    #[test]
+    fn what_was_emptied_stays_so_until_it_is_sent_or_forgotten() {
+        let mut changes = Changes::new(NOW);
+        changes.set_len(3, &limits(), 0, false, NOW).unwrap();
+        changes.write(3, &limits(), 0, b"new", true, NOW).unwrap();
+        let (dirty, is_emptied) = changes.take();
+        assert!(is_emptied);
+        changes.give_back(&dirty, is_emptied, Attributes::default());
+        assert!(changes.take().1);
+        changes.give_back(&dirty, true, Attributes::default());
+        changes.forget_emptied();
+        assert!(!changes.take().1);
+    }
+}

@@ -154,3 +154,54 @@ impl OnServer {
         std::mem::replace(self, Self::Absent { free_at: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(size: u64) -> Base {
+        Base {
+            version: Version {
+                size,
+                ..Version::default()
+            },
+            mode: None,
+            asked: None,
+            is_mode_asked: false,
+        }
+    }
+
+    #[test]
+    fn a_doubt_stays_when_the_file_is_seen_and_ends_with_its_outcome() {
+        let mut on_server = OnServer::Absent { free_at: None };
+        on_server.set_doubt(Some(Doubt::InPlace));
+        assert!(on_server.base().is_none());
+        on_server.see(base(3));
+        assert_eq!(on_server.doubt(), Some(&Doubt::InPlace));
+        on_server.set_doubt(None);
+        assert!(matches!(on_server, OnServer::Known(_)));
+        assert_eq!(on_server.len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_missing_again_only_through_a_change() {
+        let mut on_server = OnServer::Taken;
+        on_server.set_doubt(None);
+        assert!(matches!(on_server, OnServer::Taken));
+        on_server.set_doubt(Some(Doubt::InPlace));
+        on_server.set_doubt(None);
+        assert!(matches!(on_server, OnServer::Absent { .. }));
+    }
+
+    #[test]
+    fn that_a_name_was_free_counts_for_one_upload_of_a_file_that_is_not_there() {
+        let now = Instant::now();
+        let mut on_server = OnServer::Absent { free_at: None };
+        on_server.note_free(Some(now));
+        assert_eq!(on_server.take_free_at(), Some(now));
+        assert_eq!(on_server.take_free_at(), None);
+        on_server.see(base(1));
+        on_server.note_free(Some(now));
+        assert_eq!(on_server.take_free_at(), None);
+    }
+}

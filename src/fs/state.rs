@@ -161,7 +161,7 @@ impl FileState {
         self.busy = busy;
     }
 
-    /// Whether the server lacks something that a program has written or created.
+    /// Whether the server lacks something that a program has written or created, and shall have it (invariant 4).
     pub(crate) fn needs_upload(&self) -> bool {
         let is_settled = matches!(self.on_server, OnServer::Known(_) | OnServer::Taken);
         !self.name.is_removed() && (!is_settled || self.changes.is_any())
@@ -257,14 +257,14 @@ impl FileState {
         }
     }
 
-    /// Bytes from `offset` on are about to change: a stream that has sent these already is of no use any more.
+    /// Bytes from `offset` on are about to change: a stream that has sent these already is of no use any more (invariant 2).
     fn end_stream_beyond(&mut self, offset: u64) {
         if matches!(&self.stream, Stream::Running(stream) if stream.claimed() > offset) {
             self.stream = Stream::GivenUp;
         }
     }
 
-    /// An upload begins; it takes what it has to bring to the server.
+    /// An upload begins; it takes what it has to bring to the server (invariants 1 and 3).
     pub(super) fn begin_upload(&mut self) -> UploadJob {
         self.busy = Busy::Uploading;
         let len = self.size();
@@ -292,7 +292,7 @@ impl FileState {
         }
     }
 
-    /// The upload is over.
+    /// The upload is over (invariant 3).
     pub(super) fn end_upload(&mut self, job: &UploadJob, end: UploadEnd) {
         self.busy = Busy::No;
         self.traffic.begin(0);
@@ -341,7 +341,7 @@ impl FileState {
         is_same
     }
 
-    /// Takes over what the server shows, unless programs have changed the file meanwhile. Returns whether the content is another than before.
+    /// Takes over what the server shows, unless programs have changed the file meanwhile (invariant 5). Returns whether the content is another than before.
     pub(crate) fn rebase(&mut self, base: Base) -> bool {
         if self.is_ahead() {
             return false;
