@@ -14,5 +14,5 @@ mod fake;
 
 pub use block::{BLOCK_BYTES, Block, BlockCache, FileId, Version};
 pub use engine::ReadEngine;
-pub use listing::{CachedListing, ListingCache};
+pub use listing::{CachedListing, ListingCache, ListingId};
 pub use reader::{Cursor, Reader};

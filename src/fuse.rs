@@ -5,6 +5,7 @@
 //! caught for each request, because one that leaves an event loop ends the whole mount.
 
 mod reply;
+mod request;
 mod workers;
 
 use std::{
@@ -18,17 +19,15 @@ use std::{
 };
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use crate::fs::{
-    Change, Filesystem, FsError, FsErrorKind, NewTime, OpenMode, Opened, PreallocateMode,
-    RenameMode, Result,
-};
-use reply::{GENERATION, Plain, Plus, Refuse, file_attr};
+use crate::fs::{Change, Filesystem, FsError, FsErrorKind, HandleId, Ino, RenameMode, Result};
+use reply::{GENERATION, Plain, Plus, Refuse, file_attr, open_flags};
+use request::{new_time, open_mode, preallocate_mode};
 use workers::{Turn, Workers};
 
 /// How many reads the kernel may send ahead at once. 64 of 128 KiB keep 8 MiB under way: 100 ms at 80 MB/s.
@@ -104,7 +103,7 @@ impl FuseServer {
 #[derive(Debug, Clone)]
 struct Name {
     operation: &'static str,
-    ino: u64,
+    ino: Ino,
     /// The name in the directory `ino`, for operations on names.
     child: Option<Box<OsStr>>,
 }
@@ -113,7 +112,7 @@ impl Name {
     fn new(operation: &'static str, ino: INodeNo) -> Self {
         Self {
             operation,
-            ino: ino.0,
+            ino: Ino(ino.0),
             child: None,
         }
     }
@@ -121,7 +120,7 @@ impl Name {
     fn child(operation: &'static str, parent: INodeNo, name: &OsStr) -> Self {
         Self {
             operation,
-            ino: parent.0,
+            ino: Ino(parent.0),
             child: Some(name.into()),
         }
     }
@@ -172,42 +171,6 @@ fn log_failure(filesystem: &Filesystem, request: &Name, error: &FsError) {
     );
 }
 
-fn open_mode(flags: i32) -> OpenMode {
-    OpenMode {
-        is_write: flags & libc::O_ACCMODE != libc::O_RDONLY,
-        is_truncate: flags & libc::O_TRUNC != 0,
-        is_append: flags & libc::O_APPEND != 0,
-        is_exclusive: flags & libc::O_EXCL != 0,
-    }
-}
-
-fn open_flags(opened: &Opened) -> FopenFlags {
-    if opened.is_content_known {
-        FopenFlags::FOPEN_KEEP_CACHE
-    } else {
-        FopenFlags::empty()
-    }
-}
-
-fn new_time(time: TimeOrNow) -> NewTime {
-    match time {
-        TimeOrNow::SpecificTime(time) => NewTime::At(time),
-        TimeOrNow::Now => NewTime::Now,
-    }
-}
-
-fn preallocate_mode(mode: i32) -> Option<PreallocateMode> {
-    const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
-    const ZERO_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | KEEP;
-    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
-    match mode {
-        0 => Some(PreallocateMode::Grow),
-        KEEP => Some(PreallocateMode::Reserve),
-        ZERO_KEEP | PUNCH => Some(PreallocateMode::Zero),
-        _ => None,
-    }
-}
-
 impl fuser::Filesystem for FuseServer {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let wanted = [
@@ -238,22 +201,22 @@ impl fuser::Filesystem for FuseServer {
         self.answer_or_wait(
             Name::child("lookup", parent, name),
             reply,
-            |fs| fs.lookup_cached(parent.0, name.as_bytes()),
-            move |fs| fs.lookup(parent.0, &owned),
+            |fs| fs.lookup_cached(Ino(parent.0), name.as_bytes()),
+            move |fs| fs.lookup(Ino(parent.0), &owned),
             |found, reply| reply::found(&found, reply),
         );
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
-        self.filesystem.forget(ino.0, count);
+        self.filesystem.forget(Ino(ino.0), count);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.answer_or_wait(
             Name::new("getattr", ino),
             reply,
-            |fs| fs.getattr_cached(ino.0),
-            move |fs| fs.getattr(ino.0),
+            |fs| fs.getattr_cached(Ino(ino.0)),
+            move |fs| fs.getattr(Ino(ino.0)),
             |(attr, ttl), reply| reply.attr(&ttl, &file_attr(&attr)),
         );
     }
@@ -286,7 +249,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::new("setattr", ino),
             reply,
-            move |fs| fs.setattr(ino.0, &change, handle.map(|handle| handle.0)),
+            move |fs| fs.setattr(Ino(ino.0), &change, handle.map(|handle| HandleId(handle.0))),
             |attr, reply| reply.attr(&Duration::ZERO, &file_attr(&attr)),
         );
     }
@@ -295,7 +258,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::new("readlink", ino),
             reply,
-            move |fs| fs.readlink(ino.0),
+            move |fs| fs.readlink(Ino(ino.0)),
             |target, reply| reply.data(&target),
         );
     }
@@ -317,7 +280,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::child("mknod", parent, name),
             reply,
-            move |fs| fs.make_file(parent.0, &owned, mode),
+            move |fs| fs.make_file(Ino(parent.0), &owned, mode),
             |attr, reply| reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION),
         );
     }
@@ -335,7 +298,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::child("mkdir", parent, name),
             reply,
-            move |fs| fs.mkdir(parent.0, &owned, mode),
+            move |fs| fs.mkdir(Ino(parent.0), &owned, mode),
             |attr, reply| reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION),
         );
     }
@@ -346,7 +309,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             request,
             reply,
-            move |fs| fs.unlink(parent.0, &owned),
+            move |fs| fs.unlink(Ino(parent.0), &owned),
             |(), reply| reply.ok(),
         );
     }
@@ -357,7 +320,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             request,
             reply,
-            move |fs| fs.rmdir(parent.0, &owned),
+            move |fs| fs.rmdir(Ino(parent.0), &owned),
             |(), reply| reply.ok(),
         );
     }
@@ -375,7 +338,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::child("symlink", parent, name),
             reply,
-            move |fs| fs.symlink(parent.0, &owned, &target),
+            move |fs| fs.symlink(Ino(parent.0), &owned, &target),
             |attr, reply| reply.entry(&Duration::ZERO, &file_attr(&attr), GENERATION),
         );
     }
@@ -400,7 +363,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::child("rename", parent, name),
             reply,
-            move |fs| fs.rename((parent.0, &from), (new_parent.0, &to), mode),
+            move |fs| fs.rename((Ino(parent.0), &from), (Ino(new_parent.0), &to), mode),
             |(), reply| reply.ok(),
         );
     }
@@ -410,8 +373,8 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::new("open", ino),
             reply,
-            move |fs| fs.open_by(ino.0, thread, open_mode(flags.0)),
-            |opened, reply| reply.opened(FileHandle(opened.handle), open_flags(&opened)),
+            move |fs| fs.open_by(Ino(ino.0), thread, open_mode(flags.0)),
+            |opened, reply| reply.opened(FileHandle(opened.handle.0), open_flags(&opened)),
         );
     }
 
@@ -430,9 +393,9 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::child("create", parent, name),
             reply,
-            move |fs| fs.create_by(parent.0, &owned, thread, mode, open_mode(flags)),
+            move |fs| fs.create_by(Ino(parent.0), &owned, thread, mode, open_mode(flags)),
             |(attr, opened), reply| {
-                let handle = FileHandle(opened.handle);
+                let handle = FileHandle(opened.handle.0);
                 let flags = open_flags(&opened);
                 reply.created(
                     &Duration::ZERO,
@@ -460,8 +423,8 @@ impl fuser::Filesystem for FuseServer {
         self.answer_or_wait(
             Name::new("read", ino),
             reply,
-            |fs| fs.read_cached(handle.0, offset, size),
-            move |fs| fs.read(handle.0, offset, size),
+            |fs| fs.read_cached(HandleId(handle.0), offset, size),
+            move |fs| fs.read(HandleId(handle.0), offset, size),
             |bytes, reply| reply.data(&bytes),
         );
     }
@@ -483,7 +446,7 @@ impl fuser::Filesystem for FuseServer {
         self.answer(
             &Name::new("write", ino),
             reply,
-            |fs| fs.write_by(handle.0, thread, offset, data),
+            |fs| fs.write_by(HandleId(handle.0), thread, offset, data),
             |(), reply| reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
         );
     }
@@ -500,8 +463,8 @@ impl fuser::Filesystem for FuseServer {
         self.answer_or_wait(
             Name::new("close", ino),
             reply,
-            |fs| fs.flush_cached_by(handle.0, thread),
-            move |fs| fs.flush(handle.0),
+            |fs| fs.flush_cached_by(HandleId(handle.0), thread),
+            move |fs| fs.flush(HandleId(handle.0)),
             |(), reply| reply.ok(),
         );
     }
@@ -520,7 +483,7 @@ impl fuser::Filesystem for FuseServer {
         // However late: nobody else would let go of the handle.
         self.workers.run(move |_| {
             let release = |fs: &Filesystem| {
-                fs.release(handle.0);
+                fs.release(HandleId(handle.0));
                 Ok(())
             };
             let request = Name::new("release", ino);
@@ -535,21 +498,21 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             request,
             reply,
-            move |fs| fs.fsync(handle.0),
+            move |fs| fs.fsync(HandleId(handle.0)),
             |(), reply| reply.ok(),
         );
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let opened = |fs: &Filesystem, handle| {
+        let opened = |fs: &Filesystem, handle: HandleId| {
             let flags = reply::dir_flags(fs.dir_pages(handle));
-            (FileHandle(handle), flags)
+            (FileHandle(handle.0), flags)
         };
         self.answer_or_wait(
             Name::new("opendir", ino),
             reply,
-            |fs| Some(Ok(opened(fs, fs.opendir_cached(ino.0)?))),
-            move |fs| Ok(opened(fs, fs.opendir(ino.0)?)),
+            |fs| Some(Ok(opened(fs, fs.opendir_cached(Ino(ino.0))?))),
+            move |fs| Ok(opened(fs, fs.opendir(Ino(ino.0))?)),
             |(handle, flags), reply| reply.opened(handle, flags),
         );
     }
@@ -563,8 +526,12 @@ impl fuser::Filesystem for FuseServer {
         mut reply: ReplyDirectory,
     ) {
         let filled = catch_unwind(AssertUnwindSafe(|| {
-            self.filesystem
-                .readdir(ino.0, handle.0, offset, &mut Plain(&mut reply))
+            self.filesystem.readdir(
+                Ino(ino.0),
+                HandleId(handle.0),
+                offset,
+                &mut Plain(&mut reply),
+            )
         }));
         self.answer(
             &Name::new("readdir", ino),
@@ -583,8 +550,12 @@ impl fuser::Filesystem for FuseServer {
         mut reply: ReplyDirectoryPlus,
     ) {
         let filled = catch_unwind(AssertUnwindSafe(|| {
-            self.filesystem
-                .readdirplus(ino.0, handle.0, offset, &mut Plus(&mut reply))
+            self.filesystem.readdirplus(
+                Ino(ino.0),
+                HandleId(handle.0),
+                offset,
+                &mut Plus(&mut reply),
+            )
         }));
         self.answer(
             &Name::new("readdir", ino),
@@ -602,7 +573,7 @@ impl fuser::Filesystem for FuseServer {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.filesystem.releasedir(handle.0);
+        self.filesystem.releasedir(HandleId(handle.0));
         reply.ok();
     }
 
@@ -633,7 +604,7 @@ impl fuser::Filesystem for FuseServer {
         self.wait(
             Name::new("fallocate", ino),
             reply,
-            move |fs| fs.fallocate(handle.0, range, mode),
+            move |fs| fs.fallocate(HandleId(handle.0), range, mode),
             |(), reply| reply.ok(),
         );
     }

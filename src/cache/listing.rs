@@ -10,7 +10,7 @@
 mod flight;
 mod snapshot;
 
-pub use snapshot::CachedListing;
+pub use snapshot::{CachedListing, ListingId};
 
 use std::{
     collections::HashMap,
@@ -267,7 +267,7 @@ impl ListingCache {
             let listing = Arc::make_mut(listing);
             if listing.apply(&mut patch) {
                 state.last_id += 1;
-                listing.set_id(state.last_id);
+                listing.set_id(ListingId(state.last_id));
             }
             state.weight = state.weight - before + listing.weight();
         }
@@ -335,7 +335,7 @@ impl State {
 
     fn share(&mut self, mut listing: CachedListing, expires: Instant) -> Arc<CachedListing> {
         self.last_id += 1;
-        listing.set_id(self.last_id);
+        listing.set_id(ListingId(self.last_id));
         listing.set_expires(expires);
         Arc::new(listing)
     }

@@ -1,4 +1,4 @@
-//! What this mount has found that its account may not do, and where others take files away: reasons to make no temporary files.
+//! What this mount has found that its account may not do, and where others take files away: reasons to use no hidden names.
 //!
 //! Nothing of this is kept for the next mount: it makes this one more careful at once, and rights change.
 
@@ -22,7 +22,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Whether a new file of this directory goes up under a temporary name first.
+    /// Whether a new file of this directory goes up under a hidden name first.
     pub(super) fn hides_new_files(&self, dir: &RemotePath) -> bool {
         self.may_rename() && !self.cannot_remove.load(Ordering::Relaxed) && !self.is_watched(dir)
     }

@@ -1,4 +1,4 @@
-//! What the kernel is told when an operation fails.
+//! What the kernel gets when an operation fails.
 
 use std::fmt;
 
@@ -60,7 +60,7 @@ pub enum FsErrorKind {
     TooLarge,
     /// Others have changed the file on the server since it was opened here.
     Conflict,
-    /// The file was sent, and nobody can say whether the server has taken it.
+    /// The file was sent, and it is not known whether the server has taken it.
     Unconfirmed,
 }
 
@@ -72,6 +72,20 @@ impl FsError {
             path: Some(path.clone()),
             source: None,
         }
+    }
+
+    /// A failure about the file at `path`, where it has one still.
+    pub(super) fn about(kind: FsErrorKind, path: Option<RemotePath>) -> Self {
+        Self {
+            kind,
+            path,
+            source: None,
+        }
+    }
+
+    /// A handle, or an inode without a name, is not known any more.
+    pub(super) fn stale() -> Self {
+        Self::about(FsErrorKind::Stale, None)
     }
 
     /// A server's answer, once the reason for it is known.

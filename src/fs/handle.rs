@@ -8,8 +8,33 @@ use std::{
     },
 };
 
-use super::{FsError, FsErrorKind, Result, file::OpenFile, process::Writers, readdir::DirHandle};
-use crate::{cache::Cursor, remote::RemotePath};
+use super::{
+    dir_handle::DirHandle,
+    error::{FsError, Result},
+    file::OpenFile,
+    number::{HandleId, Ino},
+    process::Writers,
+};
+use crate::cache::{Cursor, ListingId};
+
+/// What a program may do with an open file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Read it (`O_RDONLY`).
+    #[default]
+    Read,
+    /// Write anywhere (`O_WRONLY` or `O_RDWR`); closing it uploads what was written.
+    Write,
+    /// The same, each write at the end (`O_APPEND`).
+    Append,
+}
+
+impl Access {
+    /// Whether it may be written.
+    pub fn is_write(self) -> bool {
+        self != Self::Read
+    }
+}
 
 /// An open file of one program.
 #[derive(Debug)]
@@ -17,10 +42,8 @@ pub(crate) struct FileHandle {
     pub(crate) file: Arc<OpenFile>,
     /// Where this handle reads.
     pub(crate) cursor: Cursor,
-    /// Whether each write goes to the end.
-    pub(crate) is_append: bool,
-    /// Whether this handle may write, so that its closing uploads.
-    pub(crate) is_write: bool,
+    /// What it may be used for.
+    pub(crate) access: Access,
     /// Whose closing uploads.
     pub(crate) writers: Writers,
 }
@@ -28,52 +51,58 @@ pub(crate) struct FileHandle {
 /// The one listing of an open directory that goes through the kernel's pages, and how many handles show it.
 #[derive(Debug)]
 struct Paged {
-    listing: u64,
+    listing: ListingId,
     handles: usize,
 }
 
 /// The handles of all programs.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
-    files: RwLock<HashMap<u64, Arc<FileHandle>>>,
-    dirs: RwLock<HashMap<u64, Arc<DirHandle>>>,
+    files: RwLock<HashMap<HandleId, Arc<FileHandle>>>,
+    dirs: RwLock<HashMap<HandleId, Arc<DirHandle>>>,
     /// Directories whose names the kernel may have in its pages while they are open.
-    paged: Mutex<HashMap<u64, Paged>>,
+    paged: Mutex<HashMap<Ino, Paged>>,
     next: AtomicU64,
 }
 
 impl Handles {
-    pub(crate) fn add_file(&self, handle: FileHandle) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_file(&self, handle: FileHandle) -> HandleId {
+        let number = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
         write(&self.files).insert(number, Arc::new(handle));
         number
     }
 
-    pub(crate) fn file(&self, number: u64) -> Result<Arc<FileHandle>> {
-        read(&self.files).get(&number).cloned().ok_or_else(unknown)
+    pub(crate) fn file(&self, number: HandleId) -> Result<Arc<FileHandle>> {
+        read(&self.files)
+            .get(&number)
+            .cloned()
+            .ok_or_else(FsError::stale)
     }
 
-    pub(crate) fn remove_file(&self, number: u64) -> Option<Arc<FileHandle>> {
+    pub(crate) fn remove_file(&self, number: HandleId) -> Option<Arc<FileHandle>> {
         write(&self.files).remove(&number)
     }
 
-    pub(crate) fn add_dir(&self, handle: DirHandle) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_dir(&self, handle: DirHandle) -> HandleId {
+        let number = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
         write(&self.dirs).insert(number, Arc::new(handle));
         number
     }
 
-    pub(crate) fn dir(&self, number: u64) -> Result<Arc<DirHandle>> {
-        read(&self.dirs).get(&number).cloned().ok_or_else(unknown)
+    pub(crate) fn dir(&self, number: HandleId) -> Result<Arc<DirHandle>> {
+        read(&self.dirs)
+            .get(&number)
+            .cloned()
+            .ok_or_else(FsError::stale)
     }
 
-    pub(crate) fn remove_dir(&self, number: u64) -> Option<Arc<DirHandle>> {
+    pub(crate) fn remove_dir(&self, number: HandleId) -> Option<Arc<DirHandle>> {
         write(&self.dirs).remove(&number)
     }
 
     /// Whether one more handle of the directory `ino` may go through the kernel's pages: only while all that do show the
     /// same `listing`, for each may fill the pages that the others read. Each true needs a [`Self::leave_pages`].
-    pub(crate) fn join_pages(&self, ino: u64, listing: u64) -> bool {
+    pub(crate) fn join_pages(&self, ino: Ino, listing: ListingId) -> bool {
         let mut paged = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
         let new = Paged {
             listing,
@@ -85,7 +114,7 @@ impl Handles {
         is_same
     }
 
-    pub(crate) fn leave_pages(&self, ino: u64) {
+    pub(crate) fn leave_pages(&self, ino: Ino) {
         let mut all = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(paged) = all.get_mut(&ino) {
             paged.handles -= 1;
@@ -94,10 +123,6 @@ impl Handles {
             }
         }
     }
-}
-
-fn unknown() -> FsError {
-    FsError::new(FsErrorKind::Stale, &RemotePath::root())
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -11,26 +11,21 @@
 //! asked to forget what is too much ([`Inodes::surplus`]).
 
 mod crowd;
+mod table;
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use self::table::KernelNames;
+use self::{crowd::DOUBTFUL_MAX, table::Table};
+use super::{
+    error::{FsError, Result},
+    file::OpenFile,
+    number::Ino,
 };
-
-use hashbrown::HashMap;
-
-use self::crowd::{Crowd, DOUBTFUL_MAX};
-use super::file::OpenFile;
 use crate::{
     cache::Version,
     remote::{EntryKind, RemotePath},
 };
-
-/// The inode number of the mounted directory.
-pub(crate) const ROOT: u64 = 1;
-
-/// Numbers have so many bits. 53: what a double holds exactly, in which JavaScript keeps them.
-const NUMBER_BITS: u32 = 53;
 
 /// The table. Guards itself; no method blocks.
 #[derive(Debug)]
@@ -40,75 +35,18 @@ pub(crate) struct Inodes {
     crowded: Condvar,
 }
 
-#[derive(Debug)]
-struct Table {
-    nodes: HashMap<u64, Node>,
-    crowd: Crowd,
-    /// Names that the kernel is to look up again.
-    doubtful: Vec<(u64, Arc<[u8]>)>,
-    is_closed: bool,
-}
-
-#[derive(Debug)]
-struct Node {
-    parent: u64,
-    name: Arc<[u8]>,
-    kind: EntryKind,
-    lookups: u64,
-    /// Whether the name still leads here; false after unlink, rmdir, or another file took the name.
-    is_linked: bool,
-    file: Option<Arc<OpenFile>>,
-    /// The content that the kernel's pages are of, from the last time the file was open; boxed because few files are opened.
-    last_version: Option<Box<Version>>,
-    /// Only directories have any; boxed because most inodes are files, which should not carry an empty map.
-    children: Option<Box<Children>>,
-}
-
-/// What the kernel's pages of a directory's names are good for.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KernelNames {
-    /// What is in them is not known.
-    #[default]
-    Unknown,
-    /// The directory was read last without attributes. Such pages are of no use, and to fill them costs as much as to read again.
-    Bare,
-    /// They are of this listing, which the kernel was given whole, with attributes.
-    Of(u64),
-}
-
-#[derive(Debug, Default)]
-struct Children {
-    by_name: HashMap<Arc<[u8]>, u64>,
-    names: KernelNames,
-}
-
 impl Inodes {
     /// The root alone. More than `count_max` inodes are [`Self::surplus`].
     pub(crate) fn new(count_max: usize) -> Self {
-        let root = Node {
-            parent: ROOT,
-            name: Arc::from(&b""[..]),
-            kind: EntryKind::Directory,
-            lookups: 1,
-            is_linked: true,
-            file: None,
-            last_version: None,
-            children: None,
-        };
         Self {
-            table: Mutex::new(Table {
-                nodes: HashMap::from_iter([(ROOT, root)]),
-                crowd: Crowd::new(count_max),
-                doubtful: Vec::new(),
-                is_closed: false,
-            }),
+            table: Mutex::new(Table::new(count_max)),
             crowded: Condvar::new(),
         }
     }
 
     /// Waits until there are too many inodes, or names in doubt; names that the kernel may forget then, those that it has known longest first, each with its
-    /// directory. No directories: one may be somebody's working directory. No files that are open. `None` when the mount ends.
-    pub(crate) fn surplus(&self) -> Option<Vec<(u64, Arc<[u8]>)>> {
+    /// directory. No directories: one may be a program's working directory. No files that are open. `None` when the mount ends.
+    pub(crate) fn surplus(&self) -> Option<Vec<(Ino, Arc<[u8]>)>> {
         let is_calm = |table: &mut Table| {
             !table.is_closed && !table.is_crowded() && table.doubtful.is_empty()
         };
@@ -123,10 +61,10 @@ impl Inodes {
         Some(table.offer())
     }
 
-    /// Has the kernel look this name up again: what it was told of it may not be so.
-    pub(crate) fn doubt(&self, parent: u64, name: &[u8]) {
+    /// Makes the kernel look this name up again: what it knows of it may not be so.
+    pub(crate) fn doubt(&self, parent: Ino, name: &[u8]) {
         let mut table = self.lock();
-        // Nobody may be there to take them.
+        // There may be no kernel to take them.
         if table.doubtful.len() < DOUBTFUL_MAX {
             table.doubtful.push((parent, name.into()));
             self.crowded.notify_one();
@@ -134,10 +72,10 @@ impl Inodes {
     }
 
     /// The inode that the kernel knows a path by, if it knows it.
-    pub(crate) fn find(&self, path: &RemotePath) -> Option<u64> {
+    pub(crate) fn find(&self, path: &RemotePath) -> Option<Ino> {
         let table = self.lock();
         path.components()
-            .try_fold(ROOT, |parent, name| table.child(parent, name))
+            .try_fold(Ino::ROOT, |parent, name| table.child(parent, name))
     }
 
     /// Ends the wait in [`Self::surplus`].
@@ -147,52 +85,68 @@ impl Inodes {
     }
 
     /// The path that leads to an inode now; `None` when none does or the number is unknown.
-    pub(crate) fn path(&self, ino: u64) -> Option<RemotePath> {
+    pub(crate) fn path(&self, ino: Ino) -> Option<RemotePath> {
         self.lock().path(ino)
     }
 
+    /// The same, or the failure that says that none does.
+    pub(crate) fn path_of(&self, ino: Ino) -> Result<RemotePath> {
+        self.path(ino).ok_or_else(FsError::stale)
+    }
+
+    /// Where a file lies on the server now.
+    pub(crate) fn location(&self, file: &OpenFile) -> Option<RemotePath> {
+        let hidden = file.lock().name.hidden().cloned();
+        hidden.or_else(|| self.path(file.ino))
+    }
+
+    /// What a path is called in messages.
+    pub(crate) fn describe_path(path: Option<&RemotePath>) -> String {
+        path.map_or_else(|| "a removed file".into(), RemotePath::to_string)
+    }
+
     /// The directory that holds an inode.
-    pub(crate) fn parent(&self, ino: u64) -> Option<u64> {
+    pub(crate) fn parent(&self, ino: Ino) -> Option<Ino> {
         self.lock().nodes.get(&ino).map(|node| node.parent)
     }
 
-    pub(crate) fn kind(&self, ino: u64) -> Option<EntryKind> {
+    pub(crate) fn kind(&self, ino: Ino) -> Option<EntryKind> {
         self.lock().nodes.get(&ino).map(|node| node.kind)
     }
 
     /// The inode of a name, if it has one.
-    pub(crate) fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
+    pub(crate) fn child(&self, parent: Ino, name: &[u8]) -> Option<Ino> {
         self.lock().child(parent, name)
     }
 
     /// The number that a name has, or would get if it were looked up now.
-    pub(crate) fn number(&self, parent: u64, name: &[u8]) -> u64 {
+    pub(crate) fn number(&self, parent: Ino, name: &[u8]) -> Ino {
         self.lock().number(parent, name)
     }
 
     /// The same for each of many names of a directory.
     pub(crate) fn numbers<'a>(
         &self,
-        parent: u64,
+        parent: Ino,
         names: impl Iterator<Item = &'a [u8]>,
-    ) -> Vec<u64> {
+    ) -> Vec<Ino> {
         let table = self.lock();
         names.map(|name| table.number(parent, name)).collect()
     }
 
     /// The file that is open, or not yet uploaded, behind a name.
-    pub(crate) fn file_named(&self, parent: u64, name: &[u8]) -> Option<Arc<OpenFile>> {
+    pub(crate) fn file_named(&self, parent: Ino, name: &[u8]) -> Option<Arc<OpenFile>> {
         let table = self.lock();
         table.nodes.get(&table.child(parent, name)?)?.file.clone()
     }
 
     /// The file that is open, or not yet uploaded, behind an inode.
-    pub(crate) fn file(&self, ino: u64) -> Option<Arc<OpenFile>> {
+    pub(crate) fn file(&self, ino: Ino) -> Option<Arc<OpenFile>> {
         self.lock().nodes.get(&ino)?.file.clone()
     }
 
     /// All names in a directory behind which files are open or not yet uploaded.
-    pub(crate) fn files_in(&self, dir: u64) -> Vec<(Arc<[u8]>, Arc<OpenFile>)> {
+    pub(crate) fn files_in(&self, dir: Ino) -> Vec<(Arc<[u8]>, Arc<OpenFile>)> {
         let table = self.lock();
         let Some(children) = table
             .nodes
@@ -227,7 +181,7 @@ impl Inodes {
 
     /// The number under which the kernel gets to know an entry, its lookup count one higher. When the name belonged to something of
     /// another kind, that loses the name.
-    pub(crate) fn look_up(&self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
+    pub(crate) fn look_up(&self, parent: Ino, name: &[u8], kind: EntryKind) -> Ino {
         let mut table = self.lock();
         let ino = table.look_up(parent, name, kind);
         if table.is_crowded() {
@@ -239,10 +193,10 @@ impl Inodes {
     /// The same for each of many entries of a directory, and the file that is open behind it.
     pub(crate) fn look_up_with_file(
         &self,
-        parent: u64,
+        parent: Ino,
         name: &[u8],
         kind: EntryKind,
-    ) -> (u64, Option<Arc<OpenFile>>) {
+    ) -> (Ino, Option<Arc<OpenFile>>) {
         let mut table = self.lock();
         let ino = table.look_up(parent, name, kind);
         if table.is_crowded() {
@@ -255,7 +209,7 @@ impl Inodes {
     }
 
     /// The kernel forgets `count` look-ups.
-    pub(crate) fn forget(&self, ino: u64, count: u64) {
+    pub(crate) fn forget(&self, ino: Ino, count: u64) {
         let mut table = self.lock();
         if let Some(node) = table.nodes.get_mut(&ino) {
             node.lookups = node.lookups.saturating_sub(count);
@@ -267,7 +221,7 @@ impl Inodes {
     /// be let go in between.
     pub(crate) fn open_file(
         &self,
-        ino: u64,
+        ino: Ino,
         make: impl FnOnce() -> OpenFile,
         pin: impl FnOnce(&OpenFile),
     ) -> Option<Arc<OpenFile>> {
@@ -278,21 +232,27 @@ impl Inodes {
         Some(file)
     }
 
-    /// Lets the file behind an inode go if `is_done` says so of it.
-    pub(crate) fn close_file(&self, ino: u64, is_done: impl FnOnce(&OpenFile) -> bool) -> bool {
+    /// Lets an open file go when nothing needs it any more.
+    pub(crate) fn release_if_done(&self, file: &OpenFile) {
         let mut table = self.lock();
-        let Some(node) = table.nodes.get_mut(&ino) else {
-            return false;
+        let Some(node) = table.nodes.get_mut(&file.ino) else {
+            return;
         };
-        let Some(file) = node.file.take_if(|file| is_done(file)) else {
-            return false;
+        let is_done = |file: &mut Arc<OpenFile>| {
+            let state = file.lock();
+            !state.is_open() && (state.name.is_removed() || !state.is_ahead())
         };
-        node.last_version = file.lock().base.as_ref().map(|base| Box::new(base.version));
-        table.sweep(ino);
-        true
+        let Some(file) = node.file.take_if(is_done) else {
+            return;
+        };
+        let state = file.lock();
+        let base = state.on_server().base();
+        node.last_version = base.map(|base| Box::new(base.version));
+        drop(state);
+        table.sweep(file.ino);
     }
 
-    pub(crate) fn set_kernel_names(&self, dir: u64, names: KernelNames) {
+    pub(crate) fn set_kernel_names(&self, dir: Ino, names: KernelNames) {
         let mut table = self.lock();
         if let Some(children) = table.children_mut(dir) {
             children.names = names;
@@ -300,7 +260,7 @@ impl Inodes {
     }
 
     /// What is in the kernel's pages of a directory with `count` entries; unknown when it has forgotten one of these since.
-    pub(crate) fn kernel_names(&self, dir: u64, count: usize) -> KernelNames {
+    pub(crate) fn kernel_names(&self, dir: Ino, count: usize) -> KernelNames {
         match self.lock().children_mut(dir) {
             Some(children) => match children.names {
                 KernelNames::Of(_) if children.by_name.len() < count => KernelNames::Unknown,
@@ -311,7 +271,7 @@ impl Inodes {
     }
 
     /// The content that a file had when it was last closed.
-    pub(crate) fn last_version(&self, ino: u64) -> Option<Version> {
+    pub(crate) fn last_version(&self, ino: Ino) -> Option<Version> {
         self.lock()
             .nodes
             .get(&ino)?
@@ -321,12 +281,12 @@ impl Inodes {
     }
 
     /// The name leads nowhere any more; the inode lives on while it is open or known.
-    pub(crate) fn unlink(&self, parent: u64, name: &[u8]) {
+    pub(crate) fn unlink(&self, parent: Ino, name: &[u8]) {
         self.lock().unlink(parent, name);
     }
 
     /// What was called `from` is now called `to`; what was called so loses its name.
-    pub(crate) fn rename(&self, from: (u64, &[u8]), to: (u64, &[u8])) {
+    pub(crate) fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8])) {
         let mut table = self.lock();
         let Some(ino) = table.child(from.0, from.1) else {
             table.unlink(to.0, to.1);
@@ -348,151 +308,6 @@ impl Inodes {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn is_crowded(&self) -> bool {
-        self.crowd.is_beyond(self.nodes.len())
-    }
-
-    fn offer(&mut self) -> Vec<(u64, Arc<[u8]>)> {
-        let nodes = &self.nodes;
-        let offered = self.crowd.next(nodes.len(), |ino| nodes.contains_key(&ino));
-        let known = offered.iter().filter_map(|ino| nodes.get(ino));
-        let files = known.filter(|node| {
-            node.is_linked && node.file.is_none() && node.kind != EntryKind::Directory
-        });
-        files.map(|node| (node.parent, node.name.clone())).collect()
-    }
-
-    fn look_up(&mut self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
-        if let Some(ino) = self.child(parent, name) {
-            match self.nodes.get_mut(&ino) {
-                Some(node) if node.kind == kind => {
-                    node.lookups += 1;
-                    return ino;
-                }
-                _ => self.unlink(parent, name),
-            }
-        }
-        self.insert(parent, name, kind)
-    }
-
-    fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
-        self.nodes
-            .get(&parent)?
-            .children
-            .as_ref()?
-            .by_name
-            .get(name)
-            .copied()
-    }
-
-    fn number(&self, parent: u64, name: &[u8]) -> u64 {
-        let known = self.child(parent, name);
-        known.unwrap_or_else(|| self.free_number(parent, name))
-    }
-
-    fn children_mut(&mut self, dir: u64) -> Option<&mut Children> {
-        self.nodes.get_mut(&dir)?.children.as_deref_mut()
-    }
-
-    fn path(&self, ino: u64) -> Option<RemotePath> {
-        let mut names = Vec::new();
-        let mut at = ino;
-        while at != ROOT {
-            let node = self.nodes.get(&at).filter(|node| node.is_linked)?;
-            names.push(&node.name);
-            at = node.parent;
-        }
-        names
-            .iter()
-            .rev()
-            .try_fold(RemotePath::root(), |dir, name| dir.join(name).ok())
-    }
-
-    fn insert(&mut self, parent: u64, name: &[u8], kind: EntryKind) -> u64 {
-        let ino = self.free_number(parent, name);
-        let name: Arc<[u8]> = Arc::from(name);
-        let node = Node {
-            parent,
-            name: name.clone(),
-            kind,
-            lookups: 1,
-            is_linked: true,
-            file: None,
-            last_version: None,
-            children: None,
-        };
-        self.nodes.insert(ino, node);
-        let nodes = &self.nodes;
-        self.crowd.enter(ino, |ino| nodes.contains_key(&ino));
-        self.add_child(parent, name, ino);
-        ino
-    }
-
-    /// The number of a name, or another one while something that had the name before is still known by it.
-    fn free_number(&self, parent: u64, name: &[u8]) -> u64 {
-        (0..u64::MAX)
-            .map(|attempt| {
-                let mut hasher = DefaultHasher::new();
-                (parent, name, attempt).hash(&mut hasher);
-                hasher.finish() >> (u64::BITS - NUMBER_BITS)
-            })
-            .find(|ino| *ino > ROOT && !self.nodes.contains_key(ino))
-            .expect("there are more numbers than inodes")
-    }
-
-    fn add_child(&mut self, parent: u64, name: Arc<[u8]>, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&parent) {
-            let children = node.children.get_or_insert_default();
-            children.by_name.insert(name, ino);
-        }
-    }
-
-    fn remove_child(&mut self, parent: u64, name: &[u8]) {
-        let Some(node) = self.nodes.get_mut(&parent) else {
-            return;
-        };
-        let Some(children) = node.children.as_mut() else {
-            return;
-        };
-        children.by_name.remove(name);
-        if children.by_name.is_empty() {
-            node.children = None;
-        }
-    }
-
-    fn unlink(&mut self, parent: u64, name: &[u8]) {
-        let Some(ino) = self.child(parent, name) else {
-            return;
-        };
-        self.remove_child(parent, name);
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.is_linked = false;
-        }
-        self.sweep(ino);
-        self.sweep(parent);
-    }
-
-    /// Drops an inode that nothing needs any more, and then its parents.
-    fn sweep(&mut self, ino: u64) {
-        let mut at = ino;
-        while at != ROOT {
-            let Some(node) = self.nodes.get(&at) else {
-                return;
-            };
-            if node.lookups > 0 || node.file.is_some() || node.children.is_some() {
-                return;
-            }
-            let (parent, name, is_linked) = (node.parent, node.name.clone(), node.is_linked);
-            self.nodes.remove(&at);
-            if is_linked {
-                self.remove_child(parent, &name);
-            }
-            at = parent;
-        }
     }
 }
 

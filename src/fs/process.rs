@@ -19,7 +19,7 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// The program behind this thread works with the handle. 0 is the kernel itself, writing back a mapping.
+    /// The program of this thread works with the handle. 0 is the kernel itself, writing back a mapping.
     pub(crate) fn add(&self, thread: u32) {
         if thread == 0 || self.lock().contains(&thread) {
             return;
@@ -35,7 +35,7 @@ impl Writers {
         seen.drain(..excess);
     }
 
-    /// Whether the thread belongs to one of the programs. When it cannot be told, it does: an upload too many does no harm.
+    /// Whether the thread belongs to one of the programs. When that is not known, it does: an upload too many does no harm.
     pub(crate) fn has(&self, thread: u32) -> bool {
         let seen = self.lock().clone();
         seen.is_empty()

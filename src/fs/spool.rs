@@ -17,7 +17,11 @@ use std::{
 use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempPath;
 
-use super::ranges::RangeSet;
+use super::{
+    error::{FsError, FsErrorKind},
+    ranges::RangeSet,
+};
+use crate::remote::RemotePath;
 
 /// Memory is kept in pieces of 64 KiB: small against the limit, large against the cost of a map.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -40,6 +44,20 @@ pub(crate) struct SpoolLimits {
     pub(crate) memory_bytes_max: u64,
     /// The directory of that file.
     pub(crate) dir: PathBuf,
+}
+
+impl SpoolLimits {
+    /// The failure of an operation on the file at `path` whose spool has failed.
+    pub(crate) fn explain(&self, error: &io::Error, path: Option<&RemotePath>) -> FsError {
+        let dir = self.dir.display();
+        log::error!("the spool in {dir} failed: {error} (--cache-dir names another place)");
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull => FsErrorKind::NoSpace,
+            io::ErrorKind::QuotaExceeded => FsErrorKind::QuotaExceeded,
+            _ => FsErrorKind::Io,
+        };
+        FsError::about(kind, path.cloned())
+    }
 }
 
 impl Spool {
@@ -87,7 +105,7 @@ impl Spool {
         }
     }
 
-    /// Moves the bytes out of memory, for as long as nobody changes them.
+    /// Moves the bytes out of memory, until they are changed.
     pub(crate) fn move_to_file(&mut self) -> io::Result<()> {
         if let Store::Memory(pages) = &self.store {
             self.store = Store::Parked(pages.to_named_file(&self.limits.dir)?);
@@ -179,7 +197,7 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// Also when something is dirty that would lie behind the new end.
+    /// Also when something is dirty that would lie beyond the new end.
     pub(crate) fn move_tail(&mut self, at: u64, to: u64) -> io::Result<()> {
         let part = |set: &RangeSet, within: Range<u64>| -> Vec<Range<u64>> {
             let cut = set.iter().map(|range| {

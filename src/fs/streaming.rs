@@ -1,6 +1,6 @@
 //! The upload that runs while the program still writes.
 //!
-//! A thread sends the spool's bytes from the start on, as they become contiguous, to a temporary name. Closing the file then waits
+//! A thread sends the spool's bytes from the start on, as they become contiguous, to a hidden name. Closing the file then waits
 //! for the rest and the server's reply only. The spool keeps every byte, so a stream can be given up at any time: when the
 //! program changes what was sent, when the server refuses, or when others need the session.
 
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::account::Account;
+use super::hidden::{HiddenNames, is_name_refusal};
 use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
 
 /// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
@@ -25,13 +25,12 @@ const IDLE_CHECK: Duration = Duration::from_millis(200);
 pub(crate) type ReadChunk =
     dyn Fn(u64, &mut [u8], &mut dyn FnMut(u64)) -> std::io::Result<usize> + Send;
 
-/// A running upload to a temporary name. Dropped, it is given up and what it has made is removed.
+/// A running upload to a hidden name. Dropped, it is given up and what it has made is removed.
 pub(crate) struct UploadStream {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
-    remote: Arc<dyn Remote>,
-    account: Arc<Account>,
-    temporary: RemotePath,
+    names: Arc<HiddenNames>,
+    hidden: RemotePath,
 }
 
 #[derive(Debug, Default)]
@@ -50,31 +49,30 @@ struct Progress {
 }
 
 impl UploadStream {
-    /// Starts sending to `temporary` what `read_chunk` yields. `None` when no thread can be had.
+    /// Starts sending to `hidden` what `read_chunk` yields. `None` when no thread can be had.
     pub(crate) fn start(
         remote: Arc<dyn Remote>,
-        account: Arc<Account>,
-        temporary: RemotePath,
+        names: Arc<HiddenNames>,
+        hidden: RemotePath,
         read_chunk: Box<ReadChunk>,
     ) -> Option<Self> {
         let shared = Arc::new(Shared::default());
         let sender = Sender {
             shared: shared.clone(),
-            remote: remote.clone(),
-            temporary: temporary.clone(),
+            remote,
+            hidden: hidden.clone(),
             read_chunk,
         };
         let thread = std::thread::Builder::new()
             .name("ftpfs-upload".into())
             .spawn(move || sender.run())
-            .inspect_err(|error| log::warn!("no thread to stream {temporary}: {error}"))
+            .inspect_err(|error| log::warn!("no thread to stream {hidden}: {error}"))
             .ok()?;
         Some(Self {
             shared,
             thread: Some(thread),
-            remote,
-            account,
-            temporary,
+            names,
+            hidden,
         })
     }
 
@@ -88,11 +86,11 @@ impl UploadStream {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until all `len` bytes are on the server under the temporary name, which is returned.
+    /// Waits until all `len` bytes are on the server under the hidden name, which is returned.
     ///
     /// # Errors
     ///
-    /// The stream broke or was given up; nothing is left under the temporary name.
+    /// The stream broke or was given up; nothing is left under the hidden name.
     pub(crate) fn finish(mut self, len: u64) -> Result<RemotePath> {
         self.shared.lock().end = Some(len);
         self.shared.changed.notify_all();
@@ -100,31 +98,21 @@ impl UploadStream {
             return Err(given_up());
         };
         match thread.join() {
-            Ok(Ok(())) => Ok(self.temporary.clone()),
+            Ok(Ok(())) => Ok(self.hidden.clone()),
             Ok(Err(error)) => {
-                // Who did not answer the upload would let us wait for this too.
+                // A server that did not answer the upload would let us wait for this too.
                 match error.kind() {
-                    RemoteErrorKind::TimedOut(_) => {
-                        discard(
-                            self.remote.clone(),
-                            self.account.clone(),
-                            self.temporary.clone(),
-                        );
-                    }
-                    _ => self.remove_temporary(),
+                    RemoteErrorKind::TimedOut(_) => self.names.discard(self.hidden.clone()),
+                    _ => self.names.remove(&self.hidden),
                 }
                 Err(error)
             }
             Err(_) => {
-                self.remove_temporary();
+                self.names.remove(&self.hidden);
                 Err(RemoteError::new(RemoteErrorKind::Protocol, "STOR")
                     .with_source("the upload thread panicked"))
             }
         }
-    }
-
-    fn remove_temporary(&self) {
-        remove(&*self.remote, &self.account, &self.temporary);
     }
 }
 
@@ -135,19 +123,20 @@ impl Drop for UploadStream {
         };
         self.shared.lock().is_cancelled = true;
         self.shared.changed.notify_all();
-        let (remote, temporary) = (self.remote.clone(), self.temporary.clone());
-        let account = self.account.clone();
+        let (names, hidden) = (self.names.clone(), self.hidden.clone());
         // Not here: the file's lock is held, and both the join and the removal wait for the network.
         let cleanup = std::thread::Builder::new()
             .name("ftpfs-cleanup".into())
             .spawn(move || {
-                let was_opened = !matches!(thread.join(), Ok(Err(error)) if is_refusal(&error));
-                if was_opened {
-                    remove(&*remote, &account, &temporary);
+                // Where the server did not even let it begin there is nothing to remove.
+                let was_refused =
+                    matches!(thread.join(), Ok(Err(error)) if is_name_refusal(&error));
+                if !was_refused {
+                    names.remove(&hidden);
                 }
             });
         if let Err(error) = cleanup {
-            log::warn!("no thread to remove {}: {error}", self.temporary);
+            log::warn!("no thread to remove {}: {error}", self.hidden);
         }
     }
 }
@@ -155,7 +144,7 @@ impl Drop for UploadStream {
 impl fmt::Debug for UploadStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UploadStream")
-            .field("temporary", &self.temporary)
+            .field("hidden", &self.hidden)
             .finish_non_exhaustive()
     }
 }
@@ -163,7 +152,7 @@ impl fmt::Debug for UploadStream {
 struct Sender {
     shared: Arc<Shared>,
     remote: Arc<dyn Remote>,
-    temporary: RemotePath,
+    hidden: RemotePath,
     read_chunk: Box<ReadChunk>,
 }
 
@@ -172,22 +161,22 @@ impl Sender {
         let mut buffer = vec![0; CHUNK_BYTES];
         let first = self.next(0, &mut buffer)?;
         let first_len = first.len() as u64;
-        let mut upload =
-            self.remote
-                .open_upload_with(&self.temporary, UploadMode::Replace, first)?;
+        let mut upload = self
+            .remote
+            .open_upload_with(&self.hidden, UploadMode::Replace, first)?;
         let sent = self.send(&mut *upload, first_len, &mut buffer);
         // Also when it was given up: the file can be removed only once the server has done with it.
         let finished = upload.finish();
         sent.and(finished)
     }
 
-    /// Sends all behind the `sent` bytes.
+    /// Sends all after the `sent` bytes.
     fn send(&self, upload: &mut dyn Upload, sent: u64, buffer: &mut [u8]) -> Result<()> {
         let mut sent = sent;
         loop {
             let chunk = self.next(sent, buffer)?;
             if chunk.is_empty() {
-                // Either that is all, or the file was cut off behind our back.
+                // Either that is all, or the file was cut off meanwhile.
                 let is_all = self.shared.lock().end == Some(sent);
                 return if is_all { Ok(()) } else { Err(given_up()) };
             }
@@ -196,7 +185,7 @@ impl Sender {
         }
     }
 
-    /// Waits for the bytes behind the `sent` ones; none when nothing more will come.
+    /// Waits for the bytes after the `sent` ones; none when nothing more will come.
     fn next<'a>(&self, sent: u64, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
         loop {
             let end = self.shared.lock().end;
@@ -245,37 +234,7 @@ impl Shared {
     }
 }
 
-/// Removes a temporary file without making anyone wait.
-pub(super) fn discard(remote: Arc<dyn Remote>, account: Arc<Account>, temporary: RemotePath) {
-    let spawned = std::thread::Builder::new()
-        .name("ftpfs-cleanup".into())
-        .spawn(move || remove(&*remote, &account, &temporary));
-    if let Err(error) = spawned {
-        log::warn!("no thread to remove a temporary file: {error}");
-    }
-}
-
-/// Removes a temporary file; one that the server does not let go teaches that there should be no more of them.
-fn remove(remote: &dyn Remote, account: &Account, temporary: &RemotePath) {
-    let Err(error) = remote.remove_file(temporary) else {
-        return;
-    };
-    log::debug!("temporary file not removed: {error}");
-    if is_refusal(&error) && matches!(remote.stat(temporary), Ok(Some(_))) {
-        log::warn!("{temporary} stays on the server: {error}");
-        account.note_no_removal();
-    }
-}
-
 /// The stream's end without a fault of the server: the bytes go up another way.
 fn given_up() -> RemoteError {
     RemoteError::new(RemoteErrorKind::Busy, "STOR").with_source("streaming was given up")
-}
-
-/// Whether the server did not even let the upload begin, so that there is nothing to remove.
-fn is_refusal(error: &RemoteError) -> bool {
-    matches!(
-        error.kind(),
-        RemoteErrorKind::Refused | RemoteErrorKind::NameRefused | RemoteErrorKind::Unsupported
-    )
 }

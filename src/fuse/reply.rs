@@ -12,7 +12,7 @@ use fuser::{
 };
 
 use crate::{
-    fs::{Attr, DirItem, DirPages, DirSink, Found, SpaceInfo},
+    fs::{Attr, DirItem, DirPages, DirSink, Found, Ino, Opened, SpaceInfo},
     remote::EntryKind,
 };
 
@@ -68,7 +68,7 @@ pub(super) fn file_type(kind: EntryKind) -> FileType {
 
 pub(super) fn file_attr(attr: &Attr) -> FileAttr {
     FileAttr {
-        ino: INodeNo(attr.ino),
+        ino: INodeNo(attr.ino.0),
         size: attr.size,
         blocks: attr.size.div_ceil(STAT_BLOCK_BYTES),
         atime: attr.modified,
@@ -94,7 +94,7 @@ pub(super) fn found(found: &Found, reply: ReplyEntry) {
         None if found.ttl.is_zero() => reply.error(Errno::ENOENT),
         None => {
             let nothing = Attr {
-                ino: 0,
+                ino: Ino(0),
                 kind: EntryKind::File,
                 size: 0,
                 mode: 0,
@@ -129,13 +129,22 @@ pub(super) struct Plain<'a>(pub(super) &'a mut ReplyDirectory);
 
 impl DirSink for Plain<'_> {
     fn add(&mut self, item: &DirItem<'_>) -> bool {
-        let ino = INodeNo(item.ino);
+        let ino = INodeNo(item.ino.0);
         !self.0.add(
             ino,
             item.next_offset,
             file_type(item.kind),
             OsStr::from_bytes(item.name),
         )
+    }
+}
+
+/// What the kernel may do with its pages of a file that was opened.
+pub(super) fn open_flags(opened: &Opened) -> FopenFlags {
+    if opened.is_content_known {
+        FopenFlags::FOPEN_KEEP_CACHE
+    } else {
+        FopenFlags::empty()
     }
 }
 
@@ -150,7 +159,7 @@ impl DirSink for Plus<'_> {
 
     fn add_with_attr(&mut self, item: &DirItem<'_>, attr: &Attr, ttl: Duration) -> bool {
         let name = OsStr::from_bytes(item.name);
-        let ino = INodeNo(attr.ino);
+        let ino = INodeNo(attr.ino.0);
         !self.0.add(
             ino,
             item.next_offset,

@@ -14,13 +14,13 @@ pub(super) fn watch(notifier: Notifier, filesystem: Arc<Filesystem>) -> Result<(
     let attributes = notifier.clone();
     filesystem.forget_attributes_by(Box::new(move |ino| {
         // A negative offset leaves its pages alone, which a request that is under way may hold.
-        if let Err(error) = attributes.inval_inode(INodeNo(ino), -1, 0) {
+        if let Err(error) = attributes.inval_inode(INodeNo(ino.0), -1, 0) {
             log::debug!("the attributes of inode {ino} stay known: {error}");
         }
     }));
     spawn("forget", move || {
         filesystem.forget_surplus(&|dir, name| {
-            if let Err(error) = notifier.inval_entry(INodeNo(dir), OsStr::from_bytes(name)) {
+            if let Err(error) = notifier.inval_entry(INodeNo(dir.0), OsStr::from_bytes(name)) {
                 log::debug!("a name of inode {dir} stays known: {error}");
             }
         });

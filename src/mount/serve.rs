@@ -339,15 +339,12 @@ mod tests {
     use crate::{
         cli::{Request, Surroundings},
         clock::SystemClock,
-        fs::OpenMode,
+        fs::{Access, Ino, OpenMode},
         remote::{
             RemoteErrorKind, RemotePath,
             memory::{MemoryRemote, Operation},
         },
     };
-
-    /// The root directory's number.
-    const ROOT: u64 = 1;
 
     /// How long a server may do nothing, beyond the limit.
     const GRACE: Duration = Duration::from_millis(400);
@@ -427,10 +424,10 @@ mod tests {
 
     fn write(filesystem: &Filesystem, name: &str, offset: u64) {
         let mode = OpenMode {
-            is_write: true,
+            access: Access::Write,
             ..OpenMode::default()
         };
-        let created = filesystem.create(ROOT, name.as_bytes(), 0o644, mode);
+        let created = filesystem.create(Ino::ROOT, name.as_bytes(), 0o644, mode);
         let handle = created.unwrap().1.handle;
         filesystem.write(handle, offset, b"data").unwrap();
     }

@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use ftpfs::{
-    fs::{Attr, Change, Filesystem, NewTime, OpenMode, PreallocateMode, RenameMode},
+    fs::{
+        Access, Attr, Change, Filesystem, HandleId, Ino, NewTime, OpenMode, PreallocateMode,
+        RenameMode,
+    },
     remote::{EntryKind, Modified, Precision, RemoteErrorKind, memory::Content},
 };
 
@@ -17,10 +20,9 @@ use crate::{
 const PATHS: [&str; 8] = ["/a", "/b", "/c", "/a/a", "/a/b", "/b/a", "/b/b", "/a/a/a"];
 
 struct Handle {
-    number: u64,
+    number: HandleId,
     file: Id,
-    is_write: bool,
-    is_append: bool,
+    access: Access,
 }
 
 struct Harness {
@@ -221,11 +223,13 @@ impl Harness {
         if !self.has_parent(at) {
             return (Ok(()), Ok(()));
         }
-        let is_write = !matches!(mode, Mode::Read);
         let flags = OpenMode {
-            is_write,
+            access: match mode {
+                Mode::Read => Access::Read,
+                Mode::Append => Access::Append,
+                _ => Access::Write,
+            },
             is_truncate: matches!(mode, Mode::Truncate | Mode::CreateTruncate),
-            is_append: matches!(mode, Mode::Append),
             is_exclusive: matches!(mode, Mode::Exclusive),
         };
         let creates = matches!(mode, Mode::Create | Mode::CreateTruncate | Mode::Exclusive);
@@ -248,12 +252,10 @@ impl Harness {
             Ok(opened?.handle)
         });
         if let (Ok(number), Ok(file)) = (opened, expected) {
-            let is_append = flags.is_append;
             self.handles.push(Handle {
                 number,
                 file,
-                is_write,
-                is_append,
+                access: flags.access,
             });
         }
         (expected.map(drop), opened.map(drop))
@@ -264,15 +266,19 @@ impl Harness {
         let Handle {
             number,
             file,
-            is_write,
-            is_append,
+            access,
         } = self.handles[index];
+        let is_write = access.is_write();
         let fs = self.world.fs.clone();
         let size = self.reference.file(file).data.len();
         match op {
             Op::Write(_, at, len, seed) if is_write => {
                 let data = pattern(len, seed);
-                let place = if is_append { size } else { at as usize };
+                let place = if access == Access::Append {
+                    size
+                } else {
+                    at as usize
+                };
                 if len > 0 {
                     self.reference.write(file, place, &data);
                 }
@@ -339,7 +345,7 @@ impl Harness {
     }
 
     /// The inode of a file that still has a name; one look-up to be forgotten.
-    fn ino_of(&self, file: Id) -> Option<u64> {
+    fn ino_of(&self, file: Id) -> Option<Ino> {
         let all = self.reference.all();
         let (at, _) = all.into_iter().find(|(_, id)| *id == file)?;
         self.walk(&at, |fs, dir, name| {
@@ -416,7 +422,7 @@ impl Harness {
         &mut self,
         at: &str,
         on_reference: impl FnOnce(&mut Reference) -> Outcome<()>,
-        on_filesystem: impl FnOnce(&Filesystem, u64, &[u8]) -> ftpfs::fs::Result<()>,
+        on_filesystem: impl FnOnce(&Filesystem, Ino, &[u8]) -> ftpfs::fs::Result<()>,
     ) -> (Outcome<()>, Outcome<()>) {
         if !self.has_parent(at) {
             return (Ok(()), Ok(()));
@@ -430,7 +436,7 @@ impl Harness {
     fn on_inode(
         &self,
         at: &str,
-        run: impl FnOnce(&Filesystem, u64) -> ftpfs::fs::Result<()>,
+        run: impl FnOnce(&Filesystem, Ino) -> ftpfs::fs::Result<()>,
     ) -> Outcome<()> {
         self.walk(at, |fs, dir, name| {
             let attr = fs
@@ -448,7 +454,7 @@ impl Harness {
     fn walk<T>(
         &self,
         at: &str,
-        run: impl FnOnce(&Filesystem, u64, &[u8]) -> Outcome<T>,
+        run: impl FnOnce(&Filesystem, Ino, &[u8]) -> Outcome<T>,
     ) -> Outcome<T> {
         let fs = &*self.world.fs;
         let (dir, name) = split(at);
@@ -533,7 +539,7 @@ impl Harness {
         })
     }
 
-    fn differs_below(&self, ino: u64, at: &str) -> Option<String> {
+    fn differs_below(&self, ino: Ino, at: &str) -> Option<String> {
         let fs = &self.world.fs;
         let id = self.reference.find(at)?;
         let Node::Dir(children) = self.reference.node(id) else {
@@ -572,7 +578,7 @@ impl Harness {
         None
     }
 
-    fn names(&self, ino: u64) -> Outcome<Vec<String>> {
+    fn names(&self, ino: Ino) -> Outcome<Vec<String>> {
         let fs = &self.world.fs;
         let handle = fs.opendir(ino).map_err(errno)?;
         let mut list = List::default();

@@ -141,7 +141,7 @@ fn files_not_on_the_server_yet_are_shown_and_temporary_ones_are_not() {
 }
 
 /// Notes the number of one name.
-struct Sink<'a>(&'a mut Option<u64>);
+struct Sink<'a>(&'a mut Option<ftpfs::fs::Ino>);
 impl ftpfs::fs::DirSink for Sink<'_> {
     fn add(&mut self, item: &DirItem<'_>) -> bool {
         if item.name == b"a" {

@@ -9,7 +9,7 @@ use crate::world::{APPEND, EXCLUSIVE, TRUNCATE, WRITE, World, path, pattern};
 const MIB: usize = 1 << 20;
 
 /// An append through such a handle whose confirmation was lost, as was what came of it.
-fn broken_append(mode: ftpfs::fs::OpenMode) -> (World, u64) {
+fn broken_append(mode: ftpfs::fs::OpenMode) -> (World, ftpfs::fs::HandleId) {
     let world = World::new();
     world.put("/log", &pattern(1000, 1));
     let handle = world.open("/log", mode).unwrap();

@@ -59,7 +59,7 @@ const STEPS: [Operation; 7] = [
 
 struct Case {
     world: World,
-    handle: u64,
+    handle: ftpfs::fs::HandleId,
     old: Option<Vec<u8>>,
     new: Vec<u8>,
     plan: Plan,

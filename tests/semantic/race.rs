@@ -266,7 +266,10 @@ fn a_handle_of_a_removed_file_is_read_on_while_its_name_is_taken_anew() {
     world.save("/file", b"new").unwrap();
     assert_eq!(world.read_handle(old).unwrap(), b"old");
     assert_eq!(world.cat("/file").unwrap(), b"new");
-    assert_eq!(world.fs.read(99, 0, 1).map_err(errno), Err(libc::ESTALE));
+    assert_eq!(
+        world.fs.read(ftpfs::fs::HandleId(99), 0, 1).map_err(errno),
+        Err(libc::ESTALE)
+    );
     world.fs.release(old);
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }

@@ -9,7 +9,7 @@ use crate::world::{TRUNCATE, WRITE, World, path, pattern};
 const MIB: usize = 1 << 20;
 const PART: usize = 128 << 10;
 
-fn write_all(world: &World, handle: u64, content: &[u8]) {
+fn write_all(world: &World, handle: ftpfs::fs::HandleId, content: &[u8]) {
     for (index, part) in content.chunks(PART).enumerate() {
         world.write(handle, (index * PART) as u64, part);
     }

@@ -148,7 +148,7 @@ fn what_drain_cannot_send_is_kept_on_this_machine_and_named() {
     assert_eq!(kept(&world), [b""; 0], "the mount may still send it");
     let unsent = world.fs.keep_unsent();
     assert_eq!(unsent.len(), 1);
-    assert_eq!(unsent[0].path, path("/file"));
+    assert_eq!(unsent[0].path, "/file");
     assert_eq!(unsent[0].error.errno(), libc::ENOSPC);
     assert_eq!(
         std::fs::read(&unsent[0].kept.as_ref().unwrap().copy).unwrap(),

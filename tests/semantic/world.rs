@@ -5,14 +5,17 @@ use std::{sync::Arc, time::Duration};
 use ftpfs::{
     clock::ManualClock,
     config::{CacheConfig, FsConfig},
-    fs::{Attr, DirItem, DirSink, Filesystem, FsError, OpenMode, Opened, RenameMode},
+    fs::{
+        Access, Attr, DirItem, DirSink, Filesystem, FsError, HandleId, Ino, OpenMode, Opened,
+        RenameMode,
+    },
     remote::{
         EntryKind, RemotePath,
         memory::{Behaviour, Content, MemoryRemote, Operation},
     },
 };
 
-pub(crate) const ROOT: u64 = 1;
+pub(crate) const ROOT: Ino = Ino::ROOT;
 
 /// What a test may choose before the filesystem is made.
 pub(crate) struct Setup {
@@ -35,13 +38,12 @@ pub(crate) struct World {
 
 /// How a test opens files.
 pub(crate) const READ: OpenMode = OpenMode {
-    is_write: false,
+    access: Access::Read,
     is_truncate: false,
-    is_append: false,
     is_exclusive: false,
 };
 pub(crate) const WRITE: OpenMode = OpenMode {
-    is_write: true,
+    access: Access::Write,
     ..READ
 };
 pub(crate) const TRUNCATE: OpenMode = OpenMode {
@@ -49,7 +51,7 @@ pub(crate) const TRUNCATE: OpenMode = OpenMode {
     ..WRITE
 };
 pub(crate) const APPEND: OpenMode = OpenMode {
-    is_append: true,
+    access: Access::Append,
     ..WRITE
 };
 pub(crate) const EXCLUSIVE: OpenMode = OpenMode {
@@ -164,7 +166,7 @@ impl World {
     }
 
     /// Directory inode and name of a path.
-    pub(crate) fn place<'a>(&self, at: &'a str) -> (u64, &'a [u8]) {
+    pub(crate) fn place<'a>(&self, at: &'a str) -> (Ino, &'a [u8]) {
         let at = at.trim_matches('/');
         match at.rsplit_once('/') {
             Some((dir, name)) => (self.ino(dir), name.as_bytes()),
@@ -192,7 +194,7 @@ impl World {
         self.find(at).unwrap().is_some()
     }
 
-    pub(crate) fn ino(&self, at: &str) -> u64 {
+    pub(crate) fn ino(&self, at: &str) -> Ino {
         self.find(at)
             .unwrap()
             .unwrap_or_else(|| panic!("{at} is not there"))
@@ -207,7 +209,7 @@ impl World {
         self.attr(at).size
     }
 
-    pub(crate) fn open(&self, at: &str, mode: OpenMode) -> Outcome<u64> {
+    pub(crate) fn open(&self, at: &str, mode: OpenMode) -> Outcome<HandleId> {
         let found = self.find(at)?.ok_or(libc::ENOENT)?;
         self.fs
             .open(found.ino, mode)
@@ -215,7 +217,7 @@ impl World {
             .map(|opened| opened.handle)
     }
 
-    pub(crate) fn create(&self, at: &str, mode: OpenMode) -> Outcome<u64> {
+    pub(crate) fn create(&self, at: &str, mode: OpenMode) -> Outcome<HandleId> {
         self.create_with(at, 0o644, mode)
             .map(|(_, opened)| opened.handle)
     }
@@ -230,12 +232,12 @@ impl World {
         self.fs.create(dir, name, bits, mode).map_err(errno)
     }
 
-    pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) {
+    pub(crate) fn write(&self, handle: HandleId, offset: u64, data: &[u8]) {
         self.fs.write(handle, offset, data).unwrap();
     }
 
     /// close(2): the flush whose outcome the program sees, then the release.
-    pub(crate) fn close(&self, handle: u64) -> Outcome<()> {
+    pub(crate) fn close(&self, handle: HandleId) -> Outcome<()> {
         let flushed = match self.fs.flush_cached(handle) {
             Some(done) => done,
             None => self.fs.flush(handle),
@@ -244,7 +246,7 @@ impl World {
         flushed.map_err(errno)
     }
 
-    pub(crate) fn read(&self, handle: u64, offset: u64, len: usize) -> Outcome<Vec<u8>> {
+    pub(crate) fn read(&self, handle: HandleId, offset: u64, len: usize) -> Outcome<Vec<u8>> {
         let read = match self.fs.read_cached(handle, offset, len) {
             Some(read) => read,
             None => self.fs.read(handle, offset, len),
@@ -253,7 +255,7 @@ impl World {
     }
 
     /// All that a handle shows, read as `cat` reads.
-    pub(crate) fn read_handle(&self, handle: u64) -> Outcome<Vec<u8>> {
+    pub(crate) fn read_handle(&self, handle: HandleId) -> Outcome<Vec<u8>> {
         let mut all = Vec::new();
         loop {
             let bytes = self.read(handle, all.len() as u64, 128 << 10)?;
@@ -409,7 +411,7 @@ impl Drop for World {
 /// Takes directory entries, at most `room` of them.
 #[derive(Debug)]
 pub(crate) struct List {
-    pub(crate) items: Vec<(String, EntryKind, u64, u64)>,
+    pub(crate) items: Vec<(String, EntryKind, Ino, u64)>,
     pub(crate) attrs: Vec<Attr>,
     pub(crate) room: usize,
 }

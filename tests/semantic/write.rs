@@ -146,6 +146,26 @@ fn a_write_beyond_the_largest_size_is_efbig() {
 }
 
 #[test]
+fn a_failure_names_the_file_that_the_user_knows() {
+    let world = World::new();
+    let handle = world.create("/log", WRITE).unwrap();
+    let failures = [
+        world.fs.write(handle, u64::MAX, b"xy").unwrap_err(),
+        world
+            .fs
+            .fallocate(handle, 0..u64::MAX, PreallocateMode::Grow)
+            .unwrap_err(),
+    ];
+    for failure in failures {
+        assert_eq!(failure.to_string(), "/log: too large");
+    }
+    world.close(handle).unwrap();
+    // There is no path that this could be about.
+    let unknown = world.fs.write(handle, 0, b"x").unwrap_err();
+    assert_eq!(unknown.to_string(), "no longer known");
+}
+
+#[test]
 fn appending_goes_to_the_end_that_other_writers_have_made() {
     let world = World::new();
     world.put("/log", b"one,");

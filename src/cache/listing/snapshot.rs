@@ -7,6 +7,10 @@ use std::{
 
 use crate::remote::{Listing, Modified, Precision, Rejected, RemoteEntry};
 
+/// The identity of a listing's content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListingId(pub(super) u64);
+
 /// All entries of one directory, sorted by name, at one moment plus our own changes since.
 #[derive(Debug, Clone)]
 pub struct CachedListing {
@@ -19,7 +23,7 @@ pub struct CachedListing {
     /// How long the server took to send it.
     took: Duration,
     expires: Instant,
-    id: u64,
+    id: ListingId,
 }
 
 impl CachedListing {
@@ -48,7 +52,7 @@ impl CachedListing {
             asked,
             took,
             expires: asked,
-            id: 0,
+            id: ListingId(0),
         }
     }
 
@@ -122,7 +126,7 @@ impl CachedListing {
     }
 
     /// The identity of this content: it changes with each fetch and with each change of our own, and never returns.
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> ListingId {
         self.id
     }
 
@@ -131,7 +135,7 @@ impl CachedListing {
         self.entries.len() + 1
     }
 
-    pub(super) fn set_id(&mut self, id: u64) {
+    pub(super) fn set_id(&mut self, id: ListingId) {
         self.id = id;
     }
 

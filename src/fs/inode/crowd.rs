@@ -2,6 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use crate::fs::number::Ino;
+
 /// The most names in doubt that wait for the kernel. 1000: each is a change that failed a moment ago.
 pub(super) const DOUBTFUL_MAX: usize = 1_000;
 
@@ -14,7 +16,7 @@ const GROWTH: usize = 10;
 /// All inodes in the order in which they became known; among them those that are gone since.
 #[derive(Debug)]
 pub(super) struct Crowd {
-    known: VecDeque<u64>,
+    known: VecDeque<Ino>,
     count_max: usize,
     /// With more than this many it is time to offer some.
     threshold: usize,
@@ -34,7 +36,7 @@ impl Crowd {
     }
 
     /// An inode became known.
-    pub(super) fn enter(&mut self, ino: u64, is_there: impl Fn(u64) -> bool) {
+    pub(super) fn enter(&mut self, ino: Ino, is_there: impl Fn(Ino) -> bool) {
         self.known.push_back(ino);
         // Those that came and went while there were never too many.
         if self.known.len() > 2 * (self.threshold + OFFER_MAX) {
@@ -50,7 +52,7 @@ impl Crowd {
     }
 
     /// The next that should be forgotten, of `count` that there are.
-    pub(super) fn next(&mut self, count: usize, is_there: impl Fn(u64) -> bool) -> Vec<u64> {
+    pub(super) fn next(&mut self, count: usize, is_there: impl Fn(Ino) -> bool) -> Vec<Ino> {
         let mut offered = Vec::new();
         while offered.len() < OFFER_MAX && self.offered < self.known.len() {
             let Some(ino) = self.known.pop_front() else {
@@ -81,18 +83,21 @@ mod tests {
     fn those_that_are_gone_leave_nothing_behind() {
         let mut crowd = Crowd::new(10);
         for ino in 0..100_000 {
-            crowd.enter(ino % 50, |ino| ino < 5);
+            crowd.enter(Ino(ino % 50), |ino| ino < Ino(5));
         }
         assert!(crowd.known.len() <= 2 * (10 + OFFER_MAX) + 1);
-        assert_eq!(crowd.next(20, |ino| ino == 3)[0], 3);
+        assert_eq!(crowd.next(20, |ino| ino == Ino(3))[0], Ino(3));
     }
 
     #[test]
     fn what_cannot_be_forgotten_is_offered_again_when_there_are_more() {
         let mut crowd = Crowd::new(10);
-        (0..30).for_each(|ino| crowd.enter(ino, |_| true));
+        (0..30).for_each(|ino| crowd.enter(Ino(ino), |_| true));
         assert!(crowd.is_beyond(30));
-        assert_eq!(crowd.next(30, |_| true), (0..30).collect::<Vec<_>>());
+        assert_eq!(
+            crowd.next(30, |_| true),
+            (0..30).map(Ino).collect::<Vec<_>>()
+        );
         assert!(!crowd.is_beyond(31));
         assert!(crowd.is_beyond(32));
     }

@@ -2,51 +2,51 @@
 
 use super::*;
 
-fn path_of(inodes: &Inodes, ino: u64) -> Option<String> {
+fn path_of(inodes: &Inodes, ino: Ino) -> Option<String> {
     inodes.path(ino).map(|path| path.to_string())
 }
 
 #[test]
 fn a_renamed_directory_takes_its_children_along() {
     let inodes = Inodes::new(100);
-    let dir = inodes.look_up(ROOT, b"a", EntryKind::Directory);
+    let dir = inodes.look_up(Ino::ROOT, b"a", EntryKind::Directory);
     let file = inodes.look_up(dir, b"f", EntryKind::File);
-    inodes.rename((ROOT, b"a"), (ROOT, b"b"));
+    inodes.rename((Ino::ROOT, b"a"), (Ino::ROOT, b"b"));
     assert_eq!(path_of(&inodes, file).as_deref(), Some("/b/f"));
-    assert_eq!(inodes.child(ROOT, b"a"), None);
+    assert_eq!(inodes.child(Ino::ROOT, b"a"), None);
 }
 
 // SEMANTICS: S-inodes
 #[test]
 fn an_inode_goes_when_the_kernel_forgets_it_and_its_name_keeps_the_number() {
     let inodes = Inodes::new(100);
-    let first = inodes.look_up(ROOT, b"a", EntryKind::File);
-    assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
+    let first = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
+    assert_eq!(inodes.look_up(Ino::ROOT, b"a", EntryKind::File), first);
     inodes.forget(first, 1);
     assert!(inodes.path(first).is_some());
     inodes.forget(first, 1);
     assert_eq!(inodes.path(first), None);
-    assert_eq!(inodes.look_up(ROOT, b"a", EntryKind::File), first);
+    assert_eq!(inodes.look_up(Ino::ROOT, b"a", EntryKind::File), first);
     let later = Inodes::new(100);
-    assert_ne!(later.look_up(ROOT, b"b", EntryKind::File), first);
-    assert_eq!(later.look_up(ROOT, b"a", EntryKind::File), first);
+    assert_ne!(later.look_up(Ino::ROOT, b"b", EntryKind::File), first);
+    assert_eq!(later.look_up(Ino::ROOT, b"a", EntryKind::File), first);
 }
 
 // SEMANTICS: S-inodes
 #[test]
 fn a_number_is_not_used_twice_at_a_time() {
     let inodes = Inodes::new(100);
-    let old = inodes.look_up(ROOT, b"a", EntryKind::File);
-    inodes.rename((ROOT, b"a"), (ROOT, b"b"));
-    let new = inodes.look_up(ROOT, b"a", EntryKind::File);
+    let old = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
+    inodes.rename((Ino::ROOT, b"a"), (Ino::ROOT, b"b"));
+    let new = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
     assert_ne!(new, old);
-    assert_eq!(inodes.look_up(ROOT, b"b", EntryKind::File), old);
+    assert_eq!(inodes.look_up(Ino::ROOT, b"b", EntryKind::File), old);
 }
 
 #[test]
 fn a_directory_outlives_its_own_forget_while_children_are_known() {
     let inodes = Inodes::new(100);
-    let dir = inodes.look_up(ROOT, b"d", EntryKind::Directory);
+    let dir = inodes.look_up(Ino::ROOT, b"d", EntryKind::Directory);
     let file = inodes.look_up(dir, b"f", EntryKind::File);
     inodes.forget(dir, 1);
     assert_eq!(path_of(&inodes, file).as_deref(), Some("/d/f"));
@@ -57,10 +57,10 @@ fn a_directory_outlives_its_own_forget_while_children_are_known() {
 #[test]
 fn an_unlinked_inode_has_no_path_and_its_name_is_free() {
     let inodes = Inodes::new(100);
-    let old = inodes.look_up(ROOT, b"f", EntryKind::File);
-    inodes.unlink(ROOT, b"f");
+    let old = inodes.look_up(Ino::ROOT, b"f", EntryKind::File);
+    inodes.unlink(Ino::ROOT, b"f");
     assert_eq!(inodes.path(old), None);
-    let new = inodes.look_up(ROOT, b"f", EntryKind::File);
+    let new = inodes.look_up(Ino::ROOT, b"f", EntryKind::File);
     assert_ne!(old, new);
     inodes.forget(old, 1);
     assert_eq!(path_of(&inodes, new).as_deref(), Some("/f"));
@@ -69,8 +69,8 @@ fn an_unlinked_inode_has_no_path_and_its_name_is_free() {
 #[test]
 fn a_name_that_changed_its_kind_gets_a_new_number() {
     let inodes = Inodes::new(100);
-    let file = inodes.look_up(ROOT, b"x", EntryKind::File);
-    let dir = inodes.look_up(ROOT, b"x", EntryKind::Directory);
+    let file = inodes.look_up(Ino::ROOT, b"x", EntryKind::File);
+    let dir = inodes.look_up(Ino::ROOT, b"x", EntryKind::Directory);
     assert_ne!(file, dir);
     assert_eq!(inodes.path(file), None);
 }
@@ -79,11 +79,11 @@ fn a_name_that_changed_its_kind_gets_a_new_number() {
 #[test]
 fn the_oldest_files_that_are_not_open_are_offered_to_be_forgotten() {
     let inodes = Inodes::new(3);
-    let dir = inodes.look_up(ROOT, b"dir", EntryKind::Directory);
+    let dir = inodes.look_up(Ino::ROOT, b"dir", EntryKind::Directory);
     let open = inodes.look_up(dir, b"open", EntryKind::File);
     inodes.open_file(
         open,
-        || OpenFile::new(open, None, std::time::SystemTime::UNIX_EPOCH),
+        || OpenFile::new(open, std::time::SystemTime::UNIX_EPOCH),
         |_| {},
     );
     let old = inodes.look_up(dir, b"old", EntryKind::File);
@@ -104,9 +104,9 @@ fn the_oldest_files_that_are_not_open_are_offered_to_be_forgotten() {
 #[test]
 fn a_rename_over_a_known_name_takes_it() {
     let inodes = Inodes::new(100);
-    let from = inodes.look_up(ROOT, b"a", EntryKind::File);
-    let to = inodes.look_up(ROOT, b"b", EntryKind::File);
-    inodes.rename((ROOT, b"a"), (ROOT, b"b"));
+    let from = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
+    let to = inodes.look_up(Ino::ROOT, b"b", EntryKind::File);
+    inodes.rename((Ino::ROOT, b"a"), (Ino::ROOT, b"b"));
     assert_eq!(path_of(&inodes, from).as_deref(), Some("/b"));
     assert_eq!(inodes.path(to), None);
 }

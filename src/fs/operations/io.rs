@@ -1,0 +1,200 @@
+//! Reading and writing through handles, and what pushes written bytes to the server.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+
+use super::Filesystem;
+use crate::{
+    cache::{FileId, Reader},
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        file::OpenFile,
+        handle::Access,
+        number::HandleId,
+        server::Intent,
+        spool::Spool,
+        write_back::FILE_BYTES_MAX,
+    },
+    remote::RemotePath,
+};
+
+/// What fallocate(2) is asked for, as far as a file on a server can have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreallocateMode {
+    /// The file grows to hold the range.
+    Grow,
+    /// Space without growth: nothing to do.
+    Reserve,
+    /// The range reads as zero; the file does not grow.
+    Zero,
+}
+
+/// A part of a read: bytes at hand, or a range to fetch.
+enum Piece {
+    Local(Bytes),
+    Remote(Range<u64>),
+}
+
+impl Filesystem {
+    /// Reads without asking the server; `None` when it must be asked.
+    pub fn read_cached(&self, handle: HandleId, offset: u64, len: usize) -> Option<Result<Bytes>> {
+        let handle = self.handles.file(handle).ok()?;
+        let state = handle.file.lock();
+        if let Some(spool) = state.changes().spool() {
+            let is_here = spool.has(offset..offset.saturating_add(len as u64));
+            let read = is_here.then(|| read_spool(spool, offset, len));
+            drop(state);
+            return read.map(|read| self.write_back.spooled(&handle.file, read));
+        }
+        let (reader, has_base) = (state.reader().cloned(), state.on_server().base().is_some());
+        drop(state);
+        let Some(reader) = reader else {
+            if has_base {
+                let file = FileId(handle.file.ino.0);
+                self.engine.expect(file, &handle.cursor, offset, len);
+            }
+            return None;
+        };
+        reader.read_cached(&handle.cursor, offset, len).map(Ok)
+    }
+
+    /// Reads up to `len` bytes; fewer at the end of the file only.
+    pub fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<Bytes> {
+        let handle = self.handles.file(handle)?;
+        let fetch = |range: Range<u64>| {
+            let (reader, path) = reader(self, &handle.file)?;
+            let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            let fetched = reader.read(&handle.cursor, range.start, wanted);
+            fetched.map_err(|error| self.server.explain(error, &path, Intent::Content))
+        };
+        let state = handle.file.lock();
+        let Some(spool) = state.changes().spool() else {
+            let is_nothing = state.on_server().base().is_none();
+            drop(state);
+            return if is_nothing {
+                Ok(Bytes::new())
+            } else {
+                fetch(offset..offset.saturating_add(len as u64))
+            };
+        };
+        let pieces = pieces(spool, offset, len);
+        drop(state);
+        let mut pieces = self.write_back.spooled(&handle.file, pieces)?;
+        if let (1, Some(Piece::Remote(_))) = (pieces.len(), pieces.first())
+            && let Some(Piece::Remote(range)) = pieces.pop()
+        {
+            return fetch(range);
+        }
+        let mut all = BytesMut::with_capacity(len);
+        for piece in pieces {
+            match piece {
+                Piece::Local(bytes) => all.extend_from_slice(&bytes),
+                Piece::Remote(range) => {
+                    let wanted = all.len() + usize::try_from(range.end - range.start).unwrap_or(0);
+                    all.extend_from_slice(&fetch(range)?);
+                    // The server's file became shorter: what follows must not move to the left.
+                    all.resize(wanted, 0);
+                }
+            }
+        }
+        Ok(all.freeze())
+    }
+
+    /// Writes as [`Self::write`] does, for a program's `thread`; 0 when the kernel writes back a mapping.
+    pub fn write_by(&self, handle: HandleId, thread: u32, offset: u64, data: &[u8]) -> Result<()> {
+        self.handles.file(handle)?.writers.add(thread);
+        self.write(handle, offset, data)
+    }
+
+    /// Writes all of `data` at `offset`, or at the end through a handle that appends.
+    pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<()> {
+        let handle = self.handles.file(handle)?;
+        self.write_back
+            .write(&handle.file, handle.access == Access::Append, offset, data)
+    }
+
+    /// Whether closing a descriptor needs nothing of the server; `None` when it does.
+    pub fn flush_cached(&self, handle: HandleId) -> Option<Result<()>> {
+        let handle = self.handles.file(handle).ok()?;
+        let is_done = !handle.access.is_write() || handle.file.lock().is_sent();
+        is_done.then_some(Ok(()))
+    }
+
+    /// The same when it is a program's `thread` that closes it: one that has neither opened nor written the file says nothing.
+    pub fn flush_cached_by(&self, handle: HandleId, thread: u32) -> Option<Result<()>> {
+        let is_writer = self.handles.file(handle).ok()?.writers.has(thread);
+        if is_writer {
+            self.flush_cached(handle)
+        } else {
+            Some(Ok(()))
+        }
+    }
+
+    /// Brings what was written through a handle to the server.
+    pub fn flush(&self, handle: HandleId) -> Result<()> {
+        self.write_back
+            .upload_as_asked(&self.handles.file(handle)?.file)
+    }
+
+    /// Brings everything written to a file to the server.
+    pub fn fsync(&self, handle: HandleId) -> Result<()> {
+        self.write_back
+            .upload_as_asked(&self.handles.file(handle)?.file)
+    }
+
+    /// Makes room in a file.
+    pub fn fallocate(
+        &self,
+        handle: HandleId,
+        range: Range<u64>,
+        mode: PreallocateMode,
+    ) -> Result<()> {
+        let file = self.handles.file(handle)?.file.clone();
+        if range.end > FILE_BYTES_MAX {
+            return Err(self.write_back.failure(FsErrorKind::TooLarge, &file));
+        }
+        let size = file.lock().size();
+        match mode {
+            PreallocateMode::Reserve => Ok(()),
+            PreallocateMode::Grow if range.end <= size => Ok(()),
+            PreallocateMode::Grow => self.write_back.set_len(&file, range.end),
+            PreallocateMode::Zero => self
+                .write_back
+                .zero(&file, range.start..range.end.min(size)),
+        }
+    }
+}
+
+/// Splits a read of a file with a spool.
+fn pieces(spool: &Spool, offset: u64, len: usize) -> std::io::Result<Vec<Piece>> {
+    let end = offset.saturating_add(len as u64).min(spool.len());
+    let mut pieces = Vec::new();
+    let mut at = offset;
+    while at < end {
+        let (run, is_local) = spool.run_at(at..end);
+        at = run.end;
+        pieces.push(if is_local {
+            let count = usize::try_from(run.end - run.start).unwrap_or(0);
+            Piece::Local(read_spool(spool, run.start, count)?)
+        } else {
+            Piece::Remote(run)
+        });
+    }
+    Ok(pieces)
+}
+
+fn read_spool(spool: &Spool, offset: u64, len: usize) -> std::io::Result<Bytes> {
+    let rest = spool.len().saturating_sub(offset);
+    let mut bytes = vec![0; usize::try_from(rest).unwrap_or(len).min(len)];
+    spool.read(offset, &mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// The engine that reads what lies on the server, and where that is.
+fn reader(fs: &Filesystem, file: &OpenFile) -> Result<(Arc<Reader>, RemotePath)> {
+    let path = fs.inodes.location(file).ok_or_else(FsError::stale)?;
+    let make = |version| Reader::new(&fs.engine, FileId(file.ino.0), path.clone(), version);
+    let reader = file.lock().reader_or(make);
+    Ok((reader, path))
+}

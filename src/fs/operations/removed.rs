@@ -1,0 +1,76 @@
+//! Files that lose their name while they are open: they live on under a hidden name, and are removed with their last handle.
+
+use crate::{
+    fs::{
+        error::Result,
+        file::OpenFile,
+        server::{Intent, Server, renaming},
+        spool::Spool,
+        state::Name,
+    },
+    remote::RemotePath,
+};
+
+/// Moves a file whose name is going out of the way, if its handles still need bytes that only the server has; whether it was
+/// moved. A server that does not allow it leaves those handles with what is here.
+pub(super) fn move_aside(server: &Server, file: &OpenFile, path: &RemotePath) -> Result<bool> {
+    let needs_server = {
+        let state = file.lock();
+        let missing = state.changes().spool().map(Spool::missing);
+        let has_all = missing.is_some_and(|missing| missing.is_empty());
+        state.on_server().base().is_some() && state.is_open() && !has_all
+    };
+    if !needs_server {
+        return Ok(false);
+    }
+    // In the mounted directory itself, so that the file's own directory can be removed too; beside it if that is not allowed.
+    let explain = |error| server.explain(error, path, Intent::RemoveFile);
+    let mut hidden = renaming::aside(server, path, &RemotePath::root()).map_err(explain)?;
+    if let Some(dir) = path
+        .parent()
+        .filter(|dir| hidden.is_none() && !dir.is_root())
+    {
+        hidden = renaming::aside(server, path, &dir).map_err(explain)?;
+    }
+    let Some(hidden) = hidden else {
+        return Ok(false);
+    };
+    let mut state = file.lock();
+    if let Some(reader) = state.reader() {
+        reader.set_path(hidden.clone());
+    }
+    state.name = Name::Aside(hidden);
+    Ok(true)
+}
+
+/// Gives a file that was moved out of the way its name again.
+pub(super) fn bring_back(server: &Server, file: &OpenFile, path: &RemotePath) {
+    let Some(hidden) = file.lock().name.take_hidden() else {
+        return;
+    };
+    // Never over the new file, should that be there nevertheless.
+    let is_free = matches!(server.evidence().look_now(path), Ok(None));
+    if is_free && renaming::surely(server, &hidden, path).is_ok() {
+        if let Some(reader) = file.lock().reader() {
+            reader.set_path(path.clone());
+        }
+    } else {
+        log::error!("{path} is now called {hidden} on the server, and could not be moved back");
+    }
+}
+
+/// Removes what such a file has left on the server, once its last handle is closed; the close may come before the name is gone.
+pub(super) fn leave(server: &Server, file: &OpenFile) {
+    let hidden = {
+        let mut state = file.lock();
+        if state.is_open() {
+            return;
+        }
+        state.name.take_hidden()
+    };
+    if let Some(hidden) = hidden
+        && let Err(error) = server.remote().remove_file(&hidden)
+    {
+        log::warn!("{hidden}, which was removed while it was open, stays on the server: {error}");
+    }
+}

@@ -1,0 +1,258 @@
+//! The server as the filesystem sees it: what it shows, what it was seen to do and refuse, and why it says no.
+//!
+//! Calls go one way: [`Tree`] and [`Learnt`] know the remote alone; [`Evidence`], [`Kernel`], [`Refusals`] and [`Versions`] use what stands
+//! before them; [`Server`] holds them all, and [`renaming`] uses it.
+
+mod evidence;
+mod kernel;
+mod learnt;
+mod refusal;
+pub(crate) mod renaming;
+mod tree;
+mod version;
+
+use std::sync::Arc;
+
+use self::{
+    evidence::Evidence, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
+    version::Versions,
+};
+pub(crate) use self::{
+    refusal::Intent,
+    version::{Reported, unknown_size},
+};
+use super::{
+    account::Account,
+    error::{FsError, FsErrorKind, NAME_BYTES_MAX, Result},
+    hidden::HiddenNames,
+    inode::Inodes,
+};
+use crate::{
+    clock::Clock,
+    config::CacheConfig,
+    remote::{self, Attributes, Remote, RemoteError, RemoteErrorKind, RemotePath, Settled},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Server {
+    remote: Arc<dyn Remote>,
+    account: Arc<Account>,
+    hidden: Arc<HiddenNames>,
+    learnt: Learnt,
+    tree: Arc<Tree>,
+    evidence: Arc<Evidence>,
+    kernel: Arc<Kernel>,
+    refusals: Arc<Refusals>,
+    versions: Versions,
+}
+
+impl Server {
+    /// The server that is `remote`; nothing is asked of it yet.
+    pub(crate) fn new(
+        remote: Arc<dyn Remote>,
+        inodes: Arc<Inodes>,
+        cache: &CacheConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let account = Arc::<Account>::default();
+        let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone()));
+        let tree = Arc::new(Tree::new(
+            remote.clone(),
+            hidden.clone(),
+            cache,
+            clock.clone(),
+        ));
+        let evidence = Arc::new(Evidence::new(tree.clone(), hidden.clone()));
+        let kernel = Arc::new(Kernel::new(tree.clone(), inodes));
+        let refusals = Arc::new(Refusals::new(remote.clone(), tree.clone(), kernel.clone()));
+        Self {
+            learnt: Learnt::new(remote.clone()),
+            versions: Versions::new(
+                remote.clone(),
+                tree.clone(),
+                evidence.clone(),
+                refusals.clone(),
+                clock,
+            ),
+            remote,
+            account,
+            hidden,
+            tree,
+            evidence,
+            kernel,
+            refusals,
+        }
+    }
+
+    pub(crate) fn remote(&self) -> &Arc<dyn Remote> {
+        &self.remote
+    }
+
+    /// What this account was seen not to be allowed.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(crate) fn hidden(&self) -> &Arc<HiddenNames> {
+        &self.hidden
+    }
+
+    /// What the server was seen to refuse.
+    pub(crate) fn learnt(&self) -> &Learnt {
+        &self.learnt
+    }
+
+    /// What it shows, as old as the TTL.
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// What it says of a name now.
+    pub(crate) fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// What the kernel is to ask for again.
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Which versions of files it has.
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// Why it has said no.
+    pub(crate) fn explain(&self, error: RemoteError, path: &RemotePath, intent: Intent) -> FsError {
+        self.refusals.explain(error, path, intent)
+    }
+
+    /// Removes a file, which is the program's or ours.
+    pub(crate) fn remove_file(&self, path: &RemotePath) -> Result<()> {
+        self.remote
+            .remove_file(path)
+            .map_err(|error| self.explain(error, path, Intent::RemoveFile))
+    }
+
+    /// The path of a name in a directory.
+    pub(crate) fn child_path(&self, dir: &RemotePath, name: &[u8]) -> Result<RemotePath> {
+        let len = self.remote.name_len(name).unwrap_or(name.len());
+        if len > NAME_BYTES_MAX {
+            return Err(FsError::new(FsErrorKind::NameTooLong, dir));
+        }
+        dir.join(name)
+            .map_err(|invalid| FsError::new(invalid.into(), dir))
+    }
+
+    /// Fails when the character set in which the server writes names lacks a character of this one.
+    pub(crate) fn check_encodable(&self, path: &RemotePath) -> Result<()> {
+        match path.name() {
+            Some(name) if self.remote.name_len(name).is_none() => {
+                Err(FsError::new(FsErrorKind::Unencodable, path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails unless a directory holds nothing, by evidence of now.
+    pub(crate) fn check_empty(&self, dir: &RemotePath) -> Result<()> {
+        match self.evidence.is_empty(dir) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(FsError::new(FsErrorKind::NotEmpty, dir)),
+            Err(error) => Err(self.explain(error, dir, Intent::RemoveDir)),
+        }
+    }
+
+    /// Sets mode and time and reads back what the server has.
+    pub(crate) fn settle(&self, path: &RemotePath, attributes: Attributes) -> Result<Settled> {
+        let settled = self.remote.settle(path, &attributes)?;
+        Ok(self.note_settled(path, settled))
+    }
+
+    /// Notes what could not be set; a size that SIZE does not report comes from a listing.
+    pub(crate) fn note_settled(&self, path: &RemotePath, mut settled: Settled) -> Settled {
+        let is_unreadable =
+            matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Failed);
+        if (is_unreadable || matches!(settled.size, Ok(None)))
+            && let (Some(dir), Some(name)) = (path.parent(), path.name())
+            && let Ok(listing) = self.tree.relist(&dir)
+            && let Some(size) = listing.find(name).and_then(|entry| entry.size)
+        {
+            settled.size = Ok(Some(size));
+        }
+        if let Err(error) = &settled.mode {
+            if error.kind() == RemoteErrorKind::Unsupported {
+                self.learnt.note_no_mode();
+            }
+            log::info!("{path}: mode not set: {error}");
+        }
+        if let Err(error) = &settled.modified {
+            log::warn!("{path}: time not set: {error}");
+        }
+        settled
+    }
+
+    /// Some servers change a name that they do not like and report success (Pure-FTPd: blanks at the end, control characters): a name
+    /// that is out of the ordinary is looked for after it was made, and what is there instead is undone.
+    pub(crate) fn check_name(
+        &self,
+        path: &RemotePath,
+        undo: impl FnOnce(&RemotePath) -> remote::Result<()>,
+    ) -> Result<()> {
+        let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+            return Ok(());
+        };
+        if is_ordinary(name) {
+            return Ok(());
+        }
+        // What is undone must be ours: seen not to have been there right before.
+        let known = self.evidence.recent_listing(&dir);
+        // Not by asking for it alone: the same server would change the name in that command too.
+        let listing = self.tree.relist(&dir)?;
+        if !listing.lacks(name) {
+            return Ok(());
+        }
+        log::info!(
+            "the server has stored {path} under another name, because it does not take this one"
+        );
+        let was_there = |other: &[u8]| known.as_ref().is_none_or(|known| !known.lacks(other));
+        let mut others = listing.entries().iter().map(|entry| &entry.name);
+        let stored = others.find(|other| is_made_ordinary(name, other) && !was_there(other));
+        if let Some(stored) = stored.and_then(|other| dir.join(other).ok()) {
+            if let Err(error) = undo(&stored) {
+                log::warn!("{stored} stays on the server: {error}");
+            }
+            self.tree.listings().invalidate(&dir);
+        }
+        Err(FsError::new(FsErrorKind::Invalid, path))
+    }
+
+    /// The failure of an upload over something else than what its bytes were made from.
+    pub(crate) fn conflict(&self, path: &RemotePath) -> FsError {
+        log::error!(
+            "{path} was changed on the server since it was opened here: that stays, and what was written here is kept on this machine"
+        );
+        self.kernel.forget_name(path);
+        FsError::new(FsErrorKind::Conflict, path)
+    }
+}
+
+/// Whether servers take a name as it is, as far as is known.
+pub(crate) fn is_ordinary(name: &[u8]) -> bool {
+    let has_blank_at_an_end = name.starts_with(b" ") || name.ends_with(b" ");
+    !has_blank_at_an_end
+        && !name
+            .iter()
+            .any(|byte| byte.is_ascii_control() || *byte == b'\\')
+}
+
+/// Whether `stored` is what Pure-FTPd makes of `name`: underscores in place of what it does not like.
+fn is_made_ordinary(name: &[u8], stored: &[u8]) -> bool {
+    let is_odd = |byte: u8| byte == b' ' || byte == b'\\' || byte.is_ascii_control();
+    name.len() == stored.len()
+        && name
+            .iter()
+            .zip(stored)
+            .all(|(ours, theirs)| ours == theirs || (is_odd(*ours) && *theirs == b'_'))
+}

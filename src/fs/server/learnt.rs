@@ -1,0 +1,106 @@
+//! What the server was seen to refuse for good, for this mount and the next.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use crate::remote::{Habits, Remote};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Learnt {
+    remote: Arc<dyn Remote>,
+    no_mode: AtomicBool,
+    no_append: AtomicBool,
+    no_dot_names: AtomicBool,
+    no_rename: AtomicBool,
+    no_rename_over: AtomicBool,
+    /// How often the server has refused to rename over a file and has let it be moved aside.
+    renames_refused: AtomicU64,
+}
+
+impl Learnt {
+    /// What an earlier mount has learnt.
+    pub(crate) fn new(remote: Arc<dyn Remote>) -> Self {
+        let habits = remote.habits();
+        Self {
+            remote,
+            no_mode: habits.no_mode.into(),
+            no_append: habits.no_append.into(),
+            no_dot_names: habits.no_dot_names.into(),
+            no_rename: habits.no_rename.into(),
+            no_rename_over: habits.no_rename_over.into(),
+            renames_refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether modes can be set.
+    pub(crate) fn sets_modes(&self) -> bool {
+        !self.no_mode.load(Ordering::Relaxed)
+    }
+
+    /// It sets no modes.
+    pub(crate) fn note_no_mode(&self) {
+        self.note(&self.no_mode, true);
+    }
+
+    /// Whether files can be appended to.
+    pub(crate) fn appends(&self) -> bool {
+        !self.no_append.load(Ordering::Relaxed)
+    }
+
+    /// It does not append.
+    pub(crate) fn note_no_append(&self) {
+        self.note(&self.no_append, true);
+    }
+
+    /// Whether it takes names that begin with a dot.
+    pub(crate) fn takes_dot_names(&self) -> bool {
+        !self.no_dot_names.load(Ordering::Relaxed)
+    }
+
+    /// It takes names that begin with a dot, or does not.
+    pub(crate) fn note_dot_names(&self, are_taken: bool) {
+        self.note(&self.no_dot_names, !are_taken);
+    }
+
+    /// Whether it renames at all.
+    pub(crate) fn renames(&self) -> bool {
+        !self.no_rename.load(Ordering::Relaxed)
+    }
+
+    /// It does not rename at all.
+    pub(crate) fn note_no_rename(&self) {
+        self.note(&self.no_rename, true);
+    }
+
+    /// Whether it renames over a file.
+    pub(crate) fn renames_over(&self) -> bool {
+        !self.no_rename_over.load(Ordering::Relaxed)
+    }
+
+    /// It did not rename over a file that it then let be moved aside. One refusal may have had a reason of its own.
+    pub(crate) fn note_rename_over_refused(&self) {
+        if self.renames_refused.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.note(&self.no_rename_over, true);
+        }
+    }
+
+    fn note(&self, what: &AtomicBool, is_refused: bool) {
+        if what.swap(is_refused, Ordering::Relaxed) != is_refused {
+            self.remote.keep_habits(self.to_habits());
+        }
+    }
+
+    fn to_habits(&self) -> Habits {
+        let is_so = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        Habits {
+            no_mode: is_so(&self.no_mode),
+            no_append: is_so(&self.no_append),
+            no_dot_names: is_so(&self.no_dot_names),
+            no_rename: is_so(&self.no_rename),
+            no_rename_over: is_so(&self.no_rename_over),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Which version of a file the server has: its size and time.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    evidence::Evidence,
+    refusal::{Intent, Refusals},
+    tree::Tree,
+};
+use crate::{
+    cache::Version,
+    clock::Clock,
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        on_server::Base,
+        streaming::CHUNK_BYTES,
+    },
+    remote::{
+        Attributes, EntryKind, Modified, Remote, RemoteEntry, RemoteErrorKind, RemotePath, Settled,
+    },
+};
+
+/// Size and time of a file, as the server has just reported them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub(crate) size: u64,
+    pub(crate) modified: Option<Modified>,
+}
+
+impl Reported {
+    /// Whether this is that version, as far as both are known.
+    pub(crate) fn is(&self, version: &Version) -> bool {
+        let agrees = match (self.modified, version.modified) {
+            (Some(one), Some(other)) => one.agrees_with(other),
+            _ => true,
+        };
+        self.size == version.size && agrees
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    remote: Arc<dyn Remote>,
+    tree: Arc<Tree>,
+    evidence: Arc<Evidence>,
+    refusals: Arc<Refusals>,
+    clock: Arc<dyn Clock>,
+    /// Counts our own changes of content: the same size and second do not make two contents one version.
+    epoch: AtomicU64,
+}
+
+impl Versions {
+    /// Of the files in `tree`.
+    pub(super) fn new(
+        remote: Arc<dyn Remote>,
+        tree: Arc<Tree>,
+        evidence: Arc<Evidence>,
+        refusals: Arc<Refusals>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            remote,
+            tree,
+            evidence,
+            refusals,
+            clock,
+            epoch: AtomicU64::new(1),
+        }
+    }
+
+    /// Asks for a file's size and time; `None` when it is not there.
+    pub(crate) fn ask(&self, path: &RemotePath) -> Result<Option<Reported>> {
+        let settled = self.remote.settle(path, &Attributes::default())?;
+        match settled.size {
+            Ok(Some(size)) => Ok(Some(Reported {
+                size,
+                modified: settled.seen_modified,
+            })),
+            // Only listings show sizes on this server.
+            Ok(None) => self.listed(path, settled.seen_modified),
+            Err(error) if error.kind() == RemoteErrorKind::Refused => {
+                match self.evidence.look_now(path)? {
+                    None => Ok(None),
+                    Some(entry) if entry.kind == EntryKind::Directory => {
+                        Err(FsError::explained(FsErrorKind::IsADirectory, error))
+                    }
+                    Some(_) => Err(self.refusals.explain(error, path, Intent::Content)),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same in the way in which `base` was found out: times of listings and of MDTM may differ.
+    pub(crate) fn ask_as(
+        &self,
+        base: Option<&Base>,
+        path: &RemotePath,
+    ) -> Result<Option<Reported>> {
+        if base.is_none_or(|base| base.asked.is_some()) {
+            return self.ask(path);
+        }
+        self.listed(path, None)
+    }
+
+    /// What a listing of this moment shows, with a time that was asked for where that is known.
+    fn listed(&self, path: &RemotePath, asked: Option<Modified>) -> Result<Option<Reported>> {
+        if let Some(dir) = path.parent() {
+            self.tree.relist(&dir)?;
+        }
+        let Some(entry) = self.evidence.look(path)? else {
+            return Ok(None);
+        };
+        let size = entry.size.ok_or_else(|| unknown_size(path))?;
+        let modified = asked.or(entry.modified);
+        Ok(Some(Reported { size, modified }))
+    }
+
+    /// The file that the server has just reported.
+    pub(crate) fn base(&self, reported: Reported, mode: Option<u32>) -> Base {
+        let version = Version {
+            size: reported.size,
+            modified: reported.modified,
+            epoch: self.next_epoch(),
+        };
+        Base {
+            version,
+            mode,
+            asked: Some(self.clock.now()),
+            is_mode_asked: false,
+        }
+    }
+
+    /// The file that a listing's entry shows; `None` when it does not show the size.
+    pub(crate) fn base_of(&self, entry: &RemoteEntry) -> Option<Base> {
+        let version = Version {
+            size: entry.size?,
+            modified: entry.modified,
+            epoch: self.next_epoch(),
+        };
+        Some(Base {
+            version,
+            mode: entry.mode,
+            asked: None,
+            is_mode_asked: false,
+        })
+    }
+
+    /// Asks for a file's size and its time to the second.
+    pub(crate) fn ask_exact(&self, path: &RemotePath, entry: &RemoteEntry) -> Result<Base> {
+        let (settled, mode) = self.remote.examine(path)?;
+        let mut base = self.take_exact(path, entry, settled)?;
+        base.is_mode_asked = mode.is_some();
+        base.mode = mode.or(base.mode);
+        Ok(base)
+    }
+
+    /// Takes size and time of a file over from what the server says of it.
+    pub(crate) fn take_exact(
+        &self,
+        path: &RemotePath,
+        entry: &RemoteEntry,
+        settled: Settled,
+    ) -> Result<Base> {
+        let size = match settled.size {
+            Ok(size) => size.or(entry.size),
+            Err(error) => return Err(self.refusals.explain(error, path, Intent::Content)),
+        };
+        let size = size.ok_or_else(|| unknown_size(path))?;
+        let modified = settled.seen_modified.or(entry.modified);
+        self.tree.update(path, move |entry| {
+            entry.size = Some(size);
+            entry.modified = modified;
+        });
+        Ok(self.base(Reported { size, modified }, entry.mode))
+    }
+
+    /// Whether the server's bytes in this range are a beginning of these.
+    pub(crate) fn holds(&self, path: &RemotePath, range: Range<u64>, bytes: &[u8]) -> Result<bool> {
+        let start = range.start;
+        if range.end - start > bytes.len() as u64 {
+            return Ok(false);
+        }
+        let index = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
+        self.compare(path, range, |part, theirs| {
+            Ok(bytes.get(index(part.start)..index(part.end)) == Some(theirs))
+        })
+    }
+
+    /// Reads a range of a file on the server, and asks of each piece whether it is the right one.
+    pub(crate) fn compare(
+        &self,
+        path: &RemotePath,
+        range: Range<u64>,
+        is_right: impl Fn(Range<u64>, &[u8]) -> Result<bool>,
+    ) -> Result<bool> {
+        if range.is_empty() {
+            return Ok(true);
+        }
+        let explain = |error| self.refusals.explain(error, path, Intent::Content);
+        let len = range.end - range.start;
+        let mut download = self
+            .remote
+            .open_download(path, range.start, Some(len))
+            .map_err(explain)?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            let count = download.read(&mut buffer).map_err(explain)?;
+            let theirs = buffer.get(..count).unwrap_or_default();
+            let end = at + count as u64;
+            if count == 0 || end > range.end || !is_right(at..end, theirs)? {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The failure of what needs the size of a file whose size the server does not report.
+pub(crate) fn unknown_size(path: &RemotePath) -> FsError {
+    log::warn!("{path}: the server does not tell its size, in a listing or by SIZE");
+    FsError::new(FsErrorKind::Io, path)
+}

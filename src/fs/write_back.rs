@@ -1,0 +1,150 @@
+//! Changes on their way to the server: what programs write, which way it goes up, and what is tried again or kept.
+//!
+//! It uses the server and the files of the inode table, and is used by the operations; it never calls one.
+//! [`uploader`] chooses a way for each upload; the ways are [`put`], [`store`], [`append`], [`patch`] and [`replace`], each a function
+//! of one [`upload`].
+
+mod append;
+mod doubt;
+mod fetch;
+mod kept;
+mod patch;
+mod put;
+mod replace;
+mod store;
+mod streams;
+mod unsent;
+mod upload;
+mod uploader;
+
+use std::{ops::Range, sync::Arc};
+
+pub use self::{
+    kept::Kept,
+    unsent::{Progress, Round, Unsent},
+};
+use self::{streams::Streams, unsent::Backlog, uploader::Uploader};
+use super::{
+    error::{FsError, FsErrorKind, Result},
+    file::OpenFile,
+    inode::Inodes,
+    server::Server,
+    spool::SpoolLimits,
+};
+use crate::{cache::ReadEngine, clock::Clock};
+
+/// The kernel's own limit of a file's size.
+pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct WriteBack {
+    inodes: Arc<Inodes>,
+    clock: Arc<dyn Clock>,
+    limits: SpoolLimits,
+    uploader: Arc<Uploader>,
+    streams: Streams,
+    backlog: Arc<Backlog>,
+}
+
+impl WriteBack {
+    /// To `server`; `streams_max` files may go up while they are written.
+    pub(crate) fn new(
+        server: Arc<Server>,
+        inodes: Arc<Inodes>,
+        engine: Arc<ReadEngine>,
+        limits: SpoolLimits,
+        streams_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let uploader = Arc::new(Uploader::new(
+            server.clone(),
+            inodes.clone(),
+            engine,
+            limits.clone(),
+        ));
+        Self {
+            streams: Streams::new(server.clone(), inodes.clone(), streams_max),
+            backlog: Arc::new(Backlog::new(
+                uploader.clone(),
+                server,
+                inodes.clone(),
+                limits.dir.clone(),
+            )),
+            inodes,
+            clock,
+            limits,
+            uploader,
+        }
+    }
+
+    /// What is left to send of closed files.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
+    }
+
+    /// Writes all of `data` at `offset`; at the end for a handle that appends.
+    pub(crate) fn write(
+        &self,
+        file: &Arc<OpenFile>,
+        is_append: bool,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        let mut state = file.lock();
+        let offset = if is_append { state.size() } else { offset };
+        let end = offset.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > FILE_BYTES_MAX) {
+            drop(state);
+            return Err(self.failure(FsErrorKind::TooLarge, file));
+        }
+        let written = state.write(&self.limits, offset, data, is_append, self.clock.wall());
+        let wants_stream = written.is_ok() && state.wants_stream();
+        drop(state);
+        if wants_stream {
+            self.streams.start(file);
+        }
+        self.spooled(file, written)
+    }
+
+    /// Makes a range read as zero.
+    pub(crate) fn zero(&self, file: &OpenFile, range: Range<u64>) -> Result<()> {
+        let now = self.clock.wall();
+        let zeroed = file.lock().zero(&self.limits, range, now);
+        self.spooled(file, zeroed)
+    }
+
+    /// Gives a file another length, for its handles; the server learns of it with the next upload.
+    pub(crate) fn set_len(&self, file: &OpenFile, len: u64) -> Result<()> {
+        if len > FILE_BYTES_MAX {
+            return Err(self.failure(FsErrorKind::TooLarge, file));
+        }
+        let now = self.clock.wall();
+        let cut = file.lock().set_len(&self.limits, len, now);
+        self.spooled(file, cut)
+    }
+
+    /// Brings a file to the server, if the server lacks anything of it.
+    pub(crate) fn upload(&self, file: &Arc<OpenFile>) -> Result<()> {
+        self.uploader.upload(file)
+    }
+
+    /// The same when a program asks for it, so that what was parked goes up again too.
+    pub(crate) fn upload_as_asked(&self, file: &Arc<OpenFile>) -> Result<()> {
+        file.lock().failure.unpark();
+        self.upload(file)
+    }
+
+    /// The failure of an operation on a file, by the path that it has.
+    pub(crate) fn failure(&self, kind: FsErrorKind, file: &OpenFile) -> FsError {
+        FsError::about(kind, self.inodes.path(file.ino))
+    }
+
+    /// What came of reading or changing the spool of a file.
+    pub(crate) fn spooled<T>(&self, file: &OpenFile, done: std::io::Result<T>) -> Result<T> {
+        done.map_err(|error| {
+            let path = self.inodes.path(file.ino);
+            self.limits.explain(&error, path.as_ref())
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! Bytes behind a file's end: APPE, which destroys nothing, and doubles when it is repeated without a look.
+
+use super::{
+    replace::replace,
+    upload::{Landed, Upload},
+};
+use crate::{
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        hidden::is_name_refusal,
+        on_server::Doubt,
+        server::Reported,
+    },
+    remote::{RemoteErrorKind, UploadMode},
+};
+
+/// The largest tail of which a copy is kept until it is confirmed. 1 MiB: more than programs append at once, and little memory.
+const TAIL_BYTES_MAX: u64 = 1 << 20;
+
+/// Sends the tail, behind the end that the file has now: others may have appended meanwhile, or cut it off.
+pub(super) fn append(upload: &mut Upload<'_>) -> Result<Landed> {
+    let path = upload.path;
+    if !upload.is_base_recent() {
+        find_end(upload)?;
+    }
+    let at = upload.job.old_len();
+    let sending = match upload.server.remote().open_upload(path, UploadMode::Append) {
+        Ok(sending) => sending,
+        Err(error) if is_name_refusal(&error) || error.kind() == RemoteErrorKind::Failed => {
+            log::info!("{path} is not appended to ({error}): the whole file goes up instead");
+            if error.kind() == RemoteErrorKind::Unsupported {
+                upload.server.learnt().note_no_append();
+            }
+            return replace(upload);
+        }
+        Err(error) => return Err(upload.explain(error)),
+    };
+    let tail = if upload.job.len - at <= TAIL_BYTES_MAX {
+        Some(upload.spooled(at..upload.job.len)?.into())
+    } else {
+        None
+    };
+    upload.begin_change(Doubt::Append { at, tail });
+    let sent = upload.send(at..upload.job.len, sending);
+    if let Err(error) = &sent
+        && !error.is_answer()
+        && error.kind() != RemoteErrorKind::Disconnected
+    {
+        return Err(error.clone().into());
+    }
+    let settled = upload.settle();
+    let size = settled
+        .as_ref()
+        .ok()
+        .and_then(|settled| settled.size.clone().ok());
+    let settled = settled.map(Landed::There);
+    match (sent, size) {
+        (Ok(()), Some(None)) => settled,
+        (Ok(()), Some(Some(size))) if size == upload.job.len => settled,
+        // Others have appended in the same moment, before or after what was sent; or the file had been cut off before.
+        (Ok(()), Some(Some(size)))
+            if size > upload.job.len || ends_with_tail(upload, at, size)? =>
+        {
+            check_appending(upload)?;
+            let len = upload.job.len;
+            upload.move_tail(len, size)?;
+            settled
+        }
+        (Err(_), Some(Some(size))) if size == upload.job.len && upload.holds_ours(at..size)? => {
+            settled
+        }
+        (sent, _) => {
+            let cause = sent.err().map(FsError::from).or(settled.err());
+            Err(cause.unwrap_or_else(|| FsError::new(FsErrorKind::Io, path)))
+        }
+    }
+}
+
+/// Whether the server's file, of this size, ends with the tail that was to begin at `at`.
+fn ends_with_tail(upload: &Upload<'_>, at: u64, size: u64) -> Result<bool> {
+    let Some(start) = size.checked_sub(upload.job.len - at) else {
+        return Ok(false);
+    };
+    upload.compare(start..size, |part, theirs| {
+        let here = part.start - start + at..part.end - start + at;
+        Ok(upload.spooled(here)? == theirs)
+    })
+}
+
+/// Asks where the file ends now, and moves the tail there.
+fn find_end(upload: &mut Upload<'_>) -> Result<()> {
+    let path = upload.path;
+    let not_found = || FsError::new(FsErrorKind::NotFound, path);
+    let reported = upload.ask()?;
+    let is_appended = upload.file.lock().changes().is_appended();
+    // What was written through handles that only append may begin a new file: a log that was moved away.
+    let reported = reported.or_else(|| {
+        let gone = Reported {
+            size: 0,
+            modified: None,
+        };
+        is_appended.then_some(gone)
+    });
+    let reported = reported.ok_or_else(not_found)?;
+    let at = upload.job.old_len();
+    if reported.size != at {
+        check_appending(upload)?;
+        log::info!(
+            "{path} had {at} bytes and has {} now: what was appended goes behind these",
+            reported.size
+        );
+        upload.move_tail(at, reported.size)?;
+    }
+    let base = upload.server.versions().base(reported, upload.base_mode());
+    upload.see(base);
+    Ok(())
+}
+
+/// Only what was written through handles that append may move with the file's end: a program that wrote at an offset means that one.
+fn check_appending(upload: &Upload<'_>) -> Result<()> {
+    if upload.file.lock().changes().is_appended() {
+        Ok(())
+    } else {
+        Err(upload.conflict())
+    }
+}

@@ -1,0 +1,147 @@
+//! What has become of a change whose outcome was not known: looked up before anything else is sent.
+//!
+//! | the change | it is ours, and is gone on with, when the server has |
+//! |---|---|
+//! | a new file under its own name | a beginning of its bytes |
+//! | an append | the old size, then a beginning of the tail |
+//! | ranges inside | the version of before, or the first of the new bytes: they are written once more |
+//! | a whole new file that was to take the name | that file, or the one before |
+//!
+//! Anything else was made by others, and stays.
+
+use super::upload::{Landed, Upload};
+use crate::fs::{
+    error::{FsError, FsErrorKind, Result},
+    on_server::{Doubt, Stage},
+    server::Reported,
+};
+
+/// How much of a range is compared to see whether it was written. 4 KiB: by chance no other file has the same there.
+const FIRST_BYTES_MAX: u64 = 4 << 10;
+
+/// Finds out what has become of the change that was under way, and makes the job fit that; how it has ended, if nothing is left to do.
+pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
+    let Some(doubt) = upload.job.doubt.take() else {
+        return Ok(None);
+    };
+    let is_new = matches!(doubt, Doubt::New { .. });
+    if doubt == Doubt::InPlace {
+        upload.job.is_emptied = true;
+    }
+    if upload.job.is_emptied && !is_new {
+        return Ok(None);
+    }
+    if let Doubt::Append { at, .. } = doubt
+        && upload.job.base.is_none()
+    {
+        let gone = Reported {
+            size: at,
+            modified: None,
+        };
+        upload.job.base = Some(upload.server.versions().base(gone, None));
+    }
+    let Some(reported) = upload.ask()? else {
+        return resolve_absent(&doubt, upload);
+    };
+    if upload.job.is_emptied {
+        return Ok(None);
+    }
+    let is_ours = match doubt {
+        Doubt::InPlace => true,
+        Doubt::New { sent, .. } => is_new_ours(upload, reported, sent.as_deref())?,
+        Doubt::Append { at, .. } if reported.size < at => {
+            // It was cut off or replaced since: where it ends is asked for again.
+            if let Some(base) = upload.job.base.as_mut() {
+                base.asked = None;
+            }
+            return Ok(None);
+        }
+        Doubt::Append { at, tail } => {
+            let range = at..reported.size;
+            let is_there = upload.holds_ours(range.clone())?;
+            if is_there {
+                upload.job.dirty.remove(range.clone());
+            }
+            let tail = tail.as_deref().unwrap_or_default();
+            is_there || upload.holds(range, tail)?
+        }
+        Doubt::Patch(before) => reported.is(&before) || holds_first_range(upload, reported)?,
+        Doubt::Placed(version) => {
+            reported.is(&version)
+                || upload
+                    .job
+                    .base
+                    .as_ref()
+                    .is_some_and(|base| reported.is(&base.version))
+        }
+    };
+    if !is_ours {
+        return Err(upload.conflict());
+    }
+    let base = upload.server.versions().base(reported, upload.base_mode());
+    upload.job.base = Some(base);
+    Ok(None)
+}
+
+/// Whether what is there is a beginning of a new file that was being stored.
+pub(super) fn is_new_ours(
+    upload: &mut Upload<'_>,
+    reported: Reported,
+    sent: Option<&[u8]>,
+) -> Result<bool> {
+    let range = 0..reported.size;
+    let is_there = upload.holds_ours(range.clone())?;
+    if is_there {
+        upload.job.dirty.remove(range.clone());
+    }
+    Ok(is_there || upload.holds(range, sent.unwrap_or_default())?)
+}
+
+/// Whether a file of the right size holds what was to be written first: the change had begun, and others have not replaced the file.
+fn holds_first_range(upload: &Upload<'_>, reported: Reported) -> Result<bool> {
+    let first = upload.job.dirty.iter().next();
+    let Some(first) =
+        first.filter(|_| (upload.job.old_len()..=upload.job.len).contains(&reported.size))
+    else {
+        return Ok(false);
+    };
+    let end = first
+        .end
+        .min(first.start + FIRST_BYTES_MAX)
+        .min(reported.size);
+    upload.holds_ours(first.start..end)
+}
+
+/// A file that was sent, whose confirmation was lost and that is not there: the server may have taken it away, so it is not sent again
+/// until a program asks for it.
+pub(super) fn park(upload: &Upload<'_>) -> FsError {
+    log::error!(
+        "{} was sent, its confirmation was lost, and it is not there: it is not sent again by itself",
+        upload.path
+    );
+    let error = FsError::new(FsErrorKind::Unconfirmed, upload.path);
+    upload.file.lock().park(error.clone());
+    error
+}
+
+/// What has become of a change when nothing has the name.
+fn resolve_absent(doubt: &Doubt, upload: &mut Upload<'_>) -> Result<Option<Landed>> {
+    match doubt {
+        Doubt::New {
+            stage: Stage::Confirmed,
+            ..
+        } => return Ok(Some(Landed::Taken)),
+        Doubt::New {
+            stage: Stage::Begun,
+            ..
+        } => return Err(park(upload)),
+        // What was only appended may begin a new file; that is found out when it is asked for again.
+        Doubt::Append { .. } => {
+            if let Some(base) = upload.job.base.as_mut() {
+                base.asked = None;
+            }
+        }
+        _ => upload.job.base = None,
+    }
+    Ok(None)
+}

@@ -1,0 +1,306 @@
+//! Replacing a file as a whole: an upload to a hidden name, and a rename over the old one.
+//!
+//! The old file is touched by that rename only, when the hidden file is known to be whole and the old one to be what the new one was
+//! made from. A refusal of the hidden name never leads to writing over the old file: it may mean a full disk.
+
+use super::{
+    fetch::fetch_missing,
+    store::{no_replacing, store},
+    upload::{Landed, Upload, check_size},
+};
+use crate::{
+    cache::Version,
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        hidden::is_name_refusal,
+        job::Want,
+        on_server::Doubt,
+        server::{Reported, renaming},
+    },
+    remote::{RemoteEntry, RemoteErrorKind, RemotePath, Settled, UploadMode},
+};
+
+/// What a trial on a file of our own has shown of renaming.
+enum Renaming {
+    /// It works; the file is called so now.
+    Works(RemotePath),
+    /// The server knows no renaming.
+    Unknown,
+    /// It is refused.
+    Refused,
+}
+
+/// The whole file, under a hidden name that then takes the old one's place.
+pub(super) fn replace(upload: &mut Upload<'_>) -> Result<Landed> {
+    let fetched = fetch_missing(upload)?;
+    let placed = replace_by(upload);
+    if matches!(&placed, Err(error) if error.kind() == FsErrorKind::Conflict) {
+        // These are another's, as it turned out.
+        upload.file.lock().changes_mut().forget_fetched(&fetched);
+    }
+    placed
+}
+
+/// The same, once all bytes are here.
+fn replace_by(upload: &mut Upload<'_>) -> Result<Landed> {
+    let path = upload.path;
+    let Some(dir) = path.parent() else {
+        return Err(FsError::new(FsErrorKind::IsADirectory, path));
+    };
+    if !upload.server.learnt().renames() {
+        return write_in_place(upload);
+    }
+    let is_shown = !upload.server.account().hides_new_files(&dir);
+    if is_shown
+        && (upload.job.want() == Want::Absent || upload.server.evidence().look(path)?.is_none())
+    {
+        return store(upload);
+    }
+    if !upload.server.account().may_rename() {
+        return Err(no_replacing(path));
+    }
+    let hidden = send_hidden(upload, &dir)?;
+    put_in_place(upload, &hidden)
+}
+
+/// Uploads the whole file under a hidden name.
+fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
+    let path = upload.path;
+    let mut was_broken = false;
+    let mut refused = None;
+    // Once more after a broken connection, once more for a server that forbids names with a dot.
+    for _ in 0..3 {
+        let has_dot = upload.server.learnt().takes_dot_names() && refused.is_none();
+        let hidden = upload
+            .server
+            .hidden()
+            .make(dir, has_dot)
+            .ok_or_else(|| FsError::new(FsErrorKind::NameTooLong, path))?;
+        let sending = match upload
+            .server
+            .remote()
+            .open_upload(&hidden, UploadMode::Replace)
+        {
+            Ok(sending) => sending,
+            Err(error) if is_name_refusal(&error) && has_dot => {
+                refused = Some(error);
+                continue;
+            }
+            Err(error) if is_name_refusal(&error) => {
+                log::warn!(
+                    "{path} is not replaced: no temporary file can be made beside it ({error}); it needs the right to make files in {dir}, and room on the server's disk"
+                );
+                return Err(upload.explain(error));
+            }
+            Err(error) => {
+                // It may have begun all the same.
+                upload.server.hidden().discard(hidden);
+                return Err(error.into());
+            }
+        };
+        if refused.is_some() {
+            upload.server.learnt().note_dot_names(false);
+        }
+        match upload.send(0..upload.job.len, sending) {
+            Ok(()) => return Ok(hidden),
+            Err(error) => {
+                upload.server.hidden().discard(hidden);
+                if was_broken || error.kind() != RemoteErrorKind::Disconnected {
+                    return Err(error.into());
+                }
+                was_broken = true;
+            }
+        }
+    }
+    Err(FsError::new(FsErrorKind::Io, path))
+}
+
+/// Writes over the file itself, on a server that cannot rename at all.
+fn write_in_place(upload: &mut Upload<'_>) -> Result<Landed> {
+    let path = upload.path;
+    if upload.job.want() != Want::Any && !upload.is_still(upload.ask_again()?) {
+        return Err(upload.conflict());
+    }
+    // Until all of it has been confirmed, anything may be there.
+    let before = upload.file.lock().on_server().doubt().cloned();
+    upload.begin_change(Doubt::InPlace);
+    let sending = match upload
+        .server
+        .remote()
+        .open_upload(path, UploadMode::Replace)
+    {
+        Ok(sending) => sending,
+        Err(error) => {
+            if error.is_answer() {
+                upload.file.lock().on_server_mut().set_doubt(before);
+            }
+            return Err(upload.explain(error));
+        }
+    };
+    upload
+        .send(0..upload.job.len, sending)
+        .map_err(|error| upload.explain(error))?;
+    let settled = upload.settle()?;
+    check_size(path, &settled, upload.job.len)?;
+    Ok(Landed::There(settled))
+}
+
+/// Gives a complete hidden file its attributes and its real name.
+pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Result<Landed> {
+    let path = upload.path;
+    let mut hidden = hidden.clone();
+    let placed = take_place(upload, &hidden);
+    let placed = placed.and_then(|landed| {
+        upload
+            .server
+            .check_name(path, |stored| upload.server.remote().remove_file(stored))?;
+        Ok(landed)
+    });
+    let error = match placed {
+        Ok(Landed::There(settled)) => return Ok(Landed::There(settled)),
+        Ok(Landed::Taken) => {
+            upload.server.hidden().discard(hidden);
+            return store_where_files_are_taken(upload);
+        }
+        Err(error) => error,
+    };
+    let refused = error
+        .remote()
+        .filter(|error| error.is_answer() && matches!(error.command(), "RNFR" | "RNTO"));
+    if refused.is_none() {
+        upload.server.hidden().discard(hidden);
+        return Err(error);
+    }
+    match try_renaming(upload, &hidden) {
+        Renaming::Works(path) => hidden = path,
+        Renaming::Refused => {
+            upload.server.account().note_no_rename();
+            upload.server.hidden().discard(hidden);
+            return match upload.job.want() {
+                Want::Base => Err(no_replacing(path)),
+                Want::Absent | Want::Any => store(upload),
+            };
+        }
+        Renaming::Unknown => {
+            log::info!("this server does not rename ({error}): files are written in place");
+            upload.server.learnt().note_no_rename();
+            upload.server.hidden().discard(hidden);
+            return write_in_place(upload);
+        }
+    }
+    upload.server.hidden().discard(hidden);
+    Err(error)
+}
+
+/// After the hidden file was taken away: under its own name the file is what the server expects.
+fn store_where_files_are_taken(upload: &mut Upload<'_>) -> Result<Landed> {
+    let path = upload.path;
+    let dir = path.parent().unwrap_or_else(RemotePath::root);
+    upload.server.account().note_taken(&dir);
+    if upload.server.evidence().look(path)?.is_some() {
+        log::error!("{path} is not replaced: the server takes the temporary file away");
+        return Err(FsError::new(FsErrorKind::Unconfirmed, path));
+    }
+    store(upload)
+}
+
+/// Tries on a hidden file whether anything can be renamed, after a rename of it was refused: that may have had a reason of its own.
+fn try_renaming(upload: &Upload<'_>, hidden: &RemotePath) -> Renaming {
+    let dir = hidden.parent().unwrap_or_else(RemotePath::root);
+    let has_dot = hidden.name().is_some_and(|name| name.starts_with(b"."));
+    let Some(other) = upload.server.hidden().make(&dir, has_dot) else {
+        return Renaming::Works(hidden.clone());
+    };
+    match upload.server.remote().rename(hidden, &other) {
+        Ok(()) => Renaming::Works(other),
+        Err(error) if !error.is_answer() => Renaming::Works(hidden.clone()),
+        Err(error) if error.command() == "RNFR" && error.kind() == RemoteErrorKind::Unsupported => {
+            Renaming::Unknown
+        }
+        // Busy, or a failure of the moment.
+        Err(error) if !is_name_refusal(&error) => Renaming::Works(hidden.clone()),
+        Err(_) => Renaming::Refused,
+    }
+}
+
+/// Renames a file to the real name, once it is known to be whole, and the name to hold what it may take the place of.
+fn take_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Result<Landed> {
+    let path = upload.path;
+    keep_mode(upload)?;
+    let (settled, reported) = settle_beside(upload, hidden)?;
+    if matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Refused)
+        && upload.server.evidence().is_gone(hidden)
+    {
+        return Ok(Landed::Taken);
+    }
+    check_size(hidden, &settled, upload.job.len)?;
+    let is_free = match reported {
+        Ok(reported) if upload.job.want() == Want::Any || upload.is_still(reported) => {
+            reported.is_none()
+        }
+        Ok(_) => return Err(upload.conflict()),
+        Err(error) => return Err(error),
+    };
+    upload.begin_change(Doubt::Placed(Version {
+        size: upload.job.len,
+        modified: settled.seen_modified,
+        epoch: 0,
+    }));
+    renaming::over(upload.server, hidden, path, !is_free)?;
+    Ok(Landed::There(settled))
+}
+
+/// The mode that the old file has now is that of the new one, unless a program has set another.
+fn keep_mode(upload: &mut Upload<'_>) -> Result<()> {
+    let is_known = upload.is_base_recent()
+        && upload
+            .job
+            .base
+            .as_ref()
+            .is_some_and(|base| base.is_mode_asked);
+    if upload.job.base.is_some()
+        && upload.job.wanted.mode.is_none()
+        && upload.server.learnt().sets_modes()
+        && !is_known
+        && let Some(entry) = upload.server.evidence().look(upload.path)?
+        && let Some(base) = upload.job.base.as_mut()
+    {
+        base.mode = entry.mode.or(base.mode);
+    }
+    Ok(())
+}
+
+/// Gives the hidden file its attributes, and asks what both names hold, in one exchange where the server takes that.
+fn settle_beside(
+    upload: &Upload<'_>,
+    hidden: &RemotePath,
+) -> Result<(Settled, Result<Option<Reported>>)> {
+    let path = upload.path;
+    let attributes = upload.attributes_of_new();
+    let (settled, beside) = upload
+        .server
+        .remote()
+        .settle_beside(hidden, &attributes, path)?;
+    let settled = upload.server.note_settled(hidden, settled);
+    let reported = match beside {
+        Ok(None) => Ok(None),
+        Ok(Some(entry)) if entry.is_dir() => Err(FsError::new(FsErrorKind::IsADirectory, path)),
+        Ok(Some(RemoteEntry {
+            size: Some(size),
+            modified,
+            ..
+        })) => Ok(Some(Reported { size, modified })),
+        // It has to be asked in another way.
+        Ok(Some(_)) | Err(_) => upload.ask(),
+    };
+    let is_listed = upload
+        .job
+        .base
+        .as_ref()
+        .is_some_and(|base| base.asked.is_none());
+    let reported = match reported {
+        Ok(Some(_)) if is_listed && upload.job.want() == Want::Base => upload.ask_again(),
+        reported => reported,
+    };
+    Ok((settled, reported))
+}

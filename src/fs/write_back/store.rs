@@ -1,0 +1,162 @@
+//! New files under their own names, their bytes after the server's go-ahead; and what all uploads to a free name need.
+//!
+//! A file of that name is never written over: right before, the name must be free, or hold an empty file. When an upload breaks off,
+//! nothing is removed, for what is there may be another's; the next try looks ([`super::doubt`]).
+
+use std::sync::Arc;
+
+use super::upload::{Landed, Upload};
+use crate::{
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        hidden::is_name_refusal,
+        job::Want,
+        on_server::{Doubt, Stage},
+    },
+    remote::{EntryKind, RemoteError, RemoteErrorKind, RemotePath, Settled, UploadMode},
+};
+
+/// What goes up at once under its own name: as much as a socket takes without waiting for the server.
+pub(super) const PUT_BYTES_MAX: u64 = 64 << 10;
+
+/// How often a file is sent whose connection breaks before anything has come of it. 3: one for a session that was dead, one for a
+/// data connection that was.
+pub(super) const TRIES_MAX: usize = 3;
+
+/// What a name holds for a file that is to be stored under it.
+pub(super) enum Place {
+    /// Nothing, or a file without a byte.
+    Free,
+    /// A file, which is to be replaced.
+    Taken,
+}
+
+/// Keeps in mind that a part of the file may be there; returns what was sent, if it is small.
+pub(super) fn note_broken(upload: &Upload<'_>, error: &RemoteError) -> Option<Arc<[u8]>> {
+    let (was, sent) = match upload.file.lock().on_server().doubt() {
+        Some(Doubt::New { stage, sent }) => (*stage, sent.clone()),
+        _ => (Stage::Unheard, None),
+    };
+    let stage = match was {
+        Stage::Confirmed => Stage::Confirmed,
+        _ if error.has_begun() && error.is_reply_lost() => Stage::Begun,
+        _ => Stage::Unheard,
+    };
+    let is_small = upload.job.len <= PUT_BYTES_MAX;
+    let copy = || upload.spooled(0..upload.job.len).ok().map(Arc::from);
+    let sent = sent.or_else(|| is_small.then(copy).flatten());
+    upload.begin_change(Doubt::New {
+        stage,
+        sent: sent.clone(),
+    });
+    sent
+}
+
+pub(super) fn settle_stored(
+    upload: &Upload<'_>,
+    settled: Option<Settled>,
+) -> std::result::Result<Landed, RemoteError> {
+    let path = upload.path;
+    let settled = match settled {
+        Some(settled) => settled,
+        None => upload.server.remote().settle(path, &upload.attributes())?,
+    };
+    confirm(upload, settled)
+}
+
+/// Makes sure that a file which the server has confirmed is there under its name and whole, or was taken away.
+fn confirm(upload: &Upload<'_>, settled: Settled) -> std::result::Result<Landed, RemoteError> {
+    let path = upload.path;
+    let settled = upload.server.note_settled(path, settled);
+    match &settled.size {
+        Err(error) if error.kind() == RemoteErrorKind::Refused => {
+            if upload.server.evidence().is_gone(path) {
+                if let Some(dir) = path.parent() {
+                    upload.server.account().note_taken(&dir);
+                }
+                return Ok(Landed::Taken);
+            }
+            Err(error.clone())
+        }
+        Err(error) => Err(error.clone()),
+        Ok(Some(size)) if *size != upload.job.len => {
+            log::error!("{path}: the server has {size} bytes of {}", upload.job.len);
+            Err(RemoteError::new(RemoteErrorKind::Failed, "STOR")
+                .with_path(path)
+                .with_source("the server has another size"))
+        }
+        Ok(_) => Ok(Landed::There(settled)),
+    }
+}
+
+/// Any new file, under its own name, its bytes after the server's go-ahead.
+pub(super) fn store(upload: &mut Upload<'_>) -> Result<Landed> {
+    let path = upload.path;
+    let mut tries = 1;
+    let sending = loop {
+        if let Place::Taken = place(upload)? {
+            return Err(no_replacing(path));
+        }
+        match upload.server.remote().open_upload(path, UploadMode::New) {
+            Ok(sending) => break sending,
+            Err(error) if error.kind() == RemoteErrorKind::Disconnected && tries < TRIES_MAX => {
+                // What was asked before it broke counts no more.
+                upload.job.free_at = None;
+                tries += 1;
+            }
+            Err(error) => return Err(put_failed(upload, &error)),
+        }
+    };
+    let begun = |stage| Doubt::New { stage, sent: None };
+    upload.begin_change(begun(Stage::Begun));
+    if let Err(error) = upload.send(0..upload.job.len, sending) {
+        return Err(put_failed(upload, &error));
+    }
+    upload.begin_change(begun(Stage::Confirmed));
+    upload
+        .server
+        .check_name(path, |stored| upload.server.remote().remove_file(stored))?;
+    settle_stored(upload, None).map_err(|error| put_failed(upload, &error))
+}
+
+/// What is under the name now.
+pub(super) fn place(upload: &Upload<'_>) -> Result<Place> {
+    let path = upload.path;
+    if upload.job.base.is_none()
+        && upload
+            .job
+            .free_at
+            .is_some_and(|asked| upload.server.evidence().is_recent(asked))
+    {
+        return Ok(Place::Free);
+    }
+    let Some(entry) = upload.server.evidence().look(path)? else {
+        return Ok(Place::Free);
+    };
+    if entry.kind == EntryKind::Directory {
+        return Err(FsError::new(FsErrorKind::IsADirectory, path));
+    }
+    match upload.job.want() {
+        Want::Absent => Err(upload.conflict()),
+        Want::Any | Want::Base if entry.kind == EntryKind::File && entry.size == Some(0) => {
+            Ok(Place::Free)
+        }
+        Want::Any | Want::Base => Ok(Place::Taken),
+    }
+}
+
+/// Keeps in mind that a part of the file may be there, unless the server did not let it begin.
+pub(super) fn put_failed(upload: &Upload<'_>, error: &RemoteError) -> FsError {
+    if !is_name_refusal(error) {
+        note_broken(upload, error);
+    }
+    upload.explain(error.clone())
+}
+
+/// The failure of an upload over a file that exists, by an account that may not rename.
+pub(super) fn no_replacing(path: &RemotePath) -> FsError {
+    log::error!(
+        "{path} is not overwritten: this account may not rename, so the old file could be lost (give it that right, or remove the file first)"
+    );
+    FsError::new(FsErrorKind::AccessDenied, path)
+}

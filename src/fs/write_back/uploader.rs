@@ -1,0 +1,230 @@
+//! From spool to server: the cheapest plan that cannot lose bytes.
+//!
+//! | what was changed | plan |
+//! |---|---|
+//! | everything, in order, and large | the stream that has run meanwhile, then a rename |
+//! | a new (or empty) small file | one STOR under its own name |
+//! | only bytes behind the old end | APPE of the tail |
+//! | some ranges of a large file, none at its start | REST + STOR of these, where the server is known to keep the rest |
+//! | mode or time only | these |
+//! | anything else | the whole file under a hidden name, then a rename over the old one |
+//!
+//! Every plan ends with the size that the server reports. The spool keeps the bytes until then.
+
+use std::sync::Arc;
+
+use super::{
+    append::append,
+    doubt::resolve,
+    patch::patch,
+    put::put,
+    replace::{put_in_place, replace},
+    store::PUT_BYTES_MAX,
+    upload::{Landed, Upload},
+};
+use crate::{
+    cache::{FileId, ReadEngine},
+    fs::{
+        error::{FsError, Result},
+        file::OpenFile,
+        inode::Inodes,
+        job::{UploadEnd, UploadJob},
+        on_server::Base,
+        server::{Reported, Server},
+        spool::SpoolLimits,
+    },
+    remote::{
+        EntryKind, Modified, Precision, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath,
+        Settled,
+    },
+};
+
+/// Smaller files are replaced as a whole, which is safe and as quick.
+const PATCH_BYTES_MIN: u64 = 1 << 20;
+
+/// More ranges than this cost more round trips than the whole file.
+const PATCH_RANGES_MAX: usize = 64;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    Attributes,
+    Stream,
+    Put,
+    Append,
+    Patch,
+    Whole,
+}
+
+/// Brings files to the server.
+#[derive(Debug)]
+pub(super) struct Uploader {
+    server: Arc<Server>,
+    inodes: Arc<Inodes>,
+    engine: Arc<ReadEngine>,
+    limits: SpoolLimits,
+}
+
+impl Uploader {
+    /// To `server`; what is read of a file that has changed is forgotten in `engine`.
+    pub(super) fn new(
+        server: Arc<Server>,
+        inodes: Arc<Inodes>,
+        engine: Arc<ReadEngine>,
+        limits: SpoolLimits,
+    ) -> Self {
+        Self {
+            server,
+            inodes,
+            engine,
+            limits,
+        }
+    }
+
+    /// Brings a file to the server, if the server lacks anything of it.
+    pub(super) fn upload(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let Some(job) = file.begin_upload() else {
+            return Ok(());
+        };
+        let Some(path) = self.inodes.path(file.ino) else {
+            file.end_upload(&job, UploadEnd::Failed);
+            return Err(FsError::stale());
+        };
+        let mut upload = Upload::new(&self.server, &self.limits, file, &path, job);
+        let parked = file.lock().failure.parked().cloned();
+        if let Some(failure) = parked {
+            return Err(failure);
+        }
+        // Before, should this be the last that the program does; and after, should a program have read meanwhile.
+        self.engine.forget(&path);
+        let landed = self.run_plan(&mut upload);
+        self.engine.forget(&path);
+        // A failure is the caller's to log: most answer a program, and `fuse` says it then.
+        let landed = landed.inspect_err(|error| {
+            file.lock().failure.note(error.clone());
+            // What is known of the file may not be so any more.
+            self.server.kernel().forget_name(&path);
+        })?;
+        self.engine.invalidate(FileId(file.ino.0));
+        let done = match landed {
+            Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),
+            Landed::Taken => {
+                self.server.tree().leave(&path);
+                None
+            }
+        };
+        upload.end(UploadEnd::Done(done));
+        Ok(())
+    }
+
+    fn run_plan(&self, upload: &mut Upload<'_>) -> Result<Landed> {
+        if let Some(landed) = resolve(upload)? {
+            return Ok(landed);
+        }
+        let plan = self.plan(upload.path, &upload.job);
+        log::debug!(
+            "upload of {}, {} bytes: {plan:?}",
+            upload.path,
+            upload.job.len
+        );
+        match plan {
+            Plan::Attributes => upload.settle().map(Landed::There),
+            Plan::Stream => finish_stream(upload),
+            Plan::Put => put(upload),
+            Plan::Append => append(upload),
+            Plan::Patch => patch(upload),
+            Plan::Whole => replace(upload),
+        }
+    }
+
+    fn plan(&self, path: &RemotePath, job: &UploadJob) -> Plan {
+        let old_len = job.old_len();
+        if job.stream.is_some() {
+            return Plan::Stream;
+        }
+        if job.base.is_some() && job.dirty.is_empty() && job.len == old_len {
+            return Plan::Attributes;
+        }
+        if old_len == 0 || job.base.is_none() {
+            return if job.len <= PUT_BYTES_MAX {
+                Plan::Put
+            } else {
+                Plan::Whole
+            };
+        }
+        if job.is_emptied {
+            return Plan::Whole;
+        }
+        let is_tail = job.len > old_len && job.dirty.iter().all(|range| range.start >= old_len);
+        if is_tail && self.server.learnt().appends() {
+            return Plan::Append;
+        }
+        let is_patch = job.len >= old_len
+            && old_len >= PATCH_BYTES_MIN
+            && job.dirty.bytes() <= job.len / 2
+            && job.dirty.iter().count() <= PATCH_RANGES_MAX
+            // FTP has no way to write the first bytes alone.
+            && job.dirty.iter().all(|range| range.start > 0);
+        match path.parent() {
+            Some(dir) if is_patch && self.server.remote().can_patch(&dir) => Plan::Patch,
+            _ => Plan::Whole,
+        }
+    }
+
+    /// Enters what is on the server now into the listing, and returns it.
+    fn record(&self, path: &RemotePath, job: &UploadJob, settled: &Settled) -> Base {
+        let old_mode = job.base.as_ref().and_then(|base| base.mode);
+        let mode = job
+            .wanted
+            .mode
+            .filter(|_| settled.mode.is_ok())
+            .or(old_mode);
+        let mode = mode
+            .filter(|_| self.server.learnt().sets_modes())
+            .or(old_mode);
+        let shown = settled.seen_modified.unwrap_or(Modified {
+            precision: Precision::Minute,
+            ..self.server.tree().wall().into()
+        });
+        if let (Some(dir), Some(name)) = (path.parent(), path.name()) {
+            let mut entry = RemoteEntry::new(name, EntryKind::File);
+            entry.size = Some(job.len);
+            entry.modified = Some(shown);
+            entry.mode = mode;
+            self.server.tree().listings().upsert(&dir, entry);
+            if job.base.is_none() {
+                self.server.tree().touch_dir(&dir);
+            }
+        }
+        // Not what this machine's clock says: the file is known again by its time.
+        let reported = Reported {
+            size: job.len,
+            modified: settled.seen_modified,
+        };
+        self.server.versions().base(reported, mode)
+    }
+}
+
+fn finish_stream(upload: &mut Upload<'_>) -> Result<Landed> {
+    let Some(stream) = upload.job.stream.take() else {
+        return replace(upload);
+    };
+    match stream.finish(upload.job.len) {
+        Ok(hidden) => put_in_place(upload, &hidden),
+        Err(error) if is_out_of_space(&error) || has_timed_out(&error) => Err(error.into()),
+        Err(error) => {
+            log::debug!("{} goes up again as a whole: {error}", upload.path);
+            replace(upload)
+        }
+    }
+}
+
+fn has_timed_out(error: &RemoteError) -> bool {
+    matches!(error.kind(), RemoteErrorKind::TimedOut(_))
+}
+
+fn is_out_of_space(error: &RemoteError) -> bool {
+    matches!(
+        error.kind(),
+        RemoteErrorKind::NoSpace | RemoteErrorKind::QuotaExceeded
+    )
+}
