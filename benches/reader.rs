@@ -43,6 +43,11 @@ fn unsupported<T>() -> Result<T> {
 }
 
 impl Remote for Endless {
+    fn ahead(&self, work: &mut dyn FnMut(&dyn Remote)) -> bool {
+        work(self);
+        true
+    }
+
     fn open_download(
         &self,
         _: &RemotePath,

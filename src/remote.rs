@@ -171,14 +171,11 @@ pub trait Remote: Send + Sync + Debug {
         false
     }
 
-    /// Does `work`, a guess at what will be wanted next: one request on this thread, or a few in a row. Waits before it for a session that
-    /// is spare. False when there was none, and `work` was not done.
+    /// Does `work`, a guess at what will be wanted next: one request of the remote that it is given, or a few in a row. Waits before it
+    /// for a session that is spare, which the first of them uses. False when there was none, and `work` was not done.
     ///
     /// `work` must not wait for what others request: it holds the session.
-    fn ahead(&self, work: &mut dyn FnMut()) -> bool {
-        work();
-        true
-    }
+    fn ahead(&self, work: &mut dyn FnMut(&dyn Remote)) -> bool;
 
     /// How many more transfers could start at this moment without a wait for a session.
     fn spare_transfers(&self) -> usize {

@@ -72,6 +72,11 @@ impl fmt::Debug for FakeRemote {
 }
 
 impl Remote for FakeRemote {
+    fn ahead(&self, work: &mut dyn FnMut(&dyn Remote)) -> bool {
+        work(self);
+        true
+    }
+
     fn list(&self, dir: &RemotePath) -> Result<Listing> {
         self.lists.fetch_add(1, Ordering::SeqCst);
         (self.list)(dir)

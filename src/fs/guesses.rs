@@ -21,7 +21,7 @@ use crate::{
     cache::{FileId, ReadEngine, Version},
     clock::Clock,
     config::CacheConfig,
-    remote::{EntryKind, RemoteEntry, RemotePath},
+    remote::{EntryKind, Remote, RemoteEntry, RemotePath},
 };
 
 /// How many steps ahead of the walk are guessed, for each thread that guesses.
@@ -298,34 +298,39 @@ impl Guesses {
             }
             drop(state);
             // What is guessed is decided once there is a session for it: the walk has gone on meanwhile.
-            if !self.server.remote().ahead(&mut || self.guess_next()) {
+            if !self
+                .server
+                .remote()
+                .ahead(&mut |remote| self.guess_next(remote))
+            {
                 self.queue.lock().waiting.clear();
             }
         }
     }
 
-    fn guess_next(&self) {
+    /// Does the next guess; `remote` has a session for its first request.
+    fn guess_next(&self, remote: &dyn Remote) {
         let Some(guess) = self.queue.next(self.server.tree().listings().entries_max()) else {
             return;
         };
         let done = match &guess {
-            Guess::List(dir) => self.list_ahead(dir),
-            Guess::Fetch { dir, path } => self.fetch_ahead(*dir, path),
+            Guess::List(dir) => self.list_ahead(remote, dir),
+            Guess::Fetch { dir, path } => self.fetch_ahead(remote, *dir, path),
         };
         if let Err(error) = done {
             log::debug!("fetching ahead: {error}");
         }
     }
 
-    fn list_ahead(&self, dir: &RemotePath) -> Result<()> {
-        if let Some(fetched) = self.server.tree().list_ahead(dir) {
+    fn list_ahead(&self, remote: &dyn Remote, dir: &RemotePath) -> Result<()> {
+        if let Some(fetched) = self.server.tree().list_ahead(remote, dir) {
             let count = fetched?.entries().len();
             self.queue.lock().listed.insert(dir.clone(), count);
         }
         Ok(())
     }
 
-    fn fetch_ahead(&self, dir: Ino, path: &RemotePath) -> Result<()> {
+    fn fetch_ahead(&self, remote: &dyn Remote, dir: Ino, path: &RemotePath) -> Result<()> {
         let Some(name) = path.name() else {
             return Ok(());
         };
@@ -354,11 +359,17 @@ impl Guesses {
         let Some(entry) = listing.as_ref().and_then(|listing| listing.find(name)) else {
             return Ok(());
         };
-        self.fetch_content(ino, path, entry)
+        self.fetch_content(remote, ino, path, entry)
     }
 
     /// Fetches the whole of a small file, and its exact version where the listing does not show that.
-    fn fetch_content(&self, ino: Ino, path: &RemotePath, entry: &RemoteEntry) -> Result<()> {
+    fn fetch_content(
+        &self,
+        remote: &dyn Remote,
+        ino: Ino,
+        path: &RemotePath,
+        entry: &RemoteEntry,
+    ) -> Result<()> {
         let Some(mut base) = self.server.versions().base_of(entry) else {
             return Ok(());
         };
@@ -372,12 +383,9 @@ impl Guesses {
             let is_cached = known.is_some_and(|known| self.engine.has_whole(file, &known));
             if is_cached || self.engine.has_disk() {
                 // Perhaps nothing has to be fetched.
-                base = self.server.versions().ask_exact(path, entry)?;
+                base = self.server.versions().ask_exact_of(remote, path, entry)?;
             } else {
-                let (settled, whole) = self
-                    .server
-                    .remote()
-                    .read_small_exact(path, FILE_BYTES_MAX)?;
+                let (settled, whole) = remote.read_small_exact(path, FILE_BYTES_MAX)?;
                 base = self.server.versions().take_exact(path, entry, settled)?;
                 content = Some(whole);
             }
@@ -391,7 +399,7 @@ impl Guesses {
             None => {
                 // One byte more than expected shows a file that has grown.
                 let bytes_max = usize::try_from(base.version.size).unwrap_or(0) + 1;
-                self.server.remote().read_small(path, bytes_max)?
+                remote.read_small(path, bytes_max)?
             }
         };
         if content.len() as u64 == base.version.size {

@@ -10,7 +10,7 @@ use super::{
     encoding::Names,
     host::Host,
     links::Links,
-    pool::{Pool, Use},
+    pool::{Sessions, Use},
     reply::{Failure, Reply},
 };
 use crate::{
@@ -25,11 +25,13 @@ const SESSIONS_AT_START: usize = 2;
 /// An FTP server, below the directory to mount.
 #[derive(Debug)]
 pub struct FtpRemote {
-    pub(super) pool: Arc<Pool>,
-    pub(super) links: Links,
+    pub(super) pool: Arc<Sessions>,
+    pub(super) links: Arc<Links>,
     /// Held while the server is probed for patches, so that it is probed once. The one lock that is held across the
     /// network: nobody but another asker of the same question waits for it.
-    pub(super) probing: Mutex<()>,
+    pub(super) probing: Arc<Mutex<()>>,
+    /// Whether its end is that of all sessions.
+    is_owner: bool,
 }
 
 /// When commands may be sent once more after the connection broke.
@@ -50,7 +52,7 @@ impl FtpRemote {
     pub fn connect(config: &FtpConfig) -> std::result::Result<Arc<Self>, ConnectError> {
         let host = Host::new(config.clone());
         let first = host.first_session()?;
-        let (pool, mut first) = Pool::new(Arc::new(host), first);
+        let (pool, mut first) = Sessions::new(Arc::new(host), first);
         // The next one logs in meanwhile.
         pool.open_ahead(SESSIONS_AT_START);
         if let Err(error) = pool.host.enter_base(first.session()) {
@@ -61,10 +63,21 @@ impl FtpRemote {
         // The first listing finds its data connection open.
         first.check_in_warm();
         Ok(Arc::new(Self {
-            pool,
-            links: Links::default(),
-            probing: Mutex::default(),
+            pool: Arc::new(pool),
+            links: Arc::default(),
+            probing: Arc::default(),
+            is_owner: true,
         }))
+    }
+
+    /// The same server for a guess, whose first request has its session already; `None` when none was spare.
+    pub(super) fn for_guess(&self) -> Option<Self> {
+        Some(Self {
+            pool: Arc::new(self.pool.for_guess()?),
+            links: Arc::clone(&self.links),
+            probing: Arc::clone(&self.probing),
+            is_owner: false,
+        })
     }
 
     /// Says good-bye on idle sessions and ends the background's work. What comes later finds no session.
@@ -201,7 +214,9 @@ impl FtpRemote {
 
 impl Drop for FtpRemote {
     fn drop(&mut self) {
-        self.shutdown();
+        if self.is_owner {
+            self.shutdown();
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 use super::{
     command::DataCommand,
     completeness::{Verdict, judge, judge_size},
-    pool::{Pool, Use},
+    pool::{Sessions, Use},
     range,
     reply::{Failure, Fault},
     stat::ask_size,
@@ -16,7 +16,7 @@ use crate::remote::{Download, Phase, RemoteError, RemoteErrorKind, RemotePath, R
 /// One file's bytes from an offset on.
 #[derive(Debug)]
 pub(super) struct FileDownload {
-    pool: Arc<Pool>,
+    pool: Arc<Sessions>,
     path: RemotePath,
     full_path: Vec<u8>,
     position: u64,
@@ -33,7 +33,7 @@ pub(super) struct FileDownload {
 impl FileDownload {
     /// Starts to read. The server's go-ahead was read when this returns.
     pub(super) fn open(
-        pool: &Arc<Pool>,
+        pool: &Arc<Sessions>,
         path: &RemotePath,
         full_path: Vec<u8>,
         offset: u64,

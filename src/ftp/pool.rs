@@ -7,26 +7,29 @@
 //! 4. *Nobody is overtaken.* A session that comes free belongs to whoever has waited longest ([`Queue`]), so that a transfer
 //!    that gave it up for others does not take it back before they had it.
 //! 5. *No lock across the network.* The state's lock is held to pick a session; opening and closing happen outside.
-//! 6. *Guesses cost nobody anything.* They take sessions that are spare, before they begin ([`Pool::ahead`]).
+//! 6. *Guesses cost nobody anything.* They take sessions that are spare, before they begin ([`Sessions::for_guess`]).
 //! 7. *What is idle gets warm*, soon and off everybody's way ([`Pool::warm_idle`]).
 
-mod ahead;
 mod guard;
 mod idle;
 mod progress;
 mod queue;
+mod reserve;
 mod shared;
 mod state;
 mod warming;
 
 pub(super) use guard::{Guard, Slot};
 pub(super) use queue::Use;
-pub(super) use shared::Pool;
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::{
+    ops::Deref,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
 
 use self::{
     progress::Progress,
+    shared::Pool,
     state::{Picked, Served, State},
 };
 use super::{
@@ -39,11 +42,36 @@ use super::{
 };
 use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath};
 
-impl Pool {
-    /// A pool, and its first session, checked out.
-    pub(super) fn new(host: Arc<Host>, first: Session) -> (Arc<Self>, Guard) {
+/// Where requests take their sessions: from the pool, and the first request of a guess the one that was reserved for it.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pool: Arc<Pool>,
+    /// Taken by the first request.
+    reserved: Mutex<Option<Guard>>,
+    is_guess: bool,
+}
+
+impl Deref for Sessions {
+    type Target = Arc<Pool>;
+
+    fn deref(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        if let Some(guard) = self.take_reserved() {
+            guard.check_in();
+        }
+    }
+}
+
+impl Sessions {
+    /// A pool's, and its first session, checked out.
+    pub(super) fn new(host: Arc<Host>, first: Session) -> (Self, Guard) {
         let limit = host.config.connections_max.max(1);
-        let pool = Arc::new(Self {
+        let pool = Arc::new(Pool {
             host,
             state: Mutex::new(State::new(limit)),
             changed: Condvar::new(),
@@ -52,25 +80,36 @@ impl Pool {
         });
         let weak = Arc::downgrade(&pool);
         pool.background.keep(move |what| {
-            let pool: Arc<Self> = weak.upgrade()?;
+            let pool: Arc<Pool> = weak.upgrade()?;
             Some(match what {
                 Tend::Cold => pool.warm_idle(),
                 Tend::All => pool.tend(),
             })
         });
         let guard = Guard::new(&pool, first, Use::Listing, pool.host.deadline(), true);
-        (pool, guard)
+        let sessions = Self {
+            pool,
+            reserved: Mutex::default(),
+            is_guess: false,
+        };
+        (sessions, guard)
     }
 
-    /// Opens a session ahead here and now, for tests; how many are idle then.
-    #[cfg(test)]
-    pub(super) fn open_one_ahead(self: &Arc<Self>) -> usize {
-        let mut state = self.lock();
-        state.open += 1;
-        state.opening += 1;
-        drop(state);
-        Slot::new(Arc::clone(self)).open();
-        self.lock().idle.len()
+    /// Sessions for a guess at what will be wanted next. A guess must not wait for a session once it has begun, because a program
+    /// may come to wait for what it brings, and would then wait behind others. So it has its session first: waits until one is
+    /// spare, or opens one while there is room. `None` when there was none within the timeout.
+    pub(super) fn for_guess(&self) -> Option<Self> {
+        let reserved = self.pool.reserve()?;
+        Some(Self {
+            pool: Arc::clone(&self.pool),
+            reserved: Mutex::new(Some(reserved)),
+            is_guess: true,
+        })
+    }
+
+    fn take_reserved(&self) -> Option<Guard> {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.take()
     }
 
     /// Takes a session, opens one, or waits for one: until the deadline, or longer while transfers on the others make progress.
@@ -79,12 +118,8 @@ impl Pool {
     /// # Errors
     ///
     /// What keeps a session from being opened, or [`Phase::Session`] when none came free.
-    pub(super) fn check_out(
-        self: &Arc<Self>,
-        wanted: Use,
-        deadline: Deadline,
-    ) -> Result<Guard, RemoteError> {
-        if let Some(guard) = ahead::take_reserved(self) {
+    pub(super) fn check_out(&self, wanted: Use, deadline: Deadline) -> Result<Guard, RemoteError> {
+        if let Some(guard) = self.take_reserved() {
             return Ok(guard.assign(wanted, deadline));
         }
         loop {
@@ -94,7 +129,7 @@ impl Pool {
                     if wanted != Use::Command && session.readiness() < Readiness::Warm {
                         self.open_one_more();
                     }
-                    return Ok(Guard::new(self, *session, wanted, deadline, false));
+                    return Ok(Guard::new(&self.pool, *session, wanted, deadline, false));
                 }
                 Picked::Slot => {
                     if let Some(guard) = self.open(wanted, deadline)? {
@@ -107,7 +142,7 @@ impl Pool {
 
     /// Opens a session even if idle ones are left: they may be as dead as the one that has just failed.
     pub(super) fn check_out_fresh(
-        self: &Arc<Self>,
+        &self,
         wanted: Use,
         deadline: Deadline,
     ) -> Result<Guard, RemoteError> {
@@ -117,7 +152,7 @@ impl Pool {
 
     /// Does `work`, which must not be repeated, on a session. When the connection broke, idle ones are not used again: they may be as dead.
     pub(super) fn once<T>(
-        self: &Arc<Self>,
+        &self,
         wanted: Use,
         path: &RemotePath,
         work: impl FnOnce(Guard) -> Result<T, Failure>,
@@ -132,7 +167,7 @@ impl Pool {
 
     /// Does `work`, which is safe to repeat, on a session; once more on a fresh one when the connection broke.
     pub(super) fn with_session<T>(
-        self: &Arc<Self>,
+        &self,
         wanted: Use,
         path: &RemotePath,
         work: impl Fn(Guard) -> Result<T, Failure>,
@@ -152,11 +187,7 @@ impl Pool {
     }
 
     /// Waits for its turn and takes what there is then. The deadline comes back as far as progress elsewhere has moved it.
-    fn pick(
-        self: &Arc<Self>,
-        wanted: Use,
-        deadline: Deadline,
-    ) -> Result<(Picked, Deadline), RemoteError> {
+    fn pick(&self, wanted: Use, deadline: Deadline) -> Result<(Picked, Deadline), RemoteError> {
         let mut deadline = deadline;
         // Closed when the lock is gone.
         let mut dead = Vec::new();
@@ -171,7 +202,7 @@ impl Pool {
                 Served::Picked(picked) => break Ok(picked),
                 Served::OpenAhead => {
                     drop(state);
-                    self.hand_over(Box::new(Slot::new(Arc::clone(self))));
+                    self.hand_over(Box::new(Slot::new(Arc::clone(&self.pool))));
                     state = self.lock();
                     continue;
                 }
@@ -180,7 +211,7 @@ impl Pool {
             let Some(left) = deadline.remaining() else {
                 break Err(RemoteErrorKind::TimedOut(Phase::Session));
             };
-            let counted = usize::from(!ahead::is_ahead());
+            let counted = usize::from(!self.is_guess);
             state.waiting += counted;
             state = self
                 .changed
@@ -197,31 +228,5 @@ impl Pool {
         picked
             .map(|picked| (picked, deadline))
             .map_err(|kind| RemoteError::new(kind, "session"))
-    }
-
-    /// Opens a session in a slot already taken; `None` when the server takes no more and others will come free.
-    fn open(
-        self: &Arc<Self>,
-        wanted: Use,
-        deadline: Deadline,
-    ) -> Result<Option<Guard>, RemoteError> {
-        let opened = self.host.open(deadline);
-        match opened {
-            Ok(session) => Ok(Some(Guard::new(self, session, wanted, deadline, true))),
-            Err(error) => {
-                let mut state = self.lock();
-                state.open -= 1;
-                state.transfers -= usize::from(wanted == Use::Transfer);
-                let others = state.open;
-                let may_wait = state.learn_limit(&error, others);
-                drop(state);
-                self.changed.notify_all();
-                if may_wait {
-                    Ok(None)
-                } else {
-                    Err(error.into())
-                }
-            }
-        }
     }
 }

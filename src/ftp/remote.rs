@@ -180,8 +180,12 @@ impl Remote for FtpRemote {
         self.pool.is_contended()
     }
 
-    fn ahead(&self, work: &mut dyn FnMut()) -> bool {
-        self.pool.ahead(work)
+    fn ahead(&self, work: &mut dyn FnMut(&dyn Remote)) -> bool {
+        let Some(remote) = self.for_guess() else {
+            return false;
+        };
+        work(&remote);
+        true
     }
 
     fn spare_transfers(&self) -> usize {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     client::{FtpRemote, Repeat},
     listing,
-    pool::{Pool, Use},
+    pool::{Sessions, Use},
     reply::Reply,
 };
 use crate::remote::{
@@ -132,7 +132,7 @@ fn name_of(path: &RemotePath) -> Box<[u8]> {
 }
 
 /// A file's size now, where the server has that; `full_path` as the server writes it.
-pub(super) fn ask_size(pool: &Arc<Pool>, path: &RemotePath, full_path: &[u8]) -> Option<u64> {
+pub(super) fn ask_size(pool: &Arc<Sessions>, path: &RemotePath, full_path: &[u8]) -> Option<u64> {
     let line = [b"SIZE ", full_path].concat();
     let asked = pool.with_session(Use::Command, path, |mut guard| {
         let reply = guard.session().command("SIZE", &line)?;

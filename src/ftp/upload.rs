@@ -5,7 +5,7 @@ use std::{cell::Cell, io, sync::Arc};
 use super::{
     client::FtpRemote,
     command::DataCommand,
-    pool::{Guard, Pool, Use},
+    pool::{Guard, Sessions, Use},
     reply::{Failure, Fault, Reply},
     settle::Asking,
     shortcuts::{Following, Technique},
@@ -34,7 +34,7 @@ impl FileUpload {
     /// read when this returns. A dead session is replaced, as these bytes go to the same place again; those of an append would
     /// not, and wait. Under a name that must be free nothing is begun twice.
     pub(super) fn open(
-        pool: &Arc<Pool>,
+        pool: &Arc<Sessions>,
         path: &RemotePath,
         full_path: Vec<u8>,
         mode: UploadMode,

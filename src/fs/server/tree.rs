@@ -77,9 +77,10 @@ impl Tree {
     /// The same before anybody asks for it; `None` when it is there or coming.
     pub(crate) fn list_ahead(
         &self,
+        remote: &dyn Remote,
         dir: &RemotePath,
     ) -> Option<remote::Result<Arc<CachedListing>>> {
-        self.listings.list_ahead(&*self.remote, dir)
+        self.listings.list_ahead(remote, dir)
     }
 
     /// For how long a listing may still be relied on.

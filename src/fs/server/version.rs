@@ -155,7 +155,17 @@ impl Versions {
 
     /// Asks for a file's size and its time to the second.
     pub(crate) fn ask_exact(&self, path: &RemotePath, entry: &RemoteEntry) -> Result<Base> {
-        let (settled, mode) = self.remote.examine(path)?;
+        self.ask_exact_of(&*self.remote, path, entry)
+    }
+
+    /// The same, asked of a remote that has a session for it.
+    pub(crate) fn ask_exact_of(
+        &self,
+        remote: &dyn Remote,
+        path: &RemotePath,
+        entry: &RemoteEntry,
+    ) -> Result<Base> {
+        let (settled, mode) = remote.examine(path)?;
         let mut base = self.take_exact(path, entry, settled)?;
         base.is_mode_asked = mode.is_some();
         base.mode = mode.or(base.mode);

@@ -93,7 +93,7 @@ fn guesses_have_a_session_each_at_once_and_leave_one() {
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                assert!(remote.ahead(&mut || {
+                assert!(remote.ahead(&mut |remote| {
                     begun.wait();
                     remote.list(&path("d")).unwrap();
                     ended.wait();
@@ -117,7 +117,7 @@ fn a_guess_waits_until_a_session_is_spare_and_nobody_notices() {
     let is_run = AtomicUsize::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
-            assert!(remote.ahead(&mut || {
+            assert!(remote.ahead(&mut |remote| {
                 remote.list(&path("guess")).unwrap();
                 is_run.fetch_add(1, Ordering::Relaxed);
             }));
@@ -149,7 +149,7 @@ fn guesses_stay_below_the_limit_that_they_learn() {
     thread::scope(|scope| {
         for _ in 0..7 {
             scope.spawn(|| {
-                assert!(remote.ahead(&mut || drop(remote.list(&path("d")).unwrap())));
+                assert!(remote.ahead(&mut |remote| drop(remote.list(&path("d")).unwrap())));
             });
         }
     });

@@ -19,6 +19,11 @@ use super::{
 const REFUSED: RemoteErrorKind = RemoteErrorKind::Refused;
 
 impl Remote for MemoryRemote {
+    fn ahead(&self, work: &mut dyn FnMut(&dyn Remote)) -> bool {
+        work(self);
+        true
+    }
+
     fn list(&self, dir: &RemotePath) -> Result<Listing> {
         self.ask(Operation::List, dir, || self.lock().list(dir))
     }
