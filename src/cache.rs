@@ -1,18 +1,23 @@
 //! What is kept of the server: listings, blocks of files in memory and on disk, and what is read ahead.
 
 mod block;
-mod crew;
+mod block_cache;
+mod cursor;
 mod disk;
 mod engine;
+mod file_streams;
 mod listing;
 mod reader;
 mod stream;
+mod stream_count;
 mod under_way;
 
 #[cfg(test)]
 mod fake;
 
-pub use block::{BLOCK_BYTES, Block, BlockCache, FileId, Version};
+pub use block::{BLOCK_BYTES, Block, FileId, Version};
+pub use block_cache::BlockCache;
+pub use cursor::Cursor;
 pub use engine::ReadEngine;
 pub use listing::{CachedListing, ListingCache, ListingId};
-pub use reader::{Cursor, Reader};
+pub use reader::Reader;

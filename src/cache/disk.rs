@@ -8,6 +8,7 @@
 //! 4. Whatever the disk does, programs must not notice: any error switches the cache off, with one warning.
 
 mod index;
+mod key;
 mod queue;
 mod slot;
 mod trees;
@@ -36,7 +37,8 @@ use rustix::{
 use twox_hash::XxHash3_64;
 
 use self::{
-    index::{FileKey, Index, PartKey},
+    index::Index,
+    key::{Binding, FileKey, PartKey},
     queue::Queue,
     slot::Slot,
     trees::Trees,
@@ -89,21 +91,6 @@ impl State {
         for (_, flag) in self.flags.extract_if(|path, _| is_meant(path)) {
             flag.store(true, Ordering::SeqCst);
         }
-    }
-}
-
-/// What an open file is called on the disk.
-#[derive(Debug, Clone)]
-struct Binding {
-    version: Version,
-    key: FileKey,
-    /// Set when the file is changed here: what was fetched before is not to be kept, nor found.
-    is_forgotten: Arc<AtomicBool>,
-}
-
-impl Binding {
-    fn is_forgotten(&self) -> bool {
-        self.is_forgotten.load(Ordering::SeqCst)
     }
 }
 

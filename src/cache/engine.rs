@@ -10,11 +10,12 @@ use std::{
 };
 
 use super::{
-    block::{BLOCK_BYTES, Block, BlockCache, FileId, Found, Version},
-    crew::{Climb, Learnt},
+    block::{BLOCK_BYTES, Block, FileId, Found, Version},
+    block_cache::BlockCache,
+    cursor::Cursor,
     disk::DiskCache,
-    reader::Cursor,
     stream::{IDLE_MAX, Part, Source, Stream, WINDOW_BYTES_MIN, WINDOW_OVERHEAD_BYTES},
+    stream_count::{Learnt, StreamCount},
     under_way::UnderWay,
 };
 use crate::{
@@ -76,6 +77,13 @@ struct Registry {
     running: Vec<Arc<Stream>>,
     threads: Vec<JoinHandle<()>>,
     is_shut: bool,
+}
+
+impl Cursor {
+    /// A handle that has read nothing yet.
+    pub fn new(engine: &ReadEngine) -> Self {
+        Self::numbered(engine.next_id())
+    }
 }
 
 impl ReadEngine {
@@ -240,11 +248,11 @@ impl ReadEngine {
     }
 
     /// The search for how many streams a file pays to be read by.
-    pub(super) fn climb(&self) -> Climb {
+    pub(super) fn stream_count(&self) -> StreamCount {
         let now = self.now();
         match self.streams_of_one_file {
-            Some(count) => Climb::fixed(count.min(self.streams_max), now),
-            None => Climb::new(self.streams_max, *self.learnt(), now),
+            Some(count) => StreamCount::fixed(count.min(self.streams_max), now),
+            None => StreamCount::new(self.streams_max, *self.learnt(), now),
         }
     }
 

@@ -22,13 +22,13 @@ use std::{
 use lru::LruCache;
 
 use self::{
-    flight::{Airborne, Flight, Lead},
+    flight::{Airborne, COMMAND, Flight},
     snapshot::Patch,
 };
 use crate::{
     clock::Clock,
     config::CacheConfig,
-    remote::{Listing, Remote, RemoteEntry, RemotePath, Result},
+    remote::{Listing, Remote, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result},
 };
 
 /// The cached listings, least recently used first out. Bounded by the number of entries that they hold together;
@@ -351,6 +351,50 @@ impl State {
             if let Some((_, listing)) = self.listings.pop_lru() {
                 self.weight -= listing.weight();
             }
+        }
+    }
+}
+
+/// The duty to land a flight; dropped without (a panic), those who wait get an error.
+struct Lead<'a> {
+    cache: &'a ListingCache,
+    dir: &'a RemotePath,
+    flight: Arc<Flight>,
+    has_landed: bool,
+}
+
+impl<'a> Lead<'a> {
+    fn new(cache: &'a ListingCache, dir: &'a RemotePath, flight: Arc<Flight>) -> Self {
+        Self {
+            cache,
+            dir,
+            flight,
+            has_landed: false,
+        }
+    }
+
+    fn fetch(self, remote: &dyn Remote) -> Result<Arc<CachedListing>> {
+        // Sorted here, before the cache's lock is taken: 100 000 names take some 20 ms.
+        let asked = self.cache.clock.now();
+        let fetched = remote.list(self.dir);
+        let took = self.cache.clock.now().saturating_duration_since(asked);
+        self.land(fetched.map(|listing| CachedListing::new(listing, asked, took)))
+    }
+
+    fn land(mut self, fetched: Result<CachedListing>) -> Result<Arc<CachedListing>> {
+        let outcome = self.cache.land(self.dir, &self.flight, fetched);
+        self.has_landed = true;
+        outcome
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if !self.has_landed {
+            let error = RemoteError::new(RemoteErrorKind::Failed, COMMAND)
+                .with_path(self.dir)
+                .with_source("the thread that fetched the listing panicked");
+            let _ = self.cache.land(self.dir, &self.flight, Err(error));
         }
     }
 }

@@ -9,19 +9,16 @@
 //!
 //! [`UnderWay`]: super::under_way::UnderWay
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     block::{FileId, Found, Version},
-    crew::{Crew, Next},
+    cursor::Cursor,
     engine::ReadEngine,
+    file_streams::{FileStreams, Next},
     stream::{Confirmed, End},
-    under_way::Front,
 };
 use crate::remote::{RemotePath, Result};
 
@@ -36,16 +33,7 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// reader: this one takes the end that it has seen at `version.size` for the end.
 #[derive(Debug)]
 pub struct Reader {
-    crew: Arc<Crew>,
-}
-
-/// Where a handle's reads have got to.
-#[derive(Debug)]
-pub struct Cursor {
-    front: Front,
-    /// The stream that was read last.
-    stream: AtomicU64,
-    id: u64,
+    streams: Arc<FileStreams>,
 }
 
 /// How far down the block cache is looked through.
@@ -57,50 +45,22 @@ enum Tier {
     Disk,
 }
 
-impl Cursor {
-    /// A handle that has read nothing yet.
-    pub fn new(engine: &ReadEngine) -> Self {
-        Self {
-            front: Front::default(),
-            stream: AtomicU64::new(0),
-            id: engine.next_id(),
-        }
-    }
-
-    pub(super) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The stream that it read last.
-    pub(super) fn stream(&self) -> u64 {
-        self.stream.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_stream(&self, id: u64) {
-        self.stream.store(id, Ordering::Relaxed);
-    }
-
-    pub(super) fn place(&self) -> (u64, &Front) {
-        (self.id, &self.front)
-    }
-}
-
 impl Reader {
     /// A reader of one version of a file.
     pub fn new(engine: &Arc<ReadEngine>, file: FileId, path: RemotePath, version: Version) -> Self {
         let engine = Arc::clone(engine);
-        let crew = Arc::new(Crew::new(engine, file, path, version));
-        Self { crew }
+        let streams = Arc::new(FileStreams::new(engine, file, path, version));
+        Self { streams }
     }
 
     /// The version that it reads.
     pub fn version(&self) -> &Version {
-        self.crew.version()
+        self.streams.version()
     }
 
     /// The file was renamed: what starts from now on uses this path.
     pub fn set_path(&self, path: RemotePath) {
-        self.crew.set_path(path);
+        self.streams.set_path(path);
     }
 
     /// Reads `len` bytes at `offset`; fewer only where the file ends on the server at this moment. Waits for the server
@@ -110,8 +70,8 @@ impl Reader {
     ///
     /// What the download reports. The next read tries afresh.
     pub fn read(&self, cursor: &Cursor, offset: u64, len: usize) -> Result<Bytes> {
-        let under_way = self.crew.engine().under_way();
-        let begun = under_way.begin(self.crew.file(), cursor.place(), offset, len);
+        let under_way = self.streams.engine().under_way();
+        let begun = under_way.begin(self.streams.file(), cursor.place(), offset, len);
         let wanted_end = offset.saturating_add(len as u64);
         let mut got = Gathered::new(offset, len);
         let mut file_end = None;
@@ -129,12 +89,12 @@ impl Reader {
                 idle_turns + 1
             };
             let position = got.position();
-            let stream = match self.crew.stream_for(cursor, &begun, position) {
+            let stream = match self.streams.stream_for(cursor, &begun, position) {
                 Next::Wait(stream) => stream,
                 Next::Look => continue,
                 Next::Fetch => break,
             };
-            match stream.wait(cursor.id, begun.head(), position..wanted_end) {
+            match stream.wait(cursor.id(), begun.head(), position..wanted_end) {
                 // What goes on there tells whether it is the file or was this connection alone.
                 Some(End::Failed(_)) if stream.is_helper() => {}
                 Some(End::Failed(error)) => return Err(error),
@@ -153,26 +113,26 @@ impl Reader {
     /// Reads what is there already, or `None` if not all of it is: then [`Self::read`] is to follow. Never waits for the server.
     pub fn read_cached(&self, cursor: &Cursor, offset: u64, len: usize) -> Option<Bytes> {
         let mut got = Gathered::new(offset, len);
-        let under_way = self.crew.engine().under_way();
+        let under_way = self.streams.engine().under_way();
         if !self.gather(cursor, &mut got, Tier::Memory) {
-            under_way.arrive(self.crew.file(), cursor.place(), offset, len);
+            under_way.arrive(self.streams.file(), cursor.place(), offset, len);
             return None;
         }
-        under_way.pass(self.crew.file(), cursor.place(), offset, len);
+        under_way.pass(self.streams.file(), cursor.place(), offset, len);
         Some(got.into_bytes())
     }
 
     /// Ends its streams: the last handle was closed. What has arrived stays in the block cache.
     pub fn close(&self) {
-        self.crew.close();
+        self.streams.close();
     }
 
     /// Takes what the streams' windows and the block cache hold; returns whether that is all there is to get.
     fn gather(&self, cursor: &Cursor, got: &mut Gathered, lowest: Tier) -> bool {
         while got.missing() > 0 {
             let (position, missing) = (got.position(), got.missing());
-            let found = match self.crew.take(cursor, position, missing) {
-                Found::Nothing if lowest == Tier::Disk => self.crew.load(position, missing),
+            let found = match self.streams.take(cursor, position, missing) {
+                Found::Nothing if lowest == Tier::Disk => self.streams.load(position, missing),
                 found => found,
             };
             match found {
@@ -186,9 +146,9 @@ impl Reader {
 
     /// Fetches what is missing, exactly that, by a download of its own.
     fn fetch(&self, got: &mut Gathered) -> Result<()> {
-        let path = self.crew.path();
+        let path = self.streams.path();
         let missing = got.missing();
-        let (remote, len) = (self.crew.engine().remote(), Some(missing as u64));
+        let (remote, len) = (self.streams.engine().remote(), Some(missing as u64));
         let size = self.version().size;
         let mut download = Confirmed::open(remote, &path, got.position(), len, size)?;
         let mut buffer = BytesMut::zeroed(missing.min(BUFFER_BYTES_MAX));
@@ -204,7 +164,7 @@ impl Reader {
         }
         buffer.truncate(filled);
         let (start, bytes) = (got.position(), buffer.freeze());
-        self.crew.offer(start, &bytes);
+        self.streams.offer(start, &bytes);
         got.push(bytes);
         Ok(())
     }

@@ -12,13 +12,14 @@
 //! is full the thread stops reading, and TCP holds the server.
 
 mod confirmed;
+mod handover;
 mod hold;
 mod pace;
 mod part;
 mod window;
 
 pub(super) use confirmed::Confirmed;
-pub(super) use part::{End, Part, Source};
+pub(super) use part::{End, Part, Source, WINDOW_BYTES_MIN};
 
 use std::{
     fmt,
@@ -33,15 +34,12 @@ use self::{
     hold::{CONTENTION_CHECK, Hold},
     window::{Filling, Window},
 };
-use super::block::{BLOCK_BYTES, BlockCache, FileId, index_of};
+use super::block::{BLOCK_BYTES, FileId, index_of};
+use super::block_cache::BlockCache;
 use crate::{
     clock::Clock,
     remote::{Phase, Remote, RemoteError, RemoteErrorKind, Result},
 };
-
-/// How far ahead of its reader a stream reads at first. 256 KiB: what a fast reader takes in a few milliseconds, and
-/// not too much for one who wanted the first page alone.
-pub(super) const WINDOW_BYTES_MIN: usize = 256 << 10;
 
 /// What a stream's window takes besides its size: the block that is being consumed, and the one being filled.
 pub(super) const WINDOW_OVERHEAD_BYTES: usize = 2 * BLOCK_BYTES;
@@ -85,7 +83,7 @@ pub(super) struct Stream {
     source: Source,
     start: u64,
     is_bounded: bool,
-    lane: u64,
+    sequence: u64,
     size_max: usize,
     cache: Arc<BlockCache>,
     clock: Arc<dyn Clock>,
@@ -120,7 +118,7 @@ impl Stream {
             source,
             start,
             is_bounded: part.is_bounded,
-            lane: part.lane,
+            sequence: part.sequence,
             size_max,
             cache,
             clock,
@@ -142,8 +140,8 @@ impl Stream {
         self.start
     }
 
-    pub(super) fn lane(&self) -> u64 {
-        self.lane
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// Whether it fetches ahead of another.

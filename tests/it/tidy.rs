@@ -1,5 +1,7 @@
 //! The rules of the house, checked by reading the sources: who uses what, sizes, reasons, and that the documents are complete.
 
+mod circles;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -12,85 +12,13 @@ use std::{
 
 use lru::LruCache;
 
-use super::slot;
-use crate::{cache::block::Version, remote::Precision};
+use super::key::{FileKey, PartKey};
 
 /// The most parts. 100 000: some 20 MB of memory; as many small files, or 1.6 TB of large ones.
 const PARTS_MAX: usize = 100_000;
 
 /// How many parts are held open, those used last. 32: more files are seldom read at once.
 const OPEN_MAX: usize = 32;
-
-/// The content of a file as it is known after a restart: by path, size and time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FileKey {
-    /// The hash of its path.
-    pub(super) path: u128,
-    pub(super) size: u64,
-    pub(super) seconds: i64,
-    pub(super) nanoseconds: u32,
-}
-
-impl FileKey {
-    /// The key of this version of the file at a path; `None` without a time to the second.
-    pub(super) fn new(path: u128, version: &Version) -> Option<Self> {
-        let modified = version.modified?;
-        (modified.precision == Precision::Second).then_some(Self {
-            path,
-            size: version.size,
-            seconds: modified.seconds,
-            nanoseconds: modified.nanoseconds,
-        })
-    }
-}
-
-/// Some consecutive blocks of a file, which are one file here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct PartKey {
-    pub(super) file: FileKey,
-    pub(super) number: u64,
-}
-
-impl PartKey {
-    /// The part that a block of a file lies in.
-    pub(super) fn of(file: FileKey, index: u64) -> Self {
-        Self {
-            file,
-            number: index / slot::PART_BLOCKS,
-        }
-    }
-
-    /// What it is called.
-    pub(super) fn name(&self) -> String {
-        let FileKey {
-            path,
-            size,
-            seconds,
-            nanoseconds,
-        } = self.file;
-        format!(
-            "{path:032x}-{size:x}-{seconds:x}-{nanoseconds:x}-{:x}.v{}",
-            self.number,
-            slot::FORMAT
-        )
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let name = name.strip_suffix(&format!(".v{}", slot::FORMAT))?;
-        let mut fields = name.split('-');
-        let mut field = || fields.next().filter(|field| !field.starts_with('+'));
-        let key = Self {
-            file: FileKey {
-                path: u128::from_str_radix(field()?, 16).ok()?,
-                size: u64::from_str_radix(field()?, 16).ok()?,
-                seconds: u64::from_str_radix(field()?, 16).ok()?.cast_signed(),
-                nanoseconds: u32::from_str_radix(field()?, 16).ok()?,
-            },
-            number: u64::from_str_radix(field()?, 16).ok()?,
-        };
-        field().is_none().then_some(key)
-    }
-}
 
 /// The parts that are there.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Binding, lock_of};
+use super::key::Binding;
 use crate::cache::block::Block;
 
 /// What the writing thread has still to do.
@@ -44,7 +44,7 @@ impl Queue {
     /// Adds a block, if there is room. After it was full, half of it has to be free: a file of which every other block is
     /// there would be read with more round trips than one of which nothing is there.
     pub(super) fn push(&self, binding: Binding, block: &Block) {
-        let mut waiting = lock_of(&self.waiting);
+        let mut waiting = self.lock();
         let room = if waiting.is_behind {
             self.bytes_max / 2
         } else {
@@ -64,7 +64,7 @@ impl Queue {
     /// Waits for the next block; `None` when all is done and there will be no more. `written` is the memory of the one before,
     /// which counts until it is written.
     pub(super) fn next(&self, written: usize) -> Option<(Binding, Block)> {
-        let mut waiting = lock_of(&self.waiting);
+        let mut waiting = self.lock();
         waiting.bytes -= written;
         let mut waiting = self
             .changed
@@ -77,7 +77,7 @@ impl Queue {
 
     /// Takes nothing more.
     pub(super) fn close(&self) {
-        let mut waiting = lock_of(&self.waiting);
+        let mut waiting = self.lock();
         waiting.is_closed = true;
         if waiting.dropped > 0 {
             log::debug!("the disk was too slow for {} blocks", waiting.dropped);
@@ -89,6 +89,10 @@ impl Queue {
     /// Whether all is written.
     #[cfg(test)]
     pub(super) fn is_done(&self) -> bool {
-        lock_of(&self.waiting).bytes == 0
+        self.lock().bytes == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

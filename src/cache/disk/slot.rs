@@ -14,14 +14,11 @@ use std::{fs::File, hash::Hasher, io, os::unix::fs::FileExt};
 use bytes::BytesMut;
 use twox_hash::XxHash3_64;
 
-use super::index::FileKey;
+use super::key::{FORMAT, FileKey, PART_BLOCKS};
 use crate::cache::block::{BLOCK_BYTES, Block};
 
 /// What a slot begins with.
 const MAGIC: u32 = u32::from_le_bytes(*b"ftpB");
-
-/// The format of slots and of the names of parts; slots of another are not read.
-pub(super) const FORMAT: u32 = 1;
 
 pub(super) const HEADER_BYTES: usize = 128;
 
@@ -30,10 +27,6 @@ const CHECKSUM_AT: usize = 72;
 
 /// From one slot to the next: a header and a whole block, rounded up to pages.
 pub(super) const STRIDE: u64 = (BLOCK_BYTES + 4096) as u64;
-
-/// How many blocks a part holds. 64: 16 MiB, so that a large cache is a few thousand files and what is evicted at once is
-/// a small piece of it.
-pub(super) const PART_BLOCKS: u64 = 64;
 
 /// What reading a slot brings.
 #[derive(Debug)]

@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
-use super::{CachedListing, ListingCache, snapshot::Patch};
-use crate::remote::{Phase, Remote, RemoteError, RemoteErrorKind, RemotePath, Result};
+use super::snapshot::{CachedListing, Patch};
+use crate::remote::{Phase, RemoteError, RemoteErrorKind, RemotePath, Result};
 
 /// The longest wait for a fetch led by another thread. The remote ends every wait without progress by itself, so this
 /// is only for the case that it breaks its word; 5 minutes: the largest listing over a slow line takes less.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// What stands for the command in errors of the flight itself: a listing is asked by MLSD or LIST.
-const COMMAND: &str = "LIST";
+pub(super) const COMMAND: &str = "LIST";
 
 /// A fetch that is running or queued; its leader completes it, the others wait.
 #[derive(Debug, Default)]
@@ -57,50 +57,6 @@ impl Airborne {
             running,
             queued: None,
             patches: Vec::new(),
-        }
-    }
-}
-
-/// The duty to land a flight; dropped without (a panic), those who wait get an error.
-pub(super) struct Lead<'a> {
-    cache: &'a ListingCache,
-    dir: &'a RemotePath,
-    flight: Arc<Flight>,
-    has_landed: bool,
-}
-
-impl<'a> Lead<'a> {
-    pub(super) fn new(cache: &'a ListingCache, dir: &'a RemotePath, flight: Arc<Flight>) -> Self {
-        Self {
-            cache,
-            dir,
-            flight,
-            has_landed: false,
-        }
-    }
-
-    pub(super) fn fetch(self, remote: &dyn Remote) -> Result<Arc<CachedListing>> {
-        // Sorted here, before the cache's lock is taken: 100 000 names take some 20 ms.
-        let asked = self.cache.clock.now();
-        let fetched = remote.list(self.dir);
-        let took = self.cache.clock.now().saturating_duration_since(asked);
-        self.land(fetched.map(|listing| CachedListing::new(listing, asked, took)))
-    }
-
-    pub(super) fn land(mut self, fetched: Result<CachedListing>) -> Result<Arc<CachedListing>> {
-        let outcome = self.cache.land(self.dir, &self.flight, fetched);
-        self.has_landed = true;
-        outcome
-    }
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        if !self.has_landed {
-            let error = RemoteError::new(RemoteErrorKind::Failed, COMMAND)
-                .with_path(self.dir)
-                .with_source("the thread that fetched the listing panicked");
-            let _ = self.cache.land(self.dir, &self.flight, Err(error));
         }
     }
 }

@@ -5,9 +5,9 @@ use std::{thread, time::Duration};
 use super::*;
 use crate::{
     cache::{
-        crew::LEADS_MAX,
         engine::STREAMS_WAITING_MAX,
         fake::{FileServer, eventually},
+        file_streams::LEADS_MAX,
     },
     clock::{Clock, ManualClock},
     config::CacheConfig,

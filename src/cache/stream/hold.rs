@@ -16,7 +16,7 @@ pub(super) struct Hold {
     since: Instant,
     /// When it last looked whether others wait for the session.
     looked: Instant,
-    /// When its lane was looked after.
+    /// When its sequence was looked after.
     tended: Instant,
 }
 
@@ -29,7 +29,7 @@ impl Hold {
         }
     }
 
-    /// Whether it is time to look after the lane.
+    /// Whether it is time to look after the sequence.
     pub(super) fn tends(&mut self, now: Instant) -> bool {
         is_due(&mut self.tended, now)
     }

@@ -5,11 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64},
 };
 
-use super::{IDLE_MAX, SKIP_BYTES_MAX, Stream, WINDOW_BYTES_MIN};
 use crate::{
-    cache::block::{BLOCK_BYTES, FileId, Version},
+    cache::block::{FileId, Version},
     remote::{RemoteError, RemotePath},
 };
+
+/// How far ahead of its reader a stream reads at first. 256 KiB: what a fast reader takes in a few milliseconds, and
+/// not too much for one who wanted the first page alone.
+pub(in crate::cache) const WINDOW_BYTES_MIN: usize = 256 << 10;
 
 /// What all streams of one open file have in common.
 #[derive(Debug, Clone)]
@@ -34,8 +37,8 @@ pub(in crate::cache) struct Part {
     pub(in crate::cache) is_bounded: bool,
     /// Whether it fetches ahead of another.
     pub(in crate::cache) is_helper: bool,
-    /// The lane it belongs to; 0 for none.
-    pub(in crate::cache) lane: u64,
+    /// The sequence it belongs to; 0 for none.
+    pub(in crate::cache) sequence: u64,
     /// How far ahead of its reader it reads at first. A helper's window holds all of its part: nobody has to read for it to
     /// get on.
     pub(in crate::cache) window_bytes: usize,
@@ -49,7 +52,7 @@ impl Part {
             limit: u64::MAX,
             is_bounded: false,
             is_helper: false,
-            lane: 0,
+            sequence: 0,
             window_bytes: WINDOW_BYTES_MIN,
         }
     }
@@ -68,48 +71,4 @@ pub(in crate::cache) enum End {
     Cancelled,
     /// It gave its session to somebody who waited for one; reading goes on at this offset.
     Yielded(u64),
-}
-
-impl Stream {
-    /// Makes it stop `more` bytes ahead, where others are to go on; returns where. `None` if it has a limit already, or the
-    /// file ends before.
-    pub(in crate::cache) fn set_limit_ahead(&self, more: u64) -> Option<u64> {
-        let mut window = self.lock();
-        let ahead = window.end.saturating_add(BLOCK_BYTES as u64 + more);
-        let limit = ahead.div_ceil(BLOCK_BYTES as u64) * BLOCK_BYTES as u64;
-        if window.limit < u64::MAX || limit >= self.source.version.size {
-            return None;
-        }
-        window.limit = limit;
-        Some(limit)
-    }
-
-    /// Lets it go on to the end of the file, on its own from now on, if it was to stop at `limit` and still can.
-    pub(in crate::cache) fn unlimit(&self, limit: u64) -> bool {
-        let mut window = self.lock();
-        if window.limit != limit || window.is_over() || self.is_bounded {
-            return false;
-        }
-        window.limit = u64::MAX;
-        window.is_helper = false;
-        true
-    }
-
-    /// What is left for the stream that goes on with this one, for a read at `position` in a run that goes on at `head`.
-    pub(in crate::cache) fn resumes(&self, head: u64, position: u64) -> Option<Part> {
-        let window = self.lock();
-        match window.ended {
-            Some(End::Yielded(end))
-                if (end..window.limit).contains(&position)
-                    && head <= end.saturating_add(SKIP_BYTES_MAX)
-                    && !self.is_idle(&window, IDLE_MAX) =>
-            {
-                Some(Part {
-                    limit: window.limit,
-                    ..Part::from(end)
-                })
-            }
-            _ => None,
-        }
-    }
 }

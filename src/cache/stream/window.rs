@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{End, Part};
+use super::part::{End, Part};
 use crate::cache::block::{Block, index_of};
 
 /// Guarded by `Stream::window`; of the locks of this room only the block cache's is taken under it.

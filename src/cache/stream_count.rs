@@ -30,7 +30,7 @@ const LEARNT_AGE_MAX: Duration = Duration::from_mins(5);
 
 /// How many streams paid last, for the files that come next.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cache) struct Learnt {
+pub(super) struct Learnt {
     count: usize,
     at: Instant,
     quiet_until: Instant,
@@ -49,7 +49,7 @@ pub(super) struct Seen {
 
 /// The search for one file.
 #[derive(Debug)]
-pub(in crate::cache) struct Climb {
+pub(super) struct StreamCount {
     count: usize,
     max: usize,
     is_fixed: bool,
@@ -63,9 +63,9 @@ pub(in crate::cache) struct Climb {
     rate: f64,
 }
 
-impl Climb {
+impl StreamCount {
     /// A search among 1 to `max` streams, from what was learnt lately.
-    pub(in crate::cache) fn new(max: usize, learnt: Option<Learnt>, now: Instant) -> Self {
+    pub(super) fn new(max: usize, learnt: Option<Learnt>, now: Instant) -> Self {
         let learnt =
             learnt.filter(|learnt| now.saturating_duration_since(learnt.at) < LEARNT_AGE_MAX);
         Self {
@@ -81,7 +81,7 @@ impl Climb {
     }
 
     /// No search: so many streams.
-    pub(in crate::cache) fn fixed(count: usize, now: Instant) -> Self {
+    pub(super) fn fixed(count: usize, now: Instant) -> Self {
         Self {
             count,
             is_fixed: true,
@@ -190,28 +190,32 @@ mod tests {
 
     /// Reads `total` bytes where `count` streams together bring `rate(count)`; how many streams there were at each change, and
     /// how long it took.
-    fn read(climb: &mut Climb, total: u64, rate: impl Fn(usize) -> u64) -> (Vec<usize>, Duration) {
-        let start = climb.since;
+    fn read(
+        search: &mut StreamCount,
+        total: u64,
+        rate: impl Fn(usize) -> u64,
+    ) -> (Vec<usize>, Duration) {
+        let start = search.since;
         let (mut now, mut bytes) = (start, 0);
-        let mut counts = vec![climb.count()];
+        let mut counts = vec![search.count()];
         while bytes < total {
             now += TICK;
-            bytes += rate(climb.count()) / 10;
+            bytes += rate(search.count()) / 10;
             let seen = Seen {
                 bytes,
                 is_held: false,
                 rest: total.saturating_sub(bytes),
             };
-            climb.note(seen, now);
-            if counts.last() != Some(&climb.count()) {
-                counts.push(climb.count());
+            search.note(seen, now);
+            if counts.last() != Some(&search.count()) {
+                counts.push(search.count());
             }
         }
         (counts, now - start)
     }
 
-    fn of(max: usize) -> Climb {
-        Climb::new(max, None, Instant::now())
+    fn of(max: usize) -> StreamCount {
+        StreamCount::new(max, None, Instant::now())
     }
 
     #[test]
@@ -242,8 +246,8 @@ mod tests {
 
     #[test]
     fn nothing_is_measured_while_the_reader_is_the_slower_one() {
-        let mut climb = of(7);
-        let mut now = climb.since;
+        let mut search = of(7);
+        let mut now = search.since;
         for bytes in 0..600 {
             now += TICK;
             let seen = Seen {
@@ -251,34 +255,34 @@ mod tests {
                 is_held: bytes % 9 == 0,
                 rest: 1 << 40,
             };
-            climb.note(seen, now);
-            assert_eq!(climb.count(), 1);
+            search.note(seen, now);
+            assert_eq!(search.count(), 1);
         }
     }
 
     #[test]
     fn what_was_learnt_holds_for_the_next_file_and_is_forgotten() {
         let mut now = Instant::now();
-        let mut climb = of(4);
+        let mut search = of(4);
         let mut learnt = None;
         for bytes in 0..100 {
             now += TICK;
             let seen = Seen {
-                bytes: bytes * 100_000 * climb.count() as u64,
+                bytes: bytes * 100_000 * search.count() as u64,
                 is_held: false,
                 rest: 1 << 40,
             };
-            learnt = climb.note(seen, now).or(learnt);
+            learnt = search.note(seen, now).or(learnt);
         }
-        assert_eq!(Climb::new(7, learnt, now).count(), 4);
-        assert_eq!(Climb::new(3, learnt, now).count(), 3);
-        assert_eq!(Climb::new(7, learnt, now + LEARNT_AGE_MAX).count(), 1);
+        assert_eq!(StreamCount::new(7, learnt, now).count(), 4);
+        assert_eq!(StreamCount::new(3, learnt, now).count(), 3);
+        assert_eq!(StreamCount::new(7, learnt, now + LEARNT_AGE_MAX).count(), 1);
     }
 
     #[test]
     fn a_number_that_was_given_is_not_changed() {
-        let mut climb = Climb::fixed(3, Instant::now());
-        let (counts, _) = read(&mut climb, 64 << 20, |_| 1_000_000);
+        let mut search = StreamCount::fixed(3, Instant::now());
+        let (counts, _) = read(&mut search, 64 << 20, |_| 1_000_000);
         assert_eq!(counts, [3]);
     }
 }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::climb::{Climb, Learnt, Seen, per_stream};
 use crate::cache::{
     block::BLOCK_BYTES,
     stream::{IDLE_MAX, Part, SKIP_BYTES_MAX, Stream},
+    stream_count::{Learnt, Seen, StreamCount, per_stream},
 };
 
 /// What a helper fetches at least. 1 MiB: most of it arrives before a new connection's first losses have made it slow, and
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A sequence that is read by one stream or several.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Sequence {
     /// What its streams know it by.
     id: u64,
     /// The cursor that reads it.
@@ -43,7 +43,7 @@ pub(super) struct Lane {
     front: u64,
     /// Where the next helper starts; `None` while the last stream goes on to the end of the file.
     next: Option<u64>,
-    climb: Climb,
+    stream_count: StreamCount,
     paused_until: Option<Instant>,
     /// Whether helpers wait for the reader.
     is_blocked: bool,
@@ -51,9 +51,15 @@ pub(super) struct Lane {
     is_short: bool,
 }
 
-impl Lane {
+impl Sequence {
     /// What `owner` begins to read at `start`.
-    pub(super) fn new(id: u64, owner: u64, start: u64, climb: Climb, now: Instant) -> Self {
+    pub(super) fn new(
+        id: u64,
+        owner: u64,
+        start: u64,
+        stream_count: StreamCount,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
             owner,
@@ -61,7 +67,7 @@ impl Lane {
             start,
             front: start,
             next: None,
-            climb,
+            stream_count,
             paused_until: None,
             is_blocked: false,
             is_short: true,
@@ -100,7 +106,7 @@ impl Lane {
     /// `None` if it belongs elsewhere.
     pub(super) fn fit(&mut self, part: Part, position: u64, size: u64) -> Option<Part> {
         let part = Part {
-            lane: self.id,
+            sequence: self.id,
             ..part
         };
         let is_inside = part.start >= self.start;
@@ -151,7 +157,7 @@ impl Lane {
             rest: seen.rest.saturating_sub(self.front),
             ..seen
         };
-        self.climb.note(seen, now)
+        self.stream_count.note(seen, now)
     }
 
     /// What is to be fetched by one more helper, of a file of `size` bytes and at most `ahead_max` ahead of the reader. `None`
@@ -163,7 +169,7 @@ impl Lane {
         ahead_max: u64,
         now: Instant,
     ) -> Option<Part> {
-        let wanted = self.climb.count();
+        let wanted = self.stream_count.count();
         if wanted == 1 {
             self.go_on_alone(streams);
         }
@@ -175,7 +181,7 @@ impl Lane {
         if count >= wanted || is_early || is_paused || wanted == 1 {
             return None;
         }
-        let rate = per_stream(self.climb.rate(), wanted);
+        let rate = per_stream(self.stream_count.rate(), wanted);
         let segment = segment_bytes(rate, ahead_max / (wanted as u64 + 1));
         let start = match self.next {
             Some(next) => next,
@@ -192,9 +198,9 @@ impl Lane {
             start,
             limit: if is_last { u64::MAX } else { limit },
             // The last one of a try may have to go on alone.
-            is_bounded: !is_last && !self.climb.is_trying(),
+            is_bounded: !is_last && !self.stream_count.is_trying(),
             is_helper: true,
-            lane: self.id,
+            sequence: self.id,
             window_bytes: usize::try_from(segment).unwrap_or(usize::MAX),
         })
     }
@@ -215,7 +221,7 @@ impl Lane {
 
     fn active<'a>(&self, streams: &'a [Arc<Stream>]) -> impl Iterator<Item = &'a Arc<Stream>> {
         let id = self.id;
-        let is_ours = move |stream: &&Arc<Stream>| stream.lane() == id && !stream.is_over();
+        let is_ours = move |stream: &&Arc<Stream>| stream.sequence() == id && !stream.is_over();
         streams.iter().filter(is_ours)
     }
 

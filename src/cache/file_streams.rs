@@ -6,14 +6,13 @@
 //!                            limit        limit
 //! ```
 //!
-//! One stream reads to the end of the file, as a rule. Where several bring more ([`Climb`]), the lead stops at a limit, and
+//! One stream reads to the end of the file, as a rule. Where several bring more ([`StreamCount`]), the lead stops at a limit, and
 //! helpers fetch a segment each behind it. Helpers are guests: they take only sessions and memory that nobody wants, and go as
 //! soon as somebody does. What a helper leaves open is read on by whoever comes there.
+//!
+//! [`StreamCount`]: super::stream_count::StreamCount
 
-mod climb;
-mod lane;
-
-pub(super) use climb::{Climb, Learnt};
+mod sequence;
 
 use std::{
     sync::{
@@ -25,12 +24,13 @@ use std::{
 
 use bytes::Bytes;
 
-use self::{climb::Seen, lane::Lane};
+use self::sequence::Sequence;
 use super::{
     block::{FileId, Found, Version},
+    cursor::Cursor,
     engine::ReadEngine,
-    reader::Cursor,
     stream::{IDLE_MAX, Part, Source, Stream},
+    stream_count::Seen,
     under_way::{Begun, Pattern},
 };
 use crate::remote::RemotePath;
@@ -40,7 +40,7 @@ pub(super) const LEADS_MAX: usize = 4;
 
 /// All streams of one version of a file.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(super) struct FileStreams {
     engine: Arc<ReadEngine>,
     file: FileId,
     version: Version,
@@ -54,7 +54,7 @@ pub(super) struct Crew {
 struct State {
     streams: Vec<Arc<Stream>>,
     /// The sequence that may be read by several at once.
-    lane: Option<Lane>,
+    sequence: Option<Sequence>,
 }
 
 /// What a read does about what it lacks.
@@ -72,17 +72,17 @@ impl State {
     /// cache; one that gave way holds its place for the one that goes on there.
     fn prune(&mut self, now: Instant) {
         let gave_way = |stream: &Arc<Stream>| stream.is_helper() && stream.gave_way();
-        if let Some(lane) = &mut self.lane
+        if let Some(sequence) = &mut self.sequence
             && self.streams.iter().any(gave_way)
         {
-            lane.pause(now);
+            sequence.pause(now);
         }
         self.streams
             .retain(|stream| !stream.has_ended() || stream.is_resumable());
     }
 }
 
-impl Crew {
+impl FileStreams {
     pub(super) fn new(
         engine: Arc<ReadEngine>,
         file: FileId,
@@ -128,7 +128,7 @@ impl Crew {
     pub(super) fn close(&self) {
         self.engine.under_way().forget(self.file);
         let mut state = self.lock();
-        state.lane = None;
+        state.sequence = None;
         for stream in state.streams.drain(..) {
             stream.cancel();
         }
@@ -163,8 +163,8 @@ impl Crew {
             .iter()
             .find_map(|stream| Some((stream.id(), stream.take(cursor.id(), position, len)?)));
         let now = self.engine.now();
-        if let Some(lane) = &mut state.lane
-            && lane.has_read(cursor.id(), position, now)
+        if let Some(sequence) = &mut state.sequence
+            && sequence.has_read(cursor.id(), position, now)
         {
             self.help(&mut state);
         }
@@ -210,9 +210,12 @@ impl Crew {
                 (None, Pattern::Continues(_)) => Part::from(position),
                 (None, Pattern::Random) => return Next::Fetch,
             };
-            let segmented = state.lane.as_ref().filter(|lane| lane.is_segmented());
-            make_room(cursor, &state.streams, segmented.map(Lane::id));
-            let part = self.enter_lane(&mut state, cursor, part, position);
+            let segmented = state
+                .sequence
+                .as_ref()
+                .filter(|sequence| sequence.is_segmented());
+            make_room(cursor, &state.streams, segmented.map(Sequence::id));
+            let part = self.enter_sequence(&mut state, cursor, part, position);
             let Some(stream) = self.start(&mut state, part) else {
                 return Next::Fetch;
             };
@@ -233,21 +236,27 @@ impl Crew {
             )
     }
 
-    /// Makes a lane of what starts at `part` for a read at `position`, or fits it into the lane that the cursor is in.
-    fn enter_lane(&self, state: &mut State, cursor: &Cursor, part: Part, position: u64) -> Part {
+    /// Begins a sequence with what starts at `part` for a read at `position`, or fits it into the sequence that the cursor is in.
+    fn enter_sequence(
+        &self,
+        state: &mut State,
+        cursor: &Cursor,
+        part: Part,
+        position: u64,
+    ) -> Part {
         if !self.engine.may_help() {
             return part;
         }
         let now = self.engine.now();
-        if let Some(lane) = &mut state.lane {
-            if let Some(part) = lane.fit(part, position, self.version.size) {
+        if let Some(sequence) = &mut state.sequence {
+            if let Some(part) = sequence.fit(part, position, self.version.size) {
                 return part;
             }
             let is_idle = !state
                 .streams
                 .iter()
                 .any(|stream| stream.idle().is_none_or(|idle| idle < IDLE_MAX));
-            if lane.owner() != cursor.id() && !is_idle {
+            if sequence.owner() != cursor.id() && !is_idle {
                 return part;
             }
         }
@@ -256,19 +265,19 @@ impl Crew {
                 stream.cancel();
             }
         }
-        let lane = Lane::new(
+        let sequence = Sequence::new(
             self.engine.next_id(),
             cursor.id(),
             part.start,
-            self.engine.climb(),
+            self.engine.stream_count(),
             now,
         );
         let part = Part {
-            lane: lane.id(),
+            sequence: sequence.id(),
             limit: u64::MAX,
             ..part
         };
-        state.lane = Some(lane);
+        state.sequence = Some(sequence);
         part
     }
 
@@ -280,10 +289,10 @@ impl Crew {
             arrived: self.engine.arrived(),
             is_held: Arc::clone(&self.is_held),
         };
-        let crew = Arc::downgrade(self);
+        let streams = Arc::downgrade(self);
         let tend = move || {
-            if let Some(crew) = Weak::upgrade(&crew) {
-                crew.tend();
+            if let Some(streams) = Weak::upgrade(&streams) {
+                streams.tend();
             }
         };
         let stream = self.engine.start(source, part, tend)?;
@@ -291,23 +300,23 @@ impl Crew {
         Some(stream)
     }
 
-    /// Looks after the lane; called now and then by the streams' threads, and when one ends.
+    /// Looks after the sequence; called now and then by the streams' threads, and when one ends.
     fn tend(self: &Arc<Self>) {
         let mut state = self.lock();
         let now = self.engine.now();
         state.prune(now);
-        let State { streams, lane } = &mut *state;
-        let Some(lane) = lane else {
+        let State { streams, sequence } = &mut *state;
+        let Some(sequence) = sequence else {
             return;
         };
-        lane.keep_helpers(streams, now);
+        sequence.keep_helpers(streams, now);
         let is_held = self.is_held.swap(false, Ordering::Relaxed);
         let seen = Seen {
             bytes: self.engine.arrived().load(Ordering::Relaxed),
             is_held: is_held || !self.engine.is_alone(self.file),
             rest: self.version.size,
         };
-        if let Some(learnt) = lane.note(seen, now) {
+        if let Some(learnt) = sequence.note(seen, now) {
             self.engine.learn(learnt);
         }
         self.help(&mut state);
@@ -317,17 +326,17 @@ impl Crew {
     fn help(self: &Arc<Self>, state: &mut State) {
         let (now, size) = (self.engine.now(), self.version.size);
         let ahead_max = self.engine.ahead_max();
-        while let Some(lane) = &mut state.lane
-            && let Some(part) = lane.plan(&state.streams, size, ahead_max, now)
+        while let Some(sequence) = &mut state.sequence
+            && let Some(part) = sequence.plan(&state.streams, size, ahead_max, now)
         {
             let has_started = self.start(state, part).is_some();
-            let State { streams, lane } = state;
-            if let Some(lane) = lane {
+            let State { streams, sequence } = state;
+            if let Some(sequence) = sequence {
                 if !has_started {
-                    lane.go_on_alone(streams);
+                    sequence.go_on_alone(streams);
                     return;
                 }
-                lane.started(&part, size);
+                sequence.started(&part, size);
             }
         }
     }
@@ -337,12 +346,12 @@ impl Crew {
     }
 }
 
-/// Ends the stream that this handle has left, if no other took it up, and the longest idle of too many. Not one of the lane
+/// Ends the stream that this handle has left, if no other took it up, and the longest idle of too many. Not one of the sequence
 /// `segmented`: there a handle reads in several places at once.
 fn make_room(cursor: &Cursor, streams: &[Arc<Stream>], segmented: Option<u64>) {
     let left = cursor.stream();
     let is_left = |stream: &&Arc<Stream>| {
-        stream.id() == left && segmented.is_none_or(|lane| lane != stream.lane())
+        stream.id() == left && segmented.is_none_or(|sequence| sequence != stream.sequence())
     };
     for stream in streams.iter().filter(is_left) {
         if !stream.is_helper() && stream.last_cursor() == cursor.id() {
