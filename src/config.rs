@@ -3,14 +3,14 @@
 mod charset;
 mod flag;
 mod network;
+mod password;
 
 pub use charset::Charset;
 pub use flag::MountFlag;
 pub use network::{ActiveConfig, NetworkConfig, ProxyConfig, ProxyKind, ProxyLogin};
+pub use password::Password;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
-
-use zeroize::Zeroizing;
+use std::{path::PathBuf, time::Duration};
 
 /// Everything a mount needs to know.
 #[derive(Debug, Clone)]
@@ -104,29 +104,6 @@ pub enum BaseDir {
     Login(Vec<u8>),
     /// From the server's root, with a leading slash.
     Absolute(Vec<u8>),
-}
-
-/// A password that no `Debug` shows, that lies in memory once however often it is cloned, and that is wiped when the last
-/// clone is dropped.
-#[derive(Clone)]
-pub struct Password(Arc<Zeroizing<String>>);
-
-impl Password {
-    /// Takes the text over.
-    pub fn new(text: String) -> Self {
-        Self(Arc::new(Zeroizing::new(text)))
-    }
-
-    /// The text, for the login alone.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(***)")
-    }
 }
 
 /// How the filesystem behaves, for [`crate::fs`].

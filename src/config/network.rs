@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive};
 
-use super::Password;
+use super::password::Password;
 
 /// How connections leave this machine, those for commands and those for data alike.
 #[derive(Debug, Clone, Default)]

@@ -11,7 +11,10 @@
 mod certificate;
 mod channel;
 mod error;
+mod fingerprint;
+mod handshakes;
 mod known;
+mod pem;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -22,25 +25,22 @@ pub(super) use channel::{Broken, Channel};
 pub use error::TlsError;
 pub(super) use known::KnownHosts;
 
-use std::{
-    net::IpAddr,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{net::IpAddr, sync::Arc};
 
 use rustls::{
     ClientConfig,
     client::Resumption,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::ServerName,
     version::{TLS12, TLS13},
 };
 
-use self::verify::Verifier;
-use crate::config::{TlsConfig, TlsIdentity};
+use self::{
+    handshakes::Handshakes,
+    pem::{Identity, read_identity},
+    verify::Verifier,
+};
+use crate::config::TlsConfig;
 
 /// How many names one store knows. 1: every connection of a session goes to the same host.
 const RESUMPTION_NAMES_MAX: usize = 1;
@@ -61,24 +61,6 @@ pub(super) struct Client {
     v13: ClientConfig,
     name: Option<ServerName<'static>>,
     data: Arc<Handshakes>,
-}
-
-/// What the handshakes of data connections came to.
-#[derive(Debug, Default)]
-pub(super) struct Handshakes {
-    resumed: AtomicUsize,
-    full: AtomicUsize,
-}
-
-impl Handshakes {
-    fn note(&self, is_resumed: bool) {
-        let counter = if is_resumed {
-            &self.resumed
-        } else {
-            &self.full
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 impl Client {
@@ -107,8 +89,7 @@ impl Client {
 
     /// How many data connections have resumed a session, and how many have not.
     pub(super) fn resumptions(&self) -> (usize, usize) {
-        let of = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        (of(&self.data.resumed), of(&self.data.full))
+        self.data.counts()
     }
 
     /// What the connections of one session share. Without a name that a certificate could hold, which only matters where
@@ -156,8 +137,6 @@ impl Session {
     }
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
 fn build(
     provider: &Arc<CryptoProvider>,
     version: &'static rustls::SupportedProtocolVersion,
@@ -179,40 +158,5 @@ fn build(
                 detail: format!("--client-cert and --client-key do not go together: {error}"),
             }),
         None => Ok(builder.with_no_client_auth()),
-    }
-}
-
-fn read_identity(identity: &TlsIdentity) -> Result<Identity, TlsError> {
-    let chain = read_certificates("--client-cert", &identity.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&identity.key)
-        .map_err(|error| unreadable("--client-key", &identity.key, "unencrypted key", &error))?;
-    Ok((chain, key))
-}
-
-/// All certificates in a PEM file; at least one.
-fn read_certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let certificates = read.map_err(|error| unreadable(option, path, "certificate", &error))?;
-    if certificates.is_empty() {
-        let detail = format!("{option} {}: holds no certificate in PEM", path.display());
-        return Err(TlsError::Setup { detail });
-    }
-    Ok(certificates)
-}
-
-fn unreadable(
-    option: &str,
-    path: &Path,
-    what: &str,
-    error: &rustls::pki_types::pem::Error,
-) -> TlsError {
-    use rustls::pki_types::pem::Error;
-    let reason = match error {
-        Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => format!("holds no {what} in PEM"),
-        other => format!("is no PEM file: {other}"),
-    };
-    TlsError::Setup {
-        detail: format!("{option} {}: {reason}", path.display()),
     }
 }

@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rustls::{pki_types::CertificateDer, server::ParsedCertificate};
 
-use super::{error::Fingerprint, verify::sha256};
+use super::fingerprint::{Fingerprint, sha256};
 
 /// The parts of a name that are shown, by the last byte of 2.5.4.x (X.520).
 const ATTRIBUTES: [(u8, &str); 4] = [(3, "CN"), (10, "O"), (11, "OU"), (6, "C")];

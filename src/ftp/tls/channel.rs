@@ -21,7 +21,11 @@ use rustls::{
     pki_types::ServerName,
 };
 
-use super::{Certificate, Handshakes, TlsError, error::Rejected};
+use super::{
+    certificate::Certificate,
+    error::{Rejected, TlsError},
+    handshakes::Handshakes,
+};
 
 /// The most plaintext that is encrypted ahead of the socket: two records. More is no faster, and what waits here
 /// is not seen to make progress.

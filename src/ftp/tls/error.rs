@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use super::Certificate;
+use super::certificate::Certificate;
 
 /// Why a protected session could not be had. In each case the password has not been sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,28 +164,6 @@ fn without(is_preferred: bool) -> &'static str {
 fn forget(file: Option<&PathBuf>) -> String {
     file.map(|file| format!(", or take its line out of {}", file.display()))
         .unwrap_or_default()
-}
-
-/// The SHA-256 digest of a certificate, as browsers and `openssl x509 -fingerprint -sha256` show it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(":")?;
-            }
-            write!(f, "{byte:02X}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({self})")
-    }
 }
 
 /// Why a certificate was rejected.

@@ -14,7 +14,7 @@ use self::server::{Ending, Script, TlsServer, content};
 use super::super::{ConnectError, FtpRemote};
 use super::*;
 use crate::{
-    config::{BaseDir, FtpConfig, NetworkConfig, Password, Pin, TlsMode},
+    config::{BaseDir, FtpConfig, NetworkConfig, Password, Pin, TlsIdentity, TlsMode},
     remote::{Attributes, Download, Remote, RemoteErrorKind, RemotePath},
 };
 
@@ -172,7 +172,7 @@ fn each_bad_certificate_has_its_own_message_before_the_password_is_sent() {
             (date_time_ymd(2090, 4, 5), date_time_ymd(2095, 1, 1));
     });
     let good = authority.good();
-    let fingerprint = error::Fingerprint(sha256(&good.der)).to_string();
+    let fingerprint = fingerprint::Fingerprint(sha256(&good.der)).to_string();
     for (identity, tls, words) in [
         (
             good,

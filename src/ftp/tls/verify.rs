@@ -16,9 +16,10 @@ use rustls::{
 };
 
 use super::{
-    Certificate, TlsError,
-    error::{Reason, Rejected},
-    read_certificates,
+    certificate::Certificate,
+    error::{Reason, Rejected, TlsError},
+    fingerprint::sha256,
+    pem::read_certificates,
 };
 use crate::config::{Pin, TlsConfig};
 
@@ -159,12 +160,6 @@ fn is_pinned(certificate: &CertificateDer<'_>, pins: &[Pin]) -> bool {
         .ok()
         .map(|parsed| sha256(&parsed.subject_public_key_info()));
     pins.iter().any(|pin| pin.0 == whole || Some(pin.0) == key)
-}
-
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    // The algorithm's own length.
-    digest.as_ref().try_into().unwrap_or_default()
 }
 
 fn reason_of(error: CertificateError) -> Reason {
