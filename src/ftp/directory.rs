@@ -15,9 +15,11 @@ use super::{
     client::FtpRemote,
     command::DataCommand,
     completeness::Verdict,
+    host::Host,
     links::Targets,
     listing::{self, Parsed},
     pool::Use,
+    reply::{Failure, Fault},
     shortcuts::Technique,
     stat::mdtm_time,
     transfer::Transfer,
@@ -206,36 +208,54 @@ fn fetch(
 
 /// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after
 /// the other: a TYPE behind the first listing, which changes nothing, shows whether it does. pyftpdlib answers before the listing is over.
+/// The first listing also shows whether our end may come before its data; where that breaks it, it is fetched again without.
 fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) -> Result<Whole> {
     let host = &remote.pool.host;
     let capabilities = &host.capabilities;
-    let fetch = || {
-        remote.pool.with_session(Use::Listing, dir, |guard| {
-            let is_trial = capabilities.is_untried(Technique::Follow);
-            let wanted = DataCommand {
-                followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
-                asks_next: capabilities.may_ask_with_transfer(),
-                ends_early: host.may_end_early(),
-                ..wanted.clone()
-            };
-            let transfer = Transfer::open(guard, &wanted)?;
-            read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX)
-        })
-    };
-    let is_trial = host.may_end_early() && !host.ends_early();
-    let outcome = fetch();
-    let is_good = match &outcome {
+    remote.pool.with_session(Use::Listing, dir, |guard| {
+        let is_trial = capabilities.is_untried(Technique::Follow);
+        let wanted = DataCommand {
+            followers: is_trial.then(|| b"TYPE I".to_vec()).into_iter().collect(),
+            asks_next: capabilities.may_ask_with_transfer(),
+            ends_early: host.may_end_early(),
+            ..wanted.clone()
+        };
+        let tries_end = host.may_end_early() && !host.ends_early();
+        let opened = Transfer::open(guard, &wanted);
+        let read =
+            opened.and_then(|transfer| read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX));
+        if tries_end {
+            judge_early_end(host, read)
+        } else {
+            read
+        }
+    })
+}
+
+/// Learns from the first listing whether our end may come before its data. One that it may have cut short counts as broken.
+fn judge_early_end(
+    host: &Host,
+    read: std::result::Result<Whole, Failure>,
+) -> std::result::Result<Whole, Failure> {
+    match read {
+        Ok(whole) if whole.verdict == Verdict::Whole => {
+            host.learn_early_end(true);
+            Ok(whole)
+        }
         // A server may take our `close_notify` for the end of all, as TLS 1.2 has it.
-        Ok(whole) => whole.verdict == Verdict::Whole,
+        Ok(_) => {
+            host.learn_early_end(false);
+            let detail = "the listing ended without notice";
+            let fault = Fault::new(RemoteErrorKind::Disconnected, detail);
+            Err(Failure::Broken("MLSD", fault))
+        }
         // The data connection broke, or was refused: perhaps because the server took our end for the end of all.
-        Err(error) if error.kind() == RemoteErrorKind::Disconnected => false,
-        Err(_) => return outcome,
-    };
-    if !is_trial {
-        return outcome;
+        Err(failure) if failure.is_disconnected() => {
+            host.learn_early_end(false);
+            Err(failure)
+        }
+        Err(failure) => Err(failure),
     }
-    host.learn_early_end(is_good);
-    if is_good { outcome } else { fetch() }
 }
 
 fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -> Result<Listing> {

@@ -4,6 +4,7 @@ mod charset;
 mod listings;
 mod network;
 mod ranges;
+mod retries;
 mod scripted;
 mod server;
 mod sessions;

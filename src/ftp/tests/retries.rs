@@ -1,0 +1,91 @@
+//! How often one request is sent at the most when everything fails, over all the layers that try again (ARCHITECTURE.md).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{
+    scripted::connect,
+    server::{Handled, ScriptedServer},
+    *,
+};
+
+/// The most that a server sees one command for one request of the filesystem. Twice for a session that had died, and twice again for a
+/// data connection that did not come or a technique that failed.
+const SENT_MAX: usize = 4;
+
+/// How a server fails a transfer.
+#[derive(Debug, Clone, Copy)]
+enum Failing {
+    /// It closes the control connection.
+    Closes,
+    /// It says that there is no data connection.
+    NoData,
+    /// It breaks the data off, and says so.
+    Breaks,
+    /// It cannot, for now.
+    Busy,
+}
+
+/// How often a server that fails `verb` in this way sees it while `work` is done.
+fn sent(verb: &'static str, failing: Failing, work: impl Fn(&FtpRemote)) -> usize {
+    let is_failing = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&is_failing);
+    let server = ScriptedServer::start(move |client, line| {
+        if !line.starts_with(verb) || seen.load(Ordering::Relaxed) == 0 {
+            return Handled::No;
+        }
+        seen.fetch_add(1, Ordering::Relaxed);
+        match failing {
+            Failing::Closes => return Handled::Close,
+            Failing::NoData => client.say("425 no data connection"),
+            Failing::Busy => client.say("450 busy"),
+            Failing::Breaks => {
+                client.say("150 here it comes");
+                drop(client.accept());
+                client.say("426 broken off");
+            }
+        }
+        Handled::Yes
+    });
+    let remote = connect(&server);
+    is_failing.store(1, Ordering::Relaxed);
+    work(&remote);
+    is_failing.load(Ordering::Relaxed) - 1
+}
+
+// SEMANTICS: S-tenet-deadline
+#[test]
+fn no_request_is_sent_without_end() {
+    let list = |remote: &FtpRemote| drop(remote.list(&path("d")).unwrap_err());
+    let read = |remote: &FtpRemote| {
+        let opened = remote.open_download(&path("f"), 0, None);
+        assert!(opened.is_err() || read_all(&mut *opened.unwrap()).is_err());
+    };
+    let store = |remote: &FtpRemote| drop(put(remote, "f", b"content").unwrap_err());
+    let append = |remote: &FtpRemote| {
+        let opened = remote.open_upload(&path("f"), UploadMode::Append);
+        assert!(opened.is_err() || opened.unwrap().finish().is_err());
+    };
+    let remove = |remote: &FtpRemote| drop(remote.remove_file(&path("f")).unwrap_err());
+    for failing in [
+        Failing::Closes,
+        Failing::NoData,
+        Failing::Breaks,
+        Failing::Busy,
+    ] {
+        let most_of_append = match failing {
+            Failing::Breaks => 1,
+            _ => SENT_MAX,
+        };
+        let counts = [
+            ("MLSD", sent("MLSD", failing, list), SENT_MAX),
+            ("RETR", sent("RETR", failing, read), SENT_MAX),
+            ("STOR", sent("STOR", failing, store), 1),
+            // No byte was sent with it, unless the server had agreed to it.
+            ("APPE", sent("APPE", failing, append), most_of_append),
+            ("DELE", sent("DELE", failing, remove), 2),
+        ];
+        for (verb, count, most) in counts {
+            assert!((1..=most).contains(&count), "{verb} {failing:?}: {count}");
+        }
+    }
+}
