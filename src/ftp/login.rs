@@ -141,10 +141,10 @@ impl Host {
         if followers.last().is_some_and(|line| line == b"EPSV")
             && let Some(reply) = replies.last()
         {
-            session.announce(reply);
+            session.next_data().announce(reply);
             // Connecting goes on beside the rest of the log-in; through a proxy it would have to be waited for.
             if self.config.network.proxy.is_none()
-                && session.readiness() == Readiness::Announced
+                && session.next_data().readiness() == Readiness::Announced
                 && let Err(fault) = session.prepare_data()
             {
                 log::debug!("{}: connecting early: {}", session.number(), fault.detail);

@@ -20,7 +20,7 @@ use super::{
     control::Control,
     data::DataConnection,
     dialer::Dialer,
-    passive::{Announced, Passive},
+    passive::{Announced, Passive, WARM_AGE_MAX},
     reply::{Fault, Reply},
     shortcuts::Technique,
     tls,
@@ -120,12 +120,19 @@ impl NextData {
         matches!(self.state, State::Asked(_))
     }
 
-    /// How long ago it was begun; `None` when it was not.
-    pub(super) fn age(&self) -> Option<Duration> {
-        match &self.state {
-            State::Opened(connection) => Some(connection.age()),
-            _ => None,
-        }
+    /// Whether it was begun and is still good.
+    pub(super) fn is_warm(&mut self) -> bool {
+        self.readiness() >= Readiness::Opening
+    }
+
+    /// Whether it was begun so long ago that a refresh is due.
+    pub(super) fn is_old(&self) -> bool {
+        matches!(&self.state, State::Opened(connection) if connection.age() > WARM_AGE_MAX / 2)
+    }
+
+    /// Whether it was not begun, or so long ago.
+    pub(super) fn is_lukewarm(&self) -> bool {
+        !matches!(&self.state, State::Opened(_)) || self.is_old()
     }
 
     /// Whether one that was begun was refused, since this was last asked.

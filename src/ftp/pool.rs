@@ -126,7 +126,7 @@ impl Sessions {
             let (picked, deadline) = self.pick(wanted, deadline)?;
             match picked {
                 Picked::Idle(mut session) => {
-                    if wanted != Use::Command && session.readiness() < Readiness::Warm {
+                    if wanted != Use::Command && session.next_data().readiness() < Readiness::Warm {
                         self.open_one_more();
                     }
                     return Ok(Guard::new(&self.pool, *session, wanted, deadline, false));

@@ -5,6 +5,7 @@
 //! meanwhile.
 
 mod active;
+mod content;
 mod ending;
 mod offset;
 mod opening;
@@ -28,8 +29,8 @@ use super::{
     conversation::{Conversation, Locked},
     deadline::Deadline,
     dialer::Dialer,
-    next_data::{NextData, Readiness},
-    passive::{Passive, WARM_AGE_MAX},
+    next_data::NextData,
+    passive::Passive,
     reply::{Failure, Fault, Reply},
     shortcuts::{Following, Technique},
     tls,
@@ -134,20 +135,9 @@ impl Session {
         self.next.read_arrived_answer(&mut self.talk.control())
     }
 
-    /// How far its next data connection is.
-    pub(super) fn readiness(&mut self) -> Readiness {
-        self.next.readiness()
-    }
-
-    /// Whether its next data connection was begun and is still good.
-    pub(super) fn is_warm(&mut self) -> bool {
-        self.readiness() >= Readiness::Opening
-    }
-
-    /// Whether its next data connection is missing, or so old that a refresh is due.
-    pub(super) fn is_lukewarm(&self) -> bool {
-        let age = self.next.age();
-        age.is_none_or(|age| age > WARM_AGE_MAX / 2)
+    /// Its next data connection.
+    pub(super) fn next_data(&mut self) -> &mut NextData {
+        &mut self.next
     }
 
     /// What its protection is, if it has one.
@@ -160,21 +150,6 @@ impl Session {
         self.tls.is_some()
     }
 
-    /// Whether its next data connection was begun and refused, since this was last asked.
-    pub(super) fn take_data_refused(&mut self) -> bool {
-        self.next.take_refused()
-    }
-
-    /// Whether the server has refused a data connection for good (5yz to EPSV and PASV) when it was asked last.
-    pub(super) fn is_data_unavailable(&self) -> bool {
-        self.next.is_unavailable()
-    }
-
-    /// Records the reply to an EPSV that left with the log-in.
-    pub(super) fn announce(&mut self, reply: &Reply) {
-        self.next.announce(reply);
-    }
-
     /// Begins its next data connection.
     pub(super) fn prepare_data(&mut self) -> Result<(), Fault> {
         let mut control = self.talk.control();
@@ -183,8 +158,7 @@ impl Session {
 
     /// The same, anew when the one there is has got old.
     pub(super) fn warm_up(&mut self) -> Result<(), Fault> {
-        let age = self.next.age();
-        if age.is_some_and(|age| age > WARM_AGE_MAX / 2) {
+        if self.next.is_old() {
             self.next.close();
         }
         self.prepare_data()
@@ -202,11 +176,6 @@ impl Session {
         let mut before = Before::new(self.announcement(b"LIST").into_iter().collect());
         let mut control = self.talk.control();
         self.next.ask_only(&mut control, &mut before, passive)
-    }
-
-    /// Has the next transfer make its data connection anew, and wait for it before its command leaves.
-    pub(super) fn start_over(&mut self) {
-        self.next.start_over();
     }
 
     /// Whether the last transfer's command left before its data connection was there.

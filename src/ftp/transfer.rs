@@ -50,7 +50,7 @@ impl Transfer {
     pub(super) fn open(mut guard: Guard, wanted: &DataCommand<'_>) -> Result<Self, Failure> {
         let mut is_repeated = false;
         loop {
-            let was_warm = guard.session().is_warm();
+            let was_warm = guard.session().next_data().is_warm();
             let opened = guard.session().open(wanted);
             guard.note_data_refused();
             let was_early = guard.session().was_early();
@@ -99,7 +99,7 @@ impl Transfer {
                         let capabilities = &guard.pool().host.capabilities;
                         capabilities.doubt(Technique::EarlyCommand);
                     }
-                    guard.session().start_over();
+                    guard.session().next_data().start_over();
                     if wanted.is_once {
                         guard.check_in();
                         return Err(Failure::Refused(wanted.verb, reply));

@@ -113,7 +113,7 @@ impl Guard {
 
     /// Gives the session back after commands: when they have asked for a data connection, as after a transfer.
     pub(in crate::ftp) fn check_in_after_commands(mut self) {
-        if self.session().readiness() == Readiness::Asked {
+        if self.session().next_data().readiness() == Readiness::Asked {
             self.check_in_warm();
         } else {
             self.check_in();
@@ -132,8 +132,9 @@ impl Guard {
     /// Gives the session back after a transfer, by way of the background, where its next data connection is begun. When
     /// somebody waits, at once: whoever takes it does what is left of that.
     pub(in crate::ftp) fn check_in_warm(mut self) {
-        let is_worth_it =
-            self.pool.is_warming() && !self.pool.is_wanted() && !self.session().is_warm();
+        let is_worth_it = self.pool.is_warming()
+            && !self.pool.is_wanted()
+            && !self.session().next_data().is_warm();
         if !is_worth_it {
             return self.check_in();
         }
@@ -164,7 +165,7 @@ impl Guard {
         );
         // A session that broke says nothing about data connections.
         if session.is_usable() {
-            let is_final = session.is_data_unavailable();
+            let is_final = session.next_data().is_unavailable();
             let mut state = self.pool.lock();
             state.warming.failed(Instant::now(), is_final);
             if is_final {
@@ -178,7 +179,7 @@ impl Guard {
 
     /// Takes down whether the data connection begun ahead was refused: that shows only when it is looked at.
     pub(in crate::ftp) fn note_data_refused(&mut self) {
-        if self.session().take_data_refused() {
+        if self.session().next_data().take_refused() {
             self.pool.lock().warming.failed(Instant::now(), false);
         }
     }

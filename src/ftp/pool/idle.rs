@@ -27,7 +27,7 @@ impl Pool {
             for mut session in std::mem::take(&mut state.idle) {
                 if now.duration_since(session.used) > IDLE_MAX || !session.is_alive() {
                     old.push(session);
-                } else if session.is_lukewarm() && is_warming {
+                } else if session.next_data().is_lukewarm() && is_warming {
                     stale.push(session);
                 } else {
                     state.idle.push(session);
@@ -61,7 +61,7 @@ impl Pool {
             let idle = std::mem::take(&mut state.idle);
             let mut cold = Vec::new();
             for mut session in idle {
-                if session.is_warm() {
+                if session.next_data().is_warm() {
                     state.idle.push(session);
                 } else {
                     cold.push(session);

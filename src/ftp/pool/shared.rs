@@ -38,7 +38,12 @@ impl Pool {
     /// Whether nobody holds a session and a data connection is open ahead, for tests.
     #[cfg(test)]
     pub(in crate::ftp) fn is_idle_and_warm(&self) -> bool {
-        self.is_idle() && self.lock().idle.iter_mut().any(Session::is_warm)
+        self.is_idle()
+            && self
+                .lock()
+                .idle
+                .iter_mut()
+                .any(|session| session.next_data().is_warm())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,7 +125,7 @@ impl Pool {
     }
 
     pub(super) fn put_back(&self, mut session: Session, held: Held) {
-        let is_to_warm = !held.was_refreshed && !session.is_warm();
+        let is_to_warm = !held.was_refreshed && !session.next_data().is_warm();
         let mut state = self.lock();
         state.release(held);
         if state.is_closed || state.open > state.limit {

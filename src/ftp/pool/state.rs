@@ -144,7 +144,10 @@ impl State {
     }
 
     pub(super) fn take_idle(&mut self, wanted: Use) -> Option<Session> {
-        let readiness: Vec<_> = self.idle.iter_mut().map(Session::readiness).collect();
+        let idle = self.idle.iter_mut();
+        let readiness: Vec<_> = idle
+            .map(|session| session.next_data().readiness())
+            .collect();
         let index = best(&readiness, wanted)?;
         Some(self.idle.remove(index))
     }

@@ -71,7 +71,7 @@ impl Session {
             return Err(Failure::Broken(VERB, fault));
         }
         self.has_offset = offset > 0;
-        if self.next.is_ours() && self.readiness() < Readiness::Opening {
+        if self.next.is_ours() && self.next.readiness() < Readiness::Opening {
             self.give_up();
             let detail = "the data connection was lost after REST";
             let fault = Fault::new(RemoteErrorKind::Disconnected, detail);

@@ -4,12 +4,7 @@
 //! right behind the SYN of its data connection: a server can send data one round trip after TCP's handshake at the earliest. A small
 //! upload's bytes leave behind its STOR, or behind TLS's handshake.
 
-use std::{
-    io::{self, Write},
-    net::{Shutdown, TcpStream},
-    thread,
-    time::Duration,
-};
+use std::{io, net::Shutdown, time::Duration};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -27,7 +22,7 @@ use crate::{
         passive::Passive,
         reply::{Failure, Fault, Reply},
         shortcuts::{Following, Technique},
-        socket, tls,
+        tls,
     },
     remote::{Phase, RemoteErrorKind},
 };
@@ -35,10 +30,6 @@ use crate::{
 /// How long a server may take to say why it has closed a data connection before all was sent. 2 s: it has said so already,
 /// or does not know of it (seen on pyftpdlib), and would wait for the data much longer.
 const LAST_WORD_WAIT: Duration = Duration::from_secs(2);
-
-/// How long after the end of an upload's bytes the commands leave that must not overtake it. 2 ms: the server reads the end in the
-/// next round of its event loop, for which pyftpdlib takes less than one.
-const END_LEAD: Duration = Duration::from_millis(2);
 
 /// A transfer that the server has agreed to.
 #[derive(Debug)]
@@ -60,18 +51,18 @@ pub(super) struct Opening<'a> {
     pub(super) control: Locked<'a>,
     pub(super) capabilities: &'a Capabilities,
     pub(super) timeout: Duration,
-    wanted: &'a DataCommand<'a>,
+    pub(super) wanted: &'a DataCommand<'a>,
     /// The command itself.
     line: Vec<u8>,
     pub(super) next: &'a mut NextData,
-    tls: Option<&'a tls::Session>,
+    pub(super) tls: Option<&'a tls::Session>,
     pub(super) before: Before,
     /// The data connection, once it was begun.
     pub(super) data: Option<DataConnection>,
     /// The one that the server is to make, in active mode.
     pub(super) inward: Option<Inward>,
     /// What is left to send of [`DataCommand::content`].
-    content: Option<&'a [u8]>,
+    pub(super) content: Option<&'a [u8]>,
     /// Whether the stream has begun on it, see [`Opening::begin_stream`].
     is_begun: bool,
     /// Whether the command has been sent.
@@ -80,7 +71,7 @@ pub(super) struct Opening<'a> {
     unread: usize,
     /// Whether the command left before its data connection was there.
     was_early: bool,
-    lost: Option<io::Error>,
+    pub(super) lost: Option<io::Error>,
     followers: Followers,
 }
 
@@ -102,75 +93,82 @@ impl Session {
             }
         }
         let wanted = &self.settle_offset(&wanted)?;
-        let line = wanted.line();
-        let announcement = self.announcement(&line);
+        let announcement = self.announcement(&wanted.line());
         let is_announced = announcement.is_some();
         let cwd = wanted.cwd.iter();
         let cwd = cwd.map(|dir| [b"CWD ", dir.as_slice()].concat());
-        let (outcome, opened) = {
-            let mut opening = Opening {
-                control: self.talk.control(),
-                capabilities: &self.capabilities,
-                timeout: self.timeout,
-                wanted,
-                line,
-                next: &mut self.next,
-                tls: self.tls.as_ref(),
-                before: Before::new(cwd.chain(announcement).collect()),
-                data: None,
-                inward: None,
-                content: wanted.content,
-                is_begun: false,
-                is_sent: false,
-                unread: 0,
-                was_early: false,
-                lost: None,
-                followers: Followers::default(),
-            };
-            let outcome = opening.run();
-            let Opening {
-                before,
-                data,
-                was_early,
-                lost,
-                followers,
-                ..
-            } = opening;
-            (outcome, (before, data, was_early, lost, followers))
-        };
-        let (before, data, was_early, lost, followers) = opened;
-        self.was_early = was_early;
-        self.followers = followers;
-        let answers = Answers::read(wanted, is_announced, before.replies());
-        self.has_answered |= !before.replies().is_empty() || matches!(outcome, Ok(Some(_)));
+        let before = Before::new(cwd.chain(announcement).collect());
+        let mut opening = self.opening(wanted, before);
+        let outcome = opening.run();
+        let end = opening.end();
+        self.judge(wanted, is_announced, outcome, end)
+    }
+
+    fn opening<'a>(&'a mut self, wanted: &'a DataCommand<'a>, before: Before) -> Opening<'a> {
+        Opening {
+            control: self.talk.control(),
+            capabilities: &self.capabilities,
+            timeout: self.timeout,
+            wanted,
+            line: wanted.line(),
+            next: &mut self.next,
+            tls: self.tls.as_ref(),
+            before,
+            data: None,
+            inward: None,
+            content: wanted.content,
+            is_begun: false,
+            is_sent: false,
+            unread: 0,
+            was_early: false,
+            lost: None,
+            followers: Followers::default(),
+        }
+    }
+
+    /// What came of it.
+    fn judge(
+        &mut self,
+        wanted: &DataCommand<'_>,
+        is_announced: bool,
+        outcome: Result<Option<Reply>, Fault>,
+        end: End,
+    ) -> Result<Opened, Failure> {
+        let broken = |fault| Failure::Broken(wanted.verb, fault);
+        self.was_early = end.was_early;
+        self.followers = end.followers;
+        let answers = Answers::read(wanted, is_announced, end.before.replies());
+        self.has_answered |= !end.before.replies().is_empty() || matches!(outcome, Ok(Some(_)));
         if matches!(answers.refused, Some(Failure::Refused("REST", _))) {
             self.has_offset = false;
         }
-        let broken = |fault| Failure::Broken(wanted.verb, fault);
         let reply = outcome.map_err(broken)?;
-        if reply.as_ref().is_some_and(is_go_ahead)
-            && let Some(data) = data
-        {
-            let data = data.into_stream(self.tls.as_ref()).map_err(|error| {
-                self.give_up();
-                broken(Fault::from_io(&error, Phase::Data))
-            })?;
-            return Ok(Opened {
-                data,
-                refused: answers.refused,
-                is_bounded: answers.is_bounded,
-                told: answers.told,
-                lost,
-            });
+        match (reply, end.data) {
+            (Some(reply), Some(data)) if is_go_ahead(&reply) => {
+                let data = data.into_stream(self.tls.as_ref()).map_err(|error| {
+                    self.give_up();
+                    broken(Fault::from_io(&error, Phase::Data))
+                })?;
+                Ok(Opened {
+                    data,
+                    refused: answers.refused,
+                    is_bounded: answers.is_bounded,
+                    told: answers.told,
+                    lost: end.lost,
+                })
+            }
+            (reply, data) => {
+                drop(data);
+                if !wanted.followers.is_empty() {
+                    self.read_refused_followers(wanted.verb)?;
+                }
+                let refused = reply.map(|reply| Failure::Refused(wanted.verb, reply));
+                Err(answers
+                    .refused
+                    .or(refused)
+                    .unwrap_or_else(|| broken(Fault::new(RemoteErrorKind::Protocol, "no reply"))))
+            }
         }
-        drop(data);
-        if !wanted.followers.is_empty() {
-            self.read_refused_followers(wanted.verb)?;
-        }
-        Err(answers
-            .refused
-            .or(reply.map(|reply| Failure::Refused(wanted.verb, reply)))
-            .unwrap_or_else(|| broken(Fault::new(RemoteErrorKind::Protocol, "no reply"))))
     }
 }
 
@@ -179,7 +177,26 @@ fn is_go_ahead(reply: &Reply) -> bool {
     matches!(reply.code(), 125 | 150)
 }
 
+/// What is left of it when all steps are done, or one has failed.
+struct End {
+    before: Before,
+    data: Option<DataConnection>,
+    was_early: bool,
+    lost: Option<io::Error>,
+    followers: Followers,
+}
+
 impl Opening<'_> {
+    fn end(self) -> End {
+        End {
+            before: self.before,
+            data: self.data,
+            was_early: self.was_early,
+            lost: self.lost,
+            followers: self.followers,
+        }
+    }
+
     /// All the steps; the reply to the command, `None` when it was not sent because of a refusal before it.
     fn run(&mut self) -> Result<Option<Reply>, Fault> {
         self.ask()?;
@@ -309,7 +326,7 @@ impl Opening<'_> {
     }
 
     /// Waits until the data connection is there.
-    fn finish_connecting(&mut self) -> Result<(), Fault> {
+    pub(super) fn finish_connecting(&mut self) -> Result<(), Fault> {
         let deadline = self.control.deadline();
         if let Some(data) = &mut self.data
             && self.lost.is_none()
@@ -390,65 +407,8 @@ impl Opening<'_> {
         }
     }
 
-    /// Writes an upload's first bytes behind its STOR, unless TLS has to be there first; and the end, if they are all.
-    pub(super) fn send_plain_content(&mut self) -> Result<(), Fault> {
-        if self.tls.is_some() || self.content.is_none() {
-            return Ok(());
-        }
-        self.finish_connecting()?;
-        let content = self.content.take().unwrap_or_default();
-        let Some(data) = self.data.as_ref().filter(|_| self.lost.is_none()) else {
-            return Ok(());
-        };
-        let socket = data.socket();
-        let mut sent = socket::write_all(socket, content, self.timeout, || ());
-        if !self.wanted.goes_on {
-            sent = sent.and_then(|()| socket.shutdown(Shutdown::Write));
-        }
-        self.end_content(sent)
-    }
-
-    /// Does the rest of TLS's handshake and writes an upload's first bytes, and the end, if they are all.
-    fn send_protected_content(&mut self) -> Result<(), Fault> {
-        let Some(content) = self.content.take() else {
-            return Ok(());
-        };
-        let (timeout, goes_on) = (self.timeout, self.wanted.goes_on);
-        let sent = match self.data.as_mut().map(DataConnection::parts) {
-            Some((socket, Some(channel))) => {
-                let sealed = Sealed { channel, socket };
-                let sent = socket::write_all(sealed, content, timeout, || ());
-                sent.and_then(|()| {
-                    if goes_on {
-                        Ok(())
-                    } else {
-                        channel.end(socket, timeout, || ())
-                    }
-                })
-            }
-            _ => Err(io::ErrorKind::NotConnected.into()),
-        };
-        self.end_content(sent)
-    }
-
-    /// Keeps what went wrong with those bytes for the end: the reply may say more. Else sends what waits for their end.
-    fn end_content(&mut self, sent: io::Result<()>) -> Result<(), Fault> {
-        if let Err(error) = sent {
-            let number = self.control.number();
-            log::debug!("{number}: writing before the reply: {error}");
-            self.lost = Some(error);
-            return Ok(());
-        }
-        let wanted = self.wanted;
-        if wanted.following == Following::End {
-            thread::sleep(END_LEAD);
-            self.control.send(&wanted.followers)?;
-            self.note_followers(wanted.followers.len());
-        }
-        Ok(())
-    }
-
-    fn note_followers(&mut self, count: usize) {
+    /// So many commands have left after the transfer's own.
+    pub(super) fn note_followers(&mut self, count: usize) {
         self.followers = Followers {
             count,
             following: self.wanted.following,
@@ -470,22 +430,6 @@ impl Opening<'_> {
         if self.was_early {
             self.capabilities.prove(Technique::EarlyCommand);
         }
-        Ok(())
-    }
-}
-
-/// A channel and its socket, to be written to.
-struct Sealed<'a> {
-    channel: &'a mut tls::Channel,
-    socket: &'a TcpStream,
-}
-
-impl Write for Sealed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.channel.write(self.socket, bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ fn a_session_that_came_back_cold_becomes_warm() {
     settle_down(&remote);
     let deadline = remote.pool.host.deadline();
     let mut guard = remote.pool.check_out(Use::Listing, deadline).unwrap();
-    guard.session().start_over();
+    guard.session().next_data().start_over();
     guard.check_in();
     settle_down(&remote);
     assert_eq!(server.connections(), 1);
