@@ -225,6 +225,11 @@ impl Client {
             .0
     }
 
+    /// A second handle to the control connection.
+    pub(super) fn control(&self) -> TcpStream {
+        self.socket.try_clone().unwrap()
+    }
+
     /// How many bytes were uploaded last.
     pub(super) fn kept(&self) -> usize {
         self.seen.lock().unwrap().uploaded.len()

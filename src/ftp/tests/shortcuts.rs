@@ -2,10 +2,16 @@
 
 use std::{
     io::{Read, Write},
-    sync::atomic::{AtomicUsize, Ordering},
+    net::Shutdown,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Instant,
 };
+
+use rustix::event::{PollFd, PollFlags};
 
 use super::{
     scripted::{connect, connect_single, connect_with, settle_down},
@@ -605,6 +611,48 @@ fn our_end_of_a_listing_is_there_before_its_data() {
         let learnt = remote.pool.host.capabilities.shortcut(Technique::EarlyEnd);
         assert_eq!(learnt, expected);
     }
+}
+
+/// pyftpdlib takes it for the end of all, and the transfer waits for another data connection until it times out.
+#[test]
+fn our_end_of_a_listing_never_comes_before_its_command() {
+    let too_early = Arc::new(AtomicUsize::new(0));
+    let data = Mutex::new(None);
+    let early = Arc::clone(&too_early);
+    let server = ScriptedServer::start(move |client, line| {
+        if line == "EPSV" {
+            let port = client.listen();
+            client.say(&format!("229 here (|||{port}|)"));
+            let stream = client.accept();
+            let control = client.control();
+            let mut waited = [&control, &stream].map(|socket| PollFd::new(socket, PollFlags::IN));
+            rustix::event::poll(&mut waited, None).unwrap();
+            let [says, ends] = waited.map(|fd| !fd.revents().is_empty());
+            early.fetch_add(usize::from(ends && !says), Ordering::Relaxed);
+            *data.lock().unwrap() = Some(stream);
+            return Handled::Yes;
+        }
+        if line != "MLSD" {
+            return Handled::No;
+        }
+        client.say("150 here it comes");
+        let mut stream = data.lock().unwrap().take().unwrap();
+        stream.write_all(b"type=file;size=5; a\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        client.say("226 done");
+        Handled::Yes
+    });
+    let remote = connect_single(&server);
+    // The command waits for its data connection.
+    remote
+        .pool
+        .host
+        .capabilities
+        .give_up(Technique::EarlyCommand);
+    for _ in 0..8 {
+        assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 1);
+    }
+    assert_eq!(too_early.load(Ordering::Relaxed), 0);
 }
 
 // SEMANTICS: S-tenet-round-trip
