@@ -1,10 +1,14 @@
 //! The control connection: command lines out in one write, replies in, each wait with a deadline, and the trace.
 
 use std::{
+    fmt,
     io::{self, Read, Write},
     net::TcpStream,
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,13 +32,31 @@ const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 /// out, and there is still time for the plain exchange.
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
 
+/// What a session is called in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionNumber(u32);
+
+impl SessionNumber {
+    /// The next one of this process.
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for SessionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The control connection of one session.
 #[derive(Debug)]
 pub(super) struct Control {
     socket: Arc<TcpStream>,
     /// What protects it, from `AUTH TLS` on.
     tls: Option<Box<Channel>>,
-    number: u32,
+    number: SessionNumber,
     capabilities: Arc<Capabilities>,
     inbox: Vec<u8>,
     deadline: Deadline,
@@ -47,7 +69,7 @@ impl Control {
     /// Takes over a connected socket. `number` tells sessions apart in the trace.
     pub(super) fn new(
         socket: TcpStream,
-        number: u32,
+        number: SessionNumber,
         capabilities: Arc<Capabilities>,
         deadline: Deadline,
     ) -> Self {
@@ -70,7 +92,7 @@ impl Control {
     }
 
     /// The number in the trace.
-    pub(super) fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> SessionNumber {
         self.number
     }
 

@@ -5,14 +5,13 @@ use std::sync::{Arc, OnceLock};
 use super::{
     capabilities::{Capabilities, Learnt},
     connect_error::{ConnectError, Target},
-    control::Control,
+    control::{Control, SessionNumber},
     deadline::Deadline,
     dialer::Dialer,
     encoding::Names,
     profile::Profile,
     reply::Reply,
     secure::{Protection, Reached},
-    session::Session,
     shortcuts::Technique,
 };
 use crate::config::FtpConfig;
@@ -98,7 +97,7 @@ impl Host {
             let socket = self.dialer.connect(deadline)?;
             Ok(Control::new(
                 socket,
-                Session::next_number(),
+                SessionNumber::next(),
                 capabilities,
                 deadline,
             ))

@@ -15,17 +15,14 @@ pub(super) use opening::Opened;
 use std::{
     fmt,
     net::TcpStream,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     before::Before,
     capabilities::Capabilities,
-    control::Control,
+    control::{Control, SessionNumber},
     conversation::{Conversation, Locked},
     deadline::Deadline,
     dialer::Dialer,
@@ -45,7 +42,7 @@ pub(super) struct Session {
     timeout: Duration,
     /// What the data connections of a protected session share with its control connection.
     tls: Option<tls::Session>,
-    number: u32,
+    number: SessionNumber,
     /// When the last request on it ended.
     pub(super) used: Instant,
     /// Whether it has answered anything since it was checked out.
@@ -88,14 +85,8 @@ impl Session {
         })
     }
 
-    /// The next number for a session, to tell them apart in the trace.
-    pub(super) fn next_number() -> u32 {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// The number in the trace.
-    pub(super) fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> SessionNumber {
         self.number
     }
 
