@@ -6,7 +6,7 @@ mod network;
 mod ranges;
 mod retries;
 mod scripted;
-mod server;
+pub(super) mod server;
 mod sessions;
 mod shortcuts;
 

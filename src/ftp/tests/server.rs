@@ -2,17 +2,21 @@
 //! first, to answer otherwise, late, in pieces, or not at all.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 
+/// A connection under TLS, on the server's side.
+pub(in crate::ftp) type Protected = StreamOwned<ServerConnection, TcpStream>;
+
 /// What a test's handler has done with a command.
-pub(super) enum Handled {
+pub(in crate::ftp) enum Handled {
     /// Nothing: the usual answer is given.
     No,
     /// Answered, or left unanswered on purpose.
@@ -23,18 +27,22 @@ pub(super) enum Handled {
 
 /// What the server has seen and holds.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(in crate::ftp) struct Seen {
     /// What arrived on control connections, one entry a read: the commands of one write stand together.
-    pub(super) batches: Vec<String>,
+    pub(in crate::ftp) batches: Vec<String>,
     /// What was uploaded last.
-    pub(super) uploaded: Vec<u8>,
+    pub(in crate::ftp) uploaded: Vec<u8>,
     /// How many connections were accepted.
-    pub(super) connections: usize,
+    pub(in crate::ftp) connections: usize,
+    /// All commands, and whether each came in the clear.
+    commands: Vec<(String, bool)>,
+    /// To be closed when the server is to go away.
+    sockets: Vec<TcpStream>,
 }
 
 impl Handled {
     /// This when `is_so`, else the usual.
-    pub(super) fn when(self, is_so: bool) -> Self {
+    pub(in crate::ftp) fn when(self, is_so: bool) -> Self {
         if is_so { self } else { Self::No }
     }
 }
@@ -42,36 +50,37 @@ impl Handled {
 type Handler = dyn Fn(&mut Client, &str) -> Handled + Send + Sync;
 
 /// A server that listens until the test ends.
-pub(super) struct ScriptedServer {
+pub(in crate::ftp) struct ScriptedServer {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
 }
 
 /// One control connection, on the server's side.
-pub(super) struct Client {
+pub(in crate::ftp) struct Client {
     socket: TcpStream,
+    tls: Option<Box<Protected>>,
     /// Which connection this is, from 1 on.
-    pub(super) number: usize,
+    pub(in crate::ftp) number: usize,
     data: Option<TcpListener>,
     /// What stands in the way of the client's data connection.
     filler: Option<TcpStream>,
     /// How many commands are still passed over.
     passed_over: usize,
     /// The offset of the last REST.
-    pub(super) rest: usize,
+    pub(in crate::ftp) rest: usize,
     /// Behind the last byte of a RANG.
-    pub(super) range_end: Option<usize>,
+    pub(in crate::ftp) range_end: Option<usize>,
     seen: Arc<Mutex<Seen>>,
 }
 
 /// The content of every file.
-pub(super) fn content() -> Vec<u8> {
+pub(in crate::ftp) fn content() -> Vec<u8> {
     (0..100_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
 impl ScriptedServer {
     /// Starts a server that greets as usual.
-    pub(super) fn start(
+    pub(in crate::ftp) fn start(
         handler: impl Fn(&mut Client, &str) -> Handled + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -86,11 +95,13 @@ impl ScriptedServer {
                 let number = {
                     let mut seen = shared.lock().unwrap();
                     seen.connections += 1;
+                    seen.sockets.push(socket.try_clone().unwrap());
                     seen.connections
                 };
                 let seen = Arc::clone(&shared);
                 let mut client = Client {
                     socket,
+                    tls: None,
                     number,
                     data: None,
                     filler: None,
@@ -106,21 +117,41 @@ impl ScriptedServer {
         Self { address, seen }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(in crate::ftp) fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// What arrived since this was last asked.
-    pub(super) fn take_batches(&self) -> Vec<String> {
+    pub(in crate::ftp) fn take_batches(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap().batches)
     }
 
-    pub(super) fn uploaded(&self) -> Vec<u8> {
+    pub(in crate::ftp) fn uploaded(&self) -> Vec<u8> {
         self.seen.lock().unwrap().uploaded.clone()
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(in crate::ftp) fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
+    }
+
+    /// All commands that came, or only those that came in the clear.
+    pub(in crate::ftp) fn commands(&self, only_in_clear: bool) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let commands = seen.commands.iter();
+        let wanted = commands.filter(|(_, is_in_clear)| *is_in_clear || !only_in_clear);
+        wanted.map(|(line, _)| line.clone()).collect()
+    }
+
+    /// Forgets which commands came.
+    pub(in crate::ftp) fn forget(&self) {
+        self.seen.lock().unwrap().commands.clear();
+    }
+
+    /// Closes all control connections.
+    pub(in crate::ftp) fn close_sessions(&self) {
+        for socket in self.seen.lock().unwrap().sockets.drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -134,7 +165,7 @@ impl Client {
         let mut unread = String::new();
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let count = self.socket.read(&mut buffer).unwrap_or(0);
+            let count = self.read(&mut buffer);
             if count == 0 {
                 return;
             }
@@ -148,6 +179,10 @@ impl Client {
             while let Some((line, rest)) = unread.split_once("\r\n") {
                 let line = line.to_owned();
                 unread = rest.to_owned();
+                let is_in_clear = self.tls.is_none();
+                let mut seen = self.seen.lock().unwrap();
+                seen.commands.push((line.clone(), is_in_clear));
+                drop(seen);
                 if self.passed_over > 0 {
                     self.passed_over -= 1;
                     continue;
@@ -165,23 +200,46 @@ impl Client {
     }
 
     /// Reads what has arrived.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
-        self.socket.read(buffer).unwrap_or(0)
+    pub(in crate::ftp) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        match &mut self.tls {
+            Some(tls) => tls.read(buffer),
+            None => self.socket.read(buffer),
+        }
+        .unwrap_or(0)
     }
 
     /// Sends one line of a reply.
-    pub(super) fn say(&mut self, line: &str) {
+    pub(in crate::ftp) fn say(&mut self, line: &str) {
         self.send(format!("{line}\r\n").as_bytes());
     }
 
     /// Sends bytes.
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(in crate::ftp) fn send(&mut self, bytes: &[u8]) {
         // The client may be gone.
-        let _ = self.socket.write_all(bytes);
+        let _ = match &mut self.tls {
+            Some(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
+            None => self.socket.write_all(bytes),
+        };
+    }
+
+    /// Protects the control connection from here on; how the handshake went.
+    pub(in crate::ftp) fn protect(
+        &mut self,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<HandshakeKind> {
+        let stream = shake_hands(config, self.control())?;
+        let kind = stream.conn.handshake_kind().unwrap();
+        self.tls = Some(Box::new(stream));
+        Ok(kind)
+    }
+
+    /// Takes out where it listens for the data connection.
+    pub(in crate::ftp) fn take_listener(&mut self) -> TcpListener {
+        self.data.take().expect("a data command without EPSV")
     }
 
     /// Listens for a data connection and says on which port.
-    pub(super) fn listen(&mut self) -> u16 {
+    pub(in crate::ftp) fn listen(&mut self) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         self.data = Some(listener);
@@ -190,7 +248,7 @@ impl Client {
     }
 
     /// Listens for a data connection that does not come about before [`Client::open_up`]: the queue is full, SYNs are dropped.
-    pub(super) fn listen_late(&mut self) -> u16 {
+    pub(in crate::ftp) fn listen_late(&mut self) -> u16 {
         let port = self.listen();
         let listener = self.data.as_ref().expect("listening since a moment ago");
         SockRef::from(listener).listen(0).unwrap();
@@ -199,12 +257,12 @@ impl Client {
     }
 
     /// Whether something stands in the way of the client's data connection.
-    pub(super) fn is_late(&self) -> bool {
+    pub(in crate::ftp) fn is_late(&self) -> bool {
         self.filler.is_some()
     }
 
     /// Lets the data connection come about, which takes until the SYN is sent again. Whether none was there before.
-    pub(super) fn open_up(&mut self) -> bool {
+    pub(in crate::ftp) fn open_up(&mut self) -> bool {
         let listener = self.data.as_ref().expect("a data command without EPSV");
         let filler = listener.accept().unwrap().0;
         self.filler = None;
@@ -216,27 +274,22 @@ impl Client {
     }
 
     /// Takes the data connection.
-    pub(super) fn accept(&mut self) -> TcpStream {
-        self.data
-            .take()
-            .expect("a data command without EPSV")
-            .accept()
-            .unwrap()
-            .0
+    pub(in crate::ftp) fn accept(&mut self) -> TcpStream {
+        self.take_listener().accept().unwrap().0
     }
 
     /// A second handle to the control connection.
-    pub(super) fn control(&self) -> TcpStream {
+    pub(in crate::ftp) fn control(&self) -> TcpStream {
         self.socket.try_clone().unwrap()
     }
 
     /// How many bytes were uploaded last.
-    pub(super) fn kept(&self) -> usize {
+    pub(in crate::ftp) fn kept(&self) -> usize {
         self.seen.lock().unwrap().uploaded.len()
     }
 
     /// Whether more commands came in the same write.
-    pub(super) fn has_more(&self) -> bool {
+    pub(in crate::ftp) fn has_more(&self) -> bool {
         self.seen
             .lock()
             .unwrap()
@@ -246,31 +299,31 @@ impl Client {
     }
 
     /// Whether a command came in the same write right behind this one.
-    pub(super) fn has_more_behind(&self, line: &str) -> bool {
+    pub(in crate::ftp) fn has_more_behind(&self, line: &str) -> bool {
         let seen = self.seen.lock().unwrap();
         let last = seen.batches.last();
         last.is_some_and(|batch| batch.contains(&format!("{line} | ")))
     }
 
     /// Leaves the next commands unanswered: they were, before their time.
-    pub(super) fn pass_over(&mut self, count: usize) {
+    pub(in crate::ftp) fn pass_over(&mut self, count: usize) {
         self.passed_over = count;
     }
 
     /// Keeps what was uploaded.
-    pub(super) fn keep(&mut self, uploaded: Vec<u8>) {
+    pub(in crate::ftp) fn keep(&mut self, uploaded: Vec<u8>) {
         self.seen.lock().unwrap().uploaded = uploaded;
     }
 
     /// Reads an upload to its end.
-    pub(super) fn receive(&mut self) {
+    pub(in crate::ftp) fn receive(&mut self) {
         let mut uploaded = Vec::new();
         self.accept().read_to_end(&mut uploaded).unwrap();
         self.keep(uploaded);
     }
 
     /// The answer of a simple server that knows MLSD.
-    pub(super) fn answer(&mut self, line: &str) {
+    pub(in crate::ftp) fn answer(&mut self, line: &str) {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
             "USER" => self.say("331 password"),
@@ -330,8 +383,20 @@ impl Client {
     }
 }
 
+/// Does the server's half of TLS's handshake.
+pub(in crate::ftp) fn shake_hands(
+    config: Arc<ServerConfig>,
+    mut socket: TcpStream,
+) -> io::Result<Protected> {
+    let mut connection = ServerConnection::new(config).unwrap();
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(connection, socket))
+}
+
 /// Waits until `is_so`, at most two seconds.
-pub(super) fn eventually(is_so: impl Fn() -> bool) {
+pub(in crate::ftp) fn eventually(is_so: impl Fn() -> bool) {
     for _ in 0..200 {
         if is_so() {
             return;

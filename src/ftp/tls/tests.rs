@@ -10,8 +10,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::HandshakeKind;
 use tempfile::TempDir;
 
-use self::server::{Ending, Script, TlsServer, content};
-use super::super::{ConnectError, FtpRemote};
+use self::server::{Ending, Script, TlsServer};
+use super::super::{ConnectError, FtpRemote, tests::server::content};
 use super::*;
 use crate::{
     config::{BaseDir, FtpConfig, NetworkConfig, Password, Pin, TlsIdentity, TlsMode},

@@ -1,21 +1,23 @@
-//! An FTP server that speaks TLS by rustls' other half, with whatever is wrong about it that a test asks for.
+//! The scripted server under TLS, with whatever is wrong about that that a test asks for.
 
 use std::{
+    collections::HashMap,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::TcpListener,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
 };
 
 use rustls::{
-    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    HandshakeKind, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
 
 use super::Identity;
+use crate::ftp::tests::server::{Client, Handled, Protected, ScriptedServer, content, shake_hands};
 
 /// How the server ends the data that it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,81 +115,55 @@ impl Script {
     }
 }
 
-/// What the server has seen.
+/// What the server has seen of TLS.
 #[derive(Default)]
 struct Seen {
-    commands: Vec<String>,
-    in_clear: Vec<String>,
     control: Vec<HandshakeKind>,
     data: Vec<HandshakeKind>,
-    uploaded: Vec<u8>,
     is_notified: bool,
-    sockets: Vec<TcpStream>,
+    /// Data connections that are taken as soon as they are made, by the number of their control connection.
+    accepting: HashMap<usize, thread::JoinHandle<io::Result<Protected>>>,
 }
 
 /// A server that listens until the test ends.
 pub(super) struct TlsServer {
-    address: SocketAddr,
+    server: ScriptedServer,
     seen: Arc<Mutex<Seen>>,
     auth: Arc<Mutex<&'static str>>,
 }
 
-/// The content of every file.
-pub(super) fn content() -> Vec<u8> {
-    (0..100_000_u32).flat_map(u32::to_le_bytes).collect()
-}
-
 impl TlsServer {
     pub(super) fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let auth = Arc::new(Mutex::new(script.auth));
-        let tls = script.tls();
-        let (shared, shared_auth) = (Arc::clone(&seen), Arc::clone(&auth));
-        thread::spawn(move || {
-            for socket in listener.incoming() {
-                let socket = socket.unwrap();
-                socket.set_nodelay(true).unwrap();
-                let mut seen = shared.lock().unwrap();
-                seen.sockets.push(socket.try_clone().unwrap());
-                drop(seen);
-                let mut client = Client {
-                    stream: Stream::Plain(socket),
-                    script: script.clone(),
-                    tls: Arc::clone(&tls),
-                    seen: Arc::clone(&shared),
-                    auth: Arc::clone(&shared_auth),
-                    data: None,
-                    accepted: None,
-                    rest: 0,
-                };
-                // However it ends: the client may hang up whenever it likes.
-                thread::spawn(move || client.serve());
-            }
+        let player = Player {
+            tls: script.tls(),
+            script,
+            seen: Arc::clone(&seen),
+            auth: Arc::clone(&auth),
+        };
+        // However it ends: the client may hang up whenever it likes.
+        let server = ScriptedServer::start(move |client, line| {
+            player.answer(client, line).unwrap_or(Handled::Close)
         });
-        Self {
-            address,
-            seen,
-            auth,
-        }
+        Self { server, seen, auth }
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.address.port()
+        self.server.port()
     }
 
     /// All commands, in the clear and not.
     pub(super) fn commands(&self) -> Vec<String> {
-        self.seen.lock().unwrap().commands.clone()
+        self.server.commands(false)
     }
 
     pub(super) fn in_clear(&self) -> Vec<String> {
-        self.seen.lock().unwrap().in_clear.clone()
+        self.server.commands(true)
     }
 
     pub(super) fn uploaded(&self) -> Vec<u8> {
-        self.seen.lock().unwrap().uploaded.clone()
+        self.server.uploaded()
     }
 
     /// Whether the last upload ended with `close_notify`.
@@ -206,106 +182,82 @@ impl TlsServer {
     }
 
     pub(super) fn forget(&self) {
-        let mut seen = self.seen.lock().unwrap();
-        seen.commands.clear();
-        seen.in_clear.clear();
+        self.server.forget();
     }
 
     pub(super) fn close_sessions(&self) {
-        for socket in self.seen.lock().unwrap().sockets.drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        self.server.close_sessions();
     }
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
-}
-
-impl Stream {
-    fn inner(&mut self) -> &mut dyn ReadWrite {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream,
-        }
-    }
-}
-
-trait ReadWrite: Read + Write {}
-impl<T: Read + Write> ReadWrite for T {}
-
-type DataStream = StreamOwned<ServerConnection, TcpStream>;
-
-/// One control connection, on the server's side.
-struct Client {
-    stream: Stream,
+/// Answers as the script says, and as a simple server where it says nothing.
+struct Player {
     script: Script,
     tls: Arc<ServerConfig>,
     seen: Arc<Mutex<Seen>>,
     auth: Arc<Mutex<&'static str>>,
-    data: Option<TcpListener>,
-    accepted: Option<thread::JoinHandle<io::Result<DataStream>>>,
-    rest: usize,
 }
 
-impl Client {
-    fn serve(&mut self) -> io::Result<()> {
-        if self.script.is_implicit {
-            self.protect()?;
-        }
-        self.say(&format!("220 {}", self.script.greeting))?;
-        let mut unread = String::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let count = self.stream.inner().read(&mut buffer)?;
-            if count == 0 {
-                return Ok(());
-            }
-            unread.extend(buffer[..count].iter().copied().map(char::from));
-            while let Some((line, rest)) = unread.split_once("\r\n") {
-                let line = line.to_owned();
-                unread = rest.to_owned();
-                let mut seen = self.seen.lock().unwrap();
-                seen.commands.push(line.clone());
-                if matches!(self.stream, Stream::Plain(_)) {
-                    seen.in_clear.push(line.clone());
+impl Player {
+    fn answer(&self, client: &mut Client, line: &str) -> io::Result<Handled> {
+        match line.split_once(' ').map_or(line, |(verb, _)| verb) {
+            "connected" => {
+                if self.script.is_implicit {
+                    self.protect(client)?;
                 }
-                drop(seen);
-                self.answer(&line)?;
+                client.say(&format!("220 {}", self.script.greeting));
             }
+            "AUTH" => {
+                let reply = *self.auth.lock().unwrap();
+                client.say(reply);
+                if self.script.is_garbage {
+                    client.control().read_exact(&mut [0; 20])?;
+                    client.say("what do you want?");
+                } else if reply.starts_with("234") {
+                    self.protect(client)?;
+                }
+            }
+            "PBSZ" => client.say("200 PBSZ=0"),
+            "PROT" => client.say(self.script.prot),
+            "EPSV" if self.script.accepts == Accepts::AtOnce => {
+                let port = client.listen();
+                let listener = client.take_listener();
+                let (tls, seen) = (Arc::clone(&self.tls), Arc::clone(&self.seen));
+                let accepting = thread::spawn(move || accept(&listener, tls, &seen));
+                let mut seen = self.seen.lock().unwrap();
+                seen.accepting.insert(client.number, accepting);
+                drop(seen);
+                client.say(&format!("229 ok (|||{port}|)"));
+            }
+            "RETR" => {
+                let rest = client.rest;
+                self.send(client, &content()[rest..])?;
+            }
+            "MLSD" => self.send(client, b"type=file;size=5; a\r\ntype=dir; b\r\n")?,
+            "STOR" => self.receive(client)?,
+            _ => return Ok(Handled::No),
         }
+        Ok(Handled::Yes)
     }
 
-    fn protect(&mut self) -> io::Result<()> {
-        let Stream::Plain(socket) = &self.stream else {
-            return Ok(());
-        };
-        let stream = shake_hands(Arc::clone(&self.tls), socket.try_clone()?)?;
-        let kind = stream.conn.handshake_kind().unwrap();
+    fn protect(&self, client: &mut Client) -> io::Result<()> {
+        let kind = client.protect(Arc::clone(&self.tls))?;
         self.seen.lock().unwrap().control.push(kind);
-        self.stream = Stream::Tls(Box::new(stream));
         Ok(())
     }
 
-    fn say(&mut self, text: &str) -> io::Result<()> {
-        let stream = self.stream.inner();
-        stream.write_all(format!("{text}\r\n").as_bytes())?;
-        stream.flush()
-    }
-
-    fn accept(&mut self) -> io::Result<DataStream> {
-        if let Some(accepting) = self.accepted.take() {
-            return accepting.join().unwrap();
+    fn accept(&self, client: &mut Client) -> io::Result<Protected> {
+        let accepting = self.seen.lock().unwrap().accepting.remove(&client.number);
+        match accepting {
+            Some(accepting) => accepting.join().unwrap(),
+            None => accept(&client.take_listener(), Arc::clone(&self.tls), &self.seen),
         }
-        let listener = self.data.take().expect("a data command without EPSV");
-        accept(&listener, Arc::clone(&self.tls), &self.seen)
     }
 
-    fn send(&mut self, content: &[u8]) -> io::Result<()> {
+    fn send(&self, client: &mut Client, content: &[u8]) -> io::Result<()> {
         // First the go-ahead, like most servers.
-        self.say("150 here it comes")?;
-        let mut stream = self.accept()?;
+        client.say("150 here it comes");
+        let mut stream = self.accept(client)?;
         let ending = self.script.ending;
         if ending == Ending::Answer {
             assert_eq!(stream.read(&mut [0])?, 0, "data in a download");
@@ -314,87 +266,38 @@ impl Client {
             Ending::Cut => 10.min(content.len() / 2),
             _ => content.len(),
         };
-        let is_stuck = ending == Ending::Cut && self.rest > 0;
+        let is_stuck = ending == Ending::Cut && client.rest > 0;
         stream.write_all(if is_stuck { &[] } else { &content[..count] })?;
         if matches!(ending, Ending::Notice | Ending::Answer) {
             stream.conn.send_close_notify();
         }
         stream.flush()?;
         drop(stream);
-        self.rest = 0;
-        self.say("226 done")
+        client.rest = 0;
+        client.say("226 done");
+        Ok(())
     }
 
-    fn receive(&mut self) -> io::Result<()> {
+    fn receive(&self, client: &mut Client) -> io::Result<()> {
         match self.script.uploads {
-            Uploads::Welcome => self.say("150 go on")?,
+            Uploads::Welcome => client.say("150 go on"),
             Uploads::Reticent => {}
-            Uploads::Refused(reply) => return self.say(reply),
+            Uploads::Refused(reply) => {
+                client.say(reply);
+                return Ok(());
+            }
         }
-        let mut stream = self.accept()?;
+        let mut stream = self.accept(client)?;
         let mut uploaded = Vec::new();
         let end = stream.read_to_end(&mut uploaded);
         if self.script.uploads == Uploads::Reticent {
-            self.say("150 that was it")?;
+            client.say("150 that was it");
         }
-        let mut seen = self.seen.lock().unwrap();
-        seen.uploaded = uploaded;
-        seen.is_notified = end.is_ok();
-        drop(seen);
+        client.keep(uploaded);
+        self.seen.lock().unwrap().is_notified = end.is_ok();
         drop(stream);
-        self.say("226 stored")
-    }
-
-    fn answer(&mut self, line: &str) -> io::Result<()> {
-        let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
-        match verb {
-            "AUTH" => {
-                let reply = *self.auth.lock().unwrap();
-                self.say(reply)?;
-                if self.script.is_garbage {
-                    self.stream.inner().read_exact(&mut [0; 20])?;
-                    return self.say("what do you want?");
-                }
-                if reply.starts_with("234") {
-                    self.protect()?;
-                }
-                Ok(())
-            }
-            "PBSZ" => self.say("200 PBSZ=0"),
-            "PROT" => self.say(self.script.prot),
-            "USER" => self.say("331 password"),
-            "PASS" => self.say("230 in"),
-            "TYPE" | "OPTS" => self.say("200 ok"),
-            "FEAT" => self.say("211-Features:\r\n MLST type*;size*;modify*;\r\n211 End"),
-            "SYST" => self.say("215 UNIX Type: L8"),
-            "PWD" => self.say("257 \"/\" is current"),
-            "CWD" | "DELE" => self.say("250 ok"),
-            "SIZE" => self.say("213 400000"),
-            "EPSV" => {
-                let listener = TcpListener::bind("127.0.0.1:0")?;
-                let port = listener.local_addr()?.port();
-                if self.script.accepts == Accepts::AtOnce {
-                    let (tls, seen) = (Arc::clone(&self.tls), Arc::clone(&self.seen));
-                    self.accepted = Some(thread::spawn(move || accept(&listener, tls, &seen)));
-                } else {
-                    self.data = Some(listener);
-                }
-                self.say(&format!("229 ok (|||{port}|)"))
-            }
-            "REST" => {
-                self.rest = argument.parse().unwrap();
-                self.say("350 ok")
-            }
-            "RETR" => {
-                let content = content();
-                let rest = self.rest;
-                self.send(&content[rest..])
-            }
-            "MLSD" => self.send(b"type=file;size=5; a\r\ntype=dir; b\r\n"),
-            "STOR" => self.receive(),
-            "QUIT" => self.say("221 bye"),
-            _ => self.say("502 unknown"),
-        }
+        client.say("226 stored");
+        Ok(())
     }
 }
 
@@ -403,19 +306,11 @@ fn accept(
     listener: &TcpListener,
     tls: Arc<ServerConfig>,
     seen: &Mutex<Seen>,
-) -> io::Result<DataStream> {
+) -> io::Result<Protected> {
     let socket = listener.accept()?.0;
     socket.set_nodelay(true)?;
     let stream = shake_hands(tls, socket)?;
     let kind = stream.conn.handshake_kind().unwrap();
     seen.lock().unwrap().data.push(kind);
     Ok(stream)
-}
-
-fn shake_hands(tls: Arc<ServerConfig>, mut socket: TcpStream) -> io::Result<DataStream> {
-    let mut connection = ServerConnection::new(tls).unwrap();
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket)?;
-    }
-    Ok(StreamOwned::new(connection, socket))
 }
