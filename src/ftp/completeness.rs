@@ -1,4 +1,5 @@
-//! Whether what was transferred is whole: judged here and nowhere else.
+//! Whether what was transferred is whole, as far as the data connection and the last reply show: judged here and nowhere else. Which
+//! reply is the last one is sorted out in `whole.rs`, what a listing or a size says besides in `directory.rs` and `upload.rs`.
 //!
 //! | how the data ended | the last reply | verdict |
 //! |---|---|---|

@@ -225,7 +225,7 @@ fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) 
         let read =
             opened.and_then(|transfer| read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX));
         if tries_end {
-            judge_early_end(host, read)
+            judge_early_end(host, wanted.verb, read)
         } else {
             read
         }
@@ -235,6 +235,7 @@ fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) 
 /// Learns from the first listing whether our end may come before its data. One that it may have cut short counts as broken.
 fn judge_early_end(
     host: &Host,
+    verb: &'static str,
     read: std::result::Result<Whole, Failure>,
 ) -> std::result::Result<Whole, Failure> {
     match read {
@@ -247,7 +248,7 @@ fn judge_early_end(
             host.learn_early_end(false);
             let detail = "the listing ended without notice";
             let fault = Fault::new(RemoteErrorKind::Disconnected, detail);
-            Err(Failure::Broken("MLSD", fault))
+            Err(Failure::Broken(verb, fault))
         }
         // The data connection broke, or was refused: perhaps because the server took our end for the end of all.
         Err(failure) if failure.is_disconnected() => {

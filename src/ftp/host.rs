@@ -142,17 +142,23 @@ impl Host {
     /// Takes over what an earlier mount has learnt of the same server.
     pub(super) fn recall(&self, fingerprint: u64) {
         let Some(profile) = &self.profile else { return };
-        let was_believed = profile.believed().is_some();
-        match profile.recall(fingerprint) {
-            Some(known) => self.capabilities.learn(|learnt| *learnt = known),
-            None if was_believed => self.capabilities.learn(|learnt| {
+        let Some(believed) = profile.believed() else {
+            profile.recall(fingerprint);
+            return;
+        };
+        let known = profile.recall(fingerprint);
+        self.capabilities.learn(|learnt| {
+            let now = learnt.shortcuts;
+            if let Some(known) = known {
+                *learnt = known;
+            } else {
                 log::info!("the server has changed: what was learnt of it is forgotten");
                 let usual = Learnt::default();
                 learnt.shortcuts = usual.shortcuts;
                 learnt.has_epsv = usual.has_epsv;
-            }),
-            None => {}
-        }
+            }
+            learnt.shortcuts.keep_failed(&now, &believed.shortcuts);
+        });
     }
 
     /// Keeps what was learnt for the next mount.

@@ -60,11 +60,20 @@ enum State {
     #[default]
     Nothing,
     /// Asked for; the server owes the reply.
-    Asked(Passive),
+    Asked(Passive, Asked),
     /// The server listens.
     Announced(Announced),
     /// On its way, or there.
     Opened(DataConnection),
+}
+
+/// What it was asked for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The end of a transfer's data: [`Technique::AskAtEnd`].
+    AtEnd,
+    /// Other commands, in one write.
+    Along,
 }
 
 /// How little is left to do before a transfer's command can leave: the later, the less.
@@ -104,7 +113,7 @@ impl NextData {
     pub(super) fn readiness(&mut self) -> Readiness {
         match &mut self.state {
             State::Nothing => Readiness::Cold,
-            State::Asked(_) => Readiness::Asked,
+            State::Asked(..) => Readiness::Asked,
             State::Announced(announced) if announced.is_usable() => Readiness::Announced,
             State::Announced(_) => Readiness::Cold,
             State::Opened(connection) => match connection.is_usable() {
@@ -117,7 +126,7 @@ impl NextData {
 
     /// Whether the server owes the reply to an EPSV.
     pub(super) fn is_asked(&self) -> bool {
-        matches!(self.state, State::Asked(_))
+        matches!(self.state, State::Asked(..))
     }
 
     /// Whether it was begun and is still good.
@@ -312,7 +321,7 @@ impl NextData {
 
     /// It has been asked for.
     pub(super) fn set_asked(&mut self, passive: Passive) {
-        self.state = State::Asked(passive);
+        self.state = State::Asked(passive, Asked::Along);
     }
 
     /// Sends EPSV right after a transfer's data connection was closed, so that its reply comes with the transfer's last one;
@@ -325,7 +334,7 @@ impl NextData {
             return Ok(false);
         };
         control.send(&[passive.command()])?;
-        self.state = State::Asked(passive);
+        self.state = State::Asked(passive, Asked::AtEnd);
         Ok(true)
     }
 
@@ -340,7 +349,7 @@ impl NextData {
         control: &mut Control,
         reply: Reply,
     ) -> Result<Reply, Fault> {
-        let State::Asked(passive) = self.state else {
+        let State::Asked(passive, _) = self.state else {
             return Ok(reply);
         };
         let is_port = |reply: &Reply| passive.port(reply).is_some();
@@ -363,24 +372,24 @@ impl NextData {
 
     /// Reads the reply to an EPSV, if the server owes one.
     pub(super) fn read_answer(&mut self, control: &mut Control) -> Result<(), Fault> {
-        let State::Asked(passive) = self.state else {
+        let State::Asked(passive, asked) = self.state else {
             return Ok(());
         };
         self.state = State::Nothing;
         let reply = Self::read_before_answer(control)?;
-        self.take_answer(passive, &reply);
+        self.take_answer(passive, asked, &reply);
         Ok(())
     }
 
     /// The same, if that reply has arrived. Never waits; whether the connection is still good.
     pub(super) fn read_arrived_answer(&mut self, control: &mut Control) -> bool {
-        let State::Asked(passive) = self.state else {
+        let State::Asked(passive, asked) = self.state else {
             return control.is_alive();
         };
         match control.reply_now() {
             Ok(Some(reply)) => {
                 self.state = State::Nothing;
-                self.take_answer(passive, &reply);
+                self.take_answer(passive, asked, &reply);
                 control.is_alive()
             }
             Ok(None) => true,
@@ -388,12 +397,14 @@ impl NextData {
         }
     }
 
-    fn take_answer(&mut self, passive: Passive, reply: &Reply) {
+    fn take_answer(&mut self, passive: Passive, asked: Asked, reply: &Reply) {
         let Some(announced) = self.announced_in(passive, reply) else {
             return;
         };
         self.state = State::Announced(announced);
-        self.capabilities.prove(Technique::AskAtEnd);
+        if asked == Asked::AtEnd {
+            self.capabilities.prove(Technique::AskAtEnd);
+        }
     }
 
     /// Does TLS's handshake on it, where the server does its half of that before any command. Gives up when the session

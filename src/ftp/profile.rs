@@ -21,7 +21,7 @@ use super::{capabilities::Learnt, reply::Reply};
 use crate::config::FtpConfig;
 
 /// The version of the file. To be counted up when a field changes its meaning; new fields need no new version.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How long it is believed. 30 days: servers are set up anew without saying so, and one probe a month costs nothing.
 const AGE_MAX: Duration = Duration::from_hours(30 * 24);
@@ -250,7 +250,7 @@ mod tests {
         let tomorrow = format!("\"since\": {}", seconds_now() + 86_400);
         assert!(!is_used(&good.replace(&since, &month_ago)));
         assert!(!is_used(&good.replace(&since, &tomorrow)));
-        assert!(!is_used(&good.replace("\"version\": 1", "\"version\": 2")));
+        assert!(!is_used(&good.replace("\"version\": 2", "\"version\": 1")));
         assert!(
             is_used(&good.replace("\"has_rest\": true,", "")),
             "of an older program"

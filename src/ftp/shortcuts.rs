@@ -2,13 +2,13 @@
 //!
 //! | technique | what leaves early, and what it saves | shown to work by | shown to fail by | instead |
 //! |---|---|---|---|---|
-//! | [`Batch`] | commands that belong together, in one write; a round trip each | (assumed) | silence after the first reply; replies in another order at the log-in (libunftp) | one command at a time, and no other shortcut but [`Prepare`] |
-//! | [`Prepare`] | EPSV and connecting, while the session is idle; two round trips a transfer | (assumed) | a 5yz to EPSV and PASV outside a transfer; PRET (`Capabilities::learn_pret`) | EPSV, connect, command |
+//! | [`Batch`] | commands that belong together, in one write; a round trip each | (assumed) | silence after the first reply; replies in another order at the log-in (libunftp) | one command at a time, and no other shortcut but [`Prepare`] and [`EarlyHandshake`] |
+//! | [`Prepare`] | EPSV and connecting, while the session is idle; two round trips a transfer | (assumed) | a 5yz to EPSV and PASV outside a transfer; PRET (`Capabilities::learn_pret`); disorder at the log-in | EPSV, connect, command |
 //! | [`AskAtEnd`] | EPSV with the close of a data connection, before the last reply is read; one | a 229 after the last reply | a reply in another order, silence, the connection's end | EPSV after the last reply |
 //! | [`Follow`] | commands in one write with a transfer's own: what settles a small upload, the next EPSV; one or two | a TYPE after the first listing, and what settles an upload, answered after the transfer | an answer before the transfer's last reply (pyftpdlib), silence | [`FollowEnd`], or an exchange of its own |
 //! | [`FollowEnd`] | what settles a small upload, 2 ms after the end of its bytes; one. pyftpdlib only | a 226 before the 213 | the 213 first three times in a row, a 4yz, silence | an exchange of its own |
 //! | [`EarlyCommand`] | a transfer's command, right behind the SYN of its data connection; one | a 150 | a 425 or 426, silence, the connection's end | the command when the connection is there |
-//! | [`EarlyEnd`] | our end of a download, before its data has come; half of one on servers that wait for it | the first listing comes whole | it breaks; it is fetched again | the end when all has come |
+//! | [`EarlyEnd`] | our end of a download, before its data has come; half of one. `ProFTPD` only | the first listing comes whole | it breaks; it is fetched again | the end when all has come |
 //! | [`EarlyNotice`] | the same under TLS, with `close_notify` before it. vsftpd, `ProFTPD` and Pure-FTPd only | likewise | likewise, or an end without `close_notify` | likewise |
 //! | [`EarlyHandshake`] | TLS's handshake on a data connection, before its command; one. pyftpdlib only | the server's half comes | nothing comes for four round trips | the handshake with the command |
 //! | [`EarlyPort`] | EPRT or PORT in one write with the command that needs it; one | (an EPRT that was answered alone) | a refusal, when both came together (pyftpdlib) | EPRT, and then the command |
@@ -18,7 +18,8 @@
 //! refuses it does not read, and no server was seen to mind.
 //!
 //! What was learnt holds for this mount, and for the next ones as long as the server says the same of itself, for 30 days at most
-//! (`profile.rs`). While a technique is untried, a wait that it may be the reason for is short (`Control::on_trial`).
+//! (`profile.rs`). While [`AskAtEnd`], [`Follow`], [`FollowEnd`] or [`EarlyCommand`] is untried, a wait that it may be the reason
+//! for is short (`Control::on_trial`).
 //!
 //! Those for one server are worth their lines: over 20 ms `cp -r` of 200 files of 4 KiB to pyftpdlib takes 4.8 s with
 //! [`FollowEnd`] and 8.75 s without; [`EarlyHandshake`] takes one of three round trips from each download over TLS.
@@ -169,9 +170,11 @@ impl Technique {
             // These read nothing while they send, and then wait for `close_notify`. pyftpdlib reads it while it sends and sends no
             // more; so may others, and a short listing need not show it.
             EarlyNotice => matches!(server, Server::Vsftpd | Server::ProFtpd | Server::PureFtpd),
-            // SwiFTP keeps the end for the downloads that follow, and sends more all the same.
-            Bound => server == Server::ProFtpd,
-            Batch | Prepare | AskAtEnd | Follow | EarlyCommand | EarlyEnd | EarlyPort => true,
+            // SwiFTP keeps the end of a part for the downloads that follow, and sends more all the same. And pyftpdlib takes an end
+            // of ours that overtakes its command, as over a link that loses packets, for the end of all; only `ProFTPD` waits
+            // for ours.
+            Bound | EarlyEnd => server == Server::ProFtpd,
+            Batch | Prepare | AskAtEnd | Follow | EarlyCommand | EarlyPort => true,
         }
     }
 
@@ -206,6 +209,16 @@ impl Shortcuts {
         }
     }
 
+    /// Keeps what this mount has found to fail on its way to the log-in, and did not believe before.
+    pub(super) fn keep_failed(&mut self, now: &Self, believed: &Self) {
+        for technique in [Batch, Prepare] {
+            let has_failed = now.of(technique) == Shortcut::Fails;
+            if has_failed && believed.of(technique) != Shortcut::Fails {
+                self.set(technique, Shortcut::Fails);
+            }
+        }
+    }
+
     /// Takes over what can do no harm on any server: that commands are sent one by one, and nothing is prepared.
     pub(super) fn take_slower(&mut self, believed: &Self) {
         self.batch = believed.batch;
@@ -236,15 +249,30 @@ mod tests {
         let mut shortcuts = Shortcuts::default();
         shortcuts.set(Batch, Shortcut::Fails);
         let on = |technique| shortcuts.on(Server::Other, technique);
-        let others = [AskAtEnd, Follow, EarlyCommand, EarlyEnd, EarlyPort];
+        let others = [AskAtEnd, Follow, EarlyCommand, EarlyPort];
         assert!(others.map(on).iter().all(|it| *it == Shortcut::Fails));
         assert_eq!(on(Prepare), Shortcut::Works);
     }
 
     #[test]
+    fn what_fails_at_the_log_in_is_not_believed_to_work_again() {
+        let believed = Shortcuts::default();
+        let mut now = believed;
+        now.set(Batch, Shortcut::Fails);
+        let mut recalled = believed;
+        recalled.keep_failed(&now, &believed);
+        assert_eq!(recalled.of(Batch), Shortcut::Fails);
+        assert_eq!(recalled.of(Prepare), Shortcut::Works);
+        // Of another server, only believed.
+        let mut usual = Shortcuts::default();
+        usual.keep_failed(&now, &now);
+        assert_eq!(usual.of(Batch), Shortcut::Works);
+    }
+
+    #[test]
     fn what_helps_one_server_is_tried_with_no_other() {
         let shortcuts = Shortcuts::default();
-        for technique in [FollowEnd, EarlyNotice, EarlyHandshake, Bound] {
+        for technique in [FollowEnd, EarlyEnd, EarlyNotice, EarlyHandshake, Bound] {
             let on_unknown = shortcuts.on(Server::Other, technique);
             assert_eq!(on_unknown, Shortcut::Fails, "{technique:?}");
         }

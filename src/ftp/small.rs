@@ -1,5 +1,7 @@
 //! Small files, read whole.
 
+use std::cell::Cell;
+
 use super::{
     client::FtpRemote,
     command::DataCommand,
@@ -55,11 +57,16 @@ fn ask_and_read(
         verb: "RETR",
         argument: remote.full_path(path)?,
         asks_next: pool.host.capabilities.may_ask_with_transfer(),
-        ends_early: pool.host.ends_early(),
         ..DataCommand::default()
     };
     let full_path = wanted.argument.clone();
+    let has_broken = Cell::new(false);
     let (told, whole) = pool.with_session(Use::Transfer, path, |guard| {
+        let wanted = DataCommand {
+            // A server may tolerate that in a listing and not here: not again where it broke.
+            ends_early: pool.host.ends_early() && !has_broken.replace(true),
+            ..wanted.clone()
+        };
         let mut transfer = Transfer::open(guard, &wanted)?;
         let told = transfer.take_told();
         Ok((told, read_to_end(transfer, "RETR", bytes_max)?))

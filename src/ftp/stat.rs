@@ -135,11 +135,11 @@ fn name_of(path: &RemotePath) -> Box<[u8]> {
 pub(super) fn ask_size(pool: &Arc<Sessions>, path: &RemotePath, full_path: &[u8]) -> Option<u64> {
     let line = [b"SIZE ", full_path].concat();
     let asked = pool.with_session(Use::Command, path, |mut guard| {
-        let reply = guard.session().command("SIZE", &line)?;
-        guard.check_in();
-        Ok(reply)
+        let replies = guard.session().exchange("SIZE", &[&line])?;
+        guard.check_in_after_commands();
+        Ok(replies)
     });
-    asked.ok().as_ref().and_then(size_of)
+    asked.ok()?.first().and_then(size_of)
 }
 
 /// The size in a reply to SIZE (RFC 3659 section 4).

@@ -2,18 +2,19 @@
 //! first, to answer otherwise, late, in pieces, or not at all.
 
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
-use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 
-/// A connection under TLS, on the server's side.
-pub(in crate::ftp) type Protected = StreamOwned<ServerConnection, TcpStream>;
+/// What protects a control connection, on the server's side.
+pub(in crate::ftp) trait ReadWrite: Read + Write + Send {}
+
+impl<T: Read + Write + Send> ReadWrite for T {}
 
 /// What a test's handler has done with a command.
 pub(in crate::ftp) enum Handled {
@@ -58,7 +59,7 @@ pub(in crate::ftp) struct ScriptedServer {
 /// One control connection, on the server's side.
 pub(in crate::ftp) struct Client {
     socket: TcpStream,
-    tls: Option<Box<Protected>>,
+    tls: Option<Box<dyn ReadWrite>>,
     /// Which connection this is, from 1 on.
     pub(in crate::ftp) number: usize,
     data: Option<TcpListener>,
@@ -222,15 +223,9 @@ impl Client {
         };
     }
 
-    /// Protects the control connection from here on; how the handshake went.
-    pub(in crate::ftp) fn protect(
-        &mut self,
-        config: Arc<ServerConfig>,
-    ) -> io::Result<HandshakeKind> {
-        let stream = shake_hands(config, self.control())?;
-        let kind = stream.conn.handshake_kind().unwrap();
+    /// Speaks through this on the control connection from here on.
+    pub(in crate::ftp) fn protect(&mut self, stream: impl ReadWrite + 'static) {
         self.tls = Some(Box::new(stream));
-        Ok(kind)
     }
 
     /// Takes out where it listens for the data connection.
@@ -381,18 +376,6 @@ impl Client {
             _ => self.say("502 unknown"),
         }
     }
-}
-
-/// Does the server's half of TLS's handshake.
-pub(in crate::ftp) fn shake_hands(
-    config: Arc<ServerConfig>,
-    mut socket: TcpStream,
-) -> io::Result<Protected> {
-    let mut connection = ServerConnection::new(config).unwrap();
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket)?;
-    }
-    Ok(StreamOwned::new(connection, socket))
 }
 
 /// Waits until `is_so`, at most two seconds.

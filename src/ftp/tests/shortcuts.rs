@@ -22,8 +22,17 @@ use crate::ftp::shortcuts::{Shortcut, Technique};
 
 /// Greets as the server that takes what leaves after the end of an upload.
 fn pyftpdlib(client: &mut Client, line: &str) -> Handled {
+    greet_as(client, line, "pyftpdlib 2.2.0 ready.")
+}
+
+/// Greets as the server that waits for our end of a download.
+fn proftpd(client: &mut Client, line: &str) -> Handled {
+    greet_as(client, line, "ProFTPD Server ready")
+}
+
+fn greet_as(client: &mut Client, line: &str, greeting: &str) -> Handled {
     if line == "connected" {
-        client.say("220 pyftpdlib 2.2.0 ready.");
+        client.say(&format!("220 {greeting}"));
         return Handled::Yes;
     }
     Handled::No
@@ -581,7 +590,7 @@ fn our_end_of_a_listing_is_there_before_its_data() {
     for takes_it in [true, false] {
         let server = ScriptedServer::start(move |client, line| {
             if line != "MLSD" {
-                return Handled::No;
+                return proftpd(client, line);
             }
             client.say("150 here it comes");
             let mut data = client.accept();
@@ -613,7 +622,7 @@ fn our_end_of_a_listing_is_there_before_its_data() {
     }
 }
 
-/// pyftpdlib takes it for the end of all, and the transfer waits for another data connection until it times out.
+/// A server may take it for the end of all, and the transfer wait for another data connection until it times out: pyftpdlib does.
 #[test]
 fn our_end_of_a_listing_never_comes_before_its_command() {
     let too_early = Arc::new(AtomicUsize::new(0));
@@ -633,7 +642,7 @@ fn our_end_of_a_listing_never_comes_before_its_command() {
             return Handled::Yes;
         }
         if line != "MLSD" {
-            return Handled::No;
+            return proftpd(client, line);
         }
         client.say("150 here it comes");
         let mut stream = data.lock().unwrap().take().unwrap();

@@ -3,21 +3,24 @@
 use std::{
     collections::HashMap,
     io::{self, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
 };
 
 use rustls::{
-    HandshakeKind, RootCertStore, ServerConfig,
+    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
 
 use super::Identity;
-use crate::ftp::tests::server::{Client, Handled, Protected, ScriptedServer, content, shake_hands};
+use crate::ftp::tests::server::{Client, Handled, ScriptedServer, content};
+
+/// A connection under TLS, on the server's side.
+type Protected = StreamOwned<ServerConnection, TcpStream>;
 
 /// How the server ends the data that it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +244,9 @@ impl Player {
     }
 
     fn protect(&self, client: &mut Client) -> io::Result<()> {
-        let kind = client.protect(Arc::clone(&self.tls))?;
+        let stream = shake_hands(Arc::clone(&self.tls), client.control())?;
+        let kind = stream.conn.handshake_kind().unwrap();
+        client.protect(stream);
         self.seen.lock().unwrap().control.push(kind);
         Ok(())
     }
@@ -313,4 +318,13 @@ fn accept(
     let kind = stream.conn.handshake_kind().unwrap();
     seen.lock().unwrap().data.push(kind);
     Ok(stream)
+}
+
+/// Does the server's half of TLS's handshake.
+fn shake_hands(config: Arc<ServerConfig>, mut socket: TcpStream) -> io::Result<Protected> {
+    let mut connection = ServerConnection::new(config).unwrap();
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(connection, socket))
 }
