@@ -47,7 +47,7 @@ struct Shared {
 struct State {
     tree: Tree,
     behaviour: Behaviour,
-    script: Script,
+    script: Script<MemoryRemote>,
 }
 
 impl MemoryRemote {

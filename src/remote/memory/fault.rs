@@ -5,10 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{
-    super::{RemoteErrorKind, RemotePath},
-    MemoryRemote,
-};
+use super::super::{RemoteErrorKind, RemotePath};
 
 /// One for each method of [`Remote`](super::super::Remote) and of the transfers that it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +67,8 @@ impl Operation {
     }
 }
 
-pub(super) type Hook = Box<dyn FnOnce(&MemoryRemote) + Send>;
+/// A step of the test, which gets the remote that was called.
+pub(super) type Hook<R> = Box<dyn FnOnce(&R) + Send>;
 
 /// When a fault or a hook strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,25 +95,37 @@ struct Fault {
 }
 
 /// What awaits one call.
-#[derive(Default)]
-pub(super) struct Plan {
-    pub(super) before: Option<Hook>,
+pub(super) struct Plan<R> {
+    pub(super) before: Option<Hook<R>>,
     pub(super) fails: Option<RemoteErrorKind>,
-    pub(super) after: Option<Hook>,
+    pub(super) after: Option<Hook<R>>,
     pub(super) reply_lost: Option<RemoteErrorKind>,
 }
 
-#[derive(Default)]
-pub(super) struct Script {
+/// All that a remote `R` is to do wrong, and what it counted.
+pub(super) struct Script<R> {
     faults: Vec<Fault>,
     byte_faults: VecDeque<(Operation, ByteFault)>,
-    hooks: VecDeque<(Operation, Moment, Hook)>,
+    hooks: VecDeque<(Operation, Moment, Hook<R>)>,
     calls: HashMap<Operation, u64>,
     calls_on: HashMap<(Operation, RemotePath), u64>,
     bytes_received: u64,
 }
 
-impl fmt::Debug for Script {
+impl<R> Default for Script<R> {
+    fn default() -> Self {
+        Self {
+            faults: Vec::new(),
+            byte_faults: VecDeque::new(),
+            hooks: VecDeque::new(),
+            calls: HashMap::new(),
+            calls_on: HashMap::new(),
+            bytes_received: 0,
+        }
+    }
+}
+
+impl<R> fmt::Debug for Script<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Script")
             .field("faults", &self.faults)
@@ -126,7 +136,7 @@ impl fmt::Debug for Script {
     }
 }
 
-impl Script {
+impl<R> Script<R> {
     pub(super) fn fail(
         &mut self,
         operation: Operation,
@@ -147,7 +157,7 @@ impl Script {
         self.byte_faults.push_back((operation, fault));
     }
 
-    pub(super) fn hook(&mut self, operation: Operation, moment: Moment, hook: Hook) {
+    pub(super) fn hook(&mut self, operation: Operation, moment: Moment, hook: Hook<R>) {
         self.hooks.push_back((operation, moment, hook));
     }
 
@@ -183,12 +193,14 @@ impl Script {
     }
 
     /// Counts a call and takes out what awaits it.
-    pub(super) fn begin(&mut self, operation: Operation, path: &RemotePath) -> Plan {
+    pub(super) fn begin(&mut self, operation: Operation, path: &RemotePath) -> Plan<R> {
         *self.calls.entry(operation).or_default() += 1;
         *self.calls_on.entry((operation, path.clone())).or_default() += 1;
         let mut plan = Plan {
             before: self.take_hook(operation, Moment::Before),
-            ..Plan::default()
+            fails: None,
+            after: None,
+            reply_lost: None,
         };
         for fault in self
             .faults
@@ -219,7 +231,7 @@ impl Script {
         self.byte_faults.remove(index).map(|(_, fault)| fault)
     }
 
-    fn take_hook(&mut self, operation: Operation, moment: Moment) -> Option<Hook> {
+    fn take_hook(&mut self, operation: Operation, moment: Moment) -> Option<Hook<R>> {
         let index = self
             .hooks
             .iter()
