@@ -106,9 +106,13 @@ pub(super) struct Plan<R> {
 pub(super) struct Script<R> {
     faults: Vec<Fault>,
     byte_faults: VecDeque<(Operation, ByteFault)>,
+    /// After how many bytes the next downloads end.
+    cuts: VecDeque<u64>,
     hooks: VecDeque<(Operation, Moment, Hook<R>)>,
     calls: HashMap<Operation, u64>,
     calls_on: HashMap<(Operation, RemotePath), u64>,
+    /// Offset and length of each download.
+    downloads: Vec<(u64, Option<u64>)>,
     bytes_received: u64,
 }
 
@@ -117,9 +121,11 @@ impl<R> Default for Script<R> {
         Self {
             faults: Vec::new(),
             byte_faults: VecDeque::new(),
+            cuts: VecDeque::new(),
             hooks: VecDeque::new(),
             calls: HashMap::new(),
             calls_on: HashMap::new(),
+            downloads: Vec::new(),
             bytes_received: 0,
         }
     }
@@ -157,6 +163,15 @@ impl<R> Script<R> {
         self.byte_faults.push_back((operation, fault));
     }
 
+    pub(super) fn cut_after_bytes(&mut self, bytes: u64) {
+        self.cuts.push_back(bytes);
+    }
+
+    /// How many bytes the download that begins now brings at most.
+    pub(super) fn take_cut(&mut self) -> u64 {
+        self.cuts.pop_front().unwrap_or(u64::MAX)
+    }
+
     pub(super) fn hook(&mut self, operation: Operation, moment: Moment, hook: Hook<R>) {
         self.hooks.push_back((operation, moment, hook));
     }
@@ -172,9 +187,18 @@ impl<R> Script<R> {
             .unwrap_or_default()
     }
 
+    pub(super) fn ask_download(&mut self, offset: u64, len: Option<u64>) {
+        self.downloads.push((offset, len));
+    }
+
+    pub(super) fn downloads(&self) -> &[(u64, Option<u64>)] {
+        &self.downloads
+    }
+
     pub(super) fn forget_calls(&mut self) {
         self.calls.clear();
         self.calls_on.clear();
+        self.downloads.clear();
         self.bytes_received = 0;
     }
 
@@ -189,6 +213,7 @@ impl<R> Script<R> {
     pub(super) fn forget_faults(&mut self) {
         self.faults.clear();
         self.byte_faults.clear();
+        self.cuts.clear();
         self.hooks.clear();
     }
 
