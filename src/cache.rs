@@ -13,7 +13,7 @@ mod stream_count;
 mod under_way;
 
 #[cfg(test)]
-mod fake;
+mod testing;
 
 pub use block::{BLOCK_BYTES, Block, FileId, Version};
 pub use block_cache::BlockCache;

@@ -4,27 +4,31 @@
 //! [`RemoteErrorKind::Refused`]). A test holds a clone of it and
 //! - makes it a less friendly server with [`Behaviour`];
 //! - changes files behind the mount's back ([`MemoryRemote::write_file`] and its neighbours: never counted, never failing);
-//! - makes calls fail, before or after they took effect, and transfers break after so many bytes;
+//! - makes calls fail, before or after they took effect, and transfers break or end after so many bytes;
+//! - holds downloads at an offset, or gives them a pace ([`MemoryRemote::hold_from`], [`MemoryRemote::set_pace`]);
 //! - puts its own steps between the steps of the filesystem ([`MemoryRemote::before`], [`MemoryRemote::after`]);
-//! - counts calls.
+//! - counts calls, and sees what downloads were asked for.
 
 mod behaviour;
+mod delivery;
 mod fault;
 mod remote;
 mod transfer;
 mod tree;
 
 pub use behaviour::{Behaviour, RenameOver};
+pub use delivery::Pace;
 pub use fault::Operation;
 pub use tree::{Content, Node};
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use self::{
+    delivery::{Delivery, PATIENCE, Share},
     fault::{ByteFault, Moment, Script},
     tree::{Answer, Place, Stored, Tree},
 };
@@ -41,13 +45,16 @@ pub struct MemoryRemote {
 struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Told when the test lets downloads go on.
+    let_on: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     tree: Tree,
     behaviour: Behaviour,
-    script: Script,
+    script: Script<MemoryRemote>,
+    delivery: Delivery,
 }
 
 impl MemoryRemote {
@@ -63,9 +70,15 @@ impl MemoryRemote {
             tree,
             behaviour,
             script: Script::default(),
+            delivery: Delivery::default(),
         });
+        let shared = Shared {
+            clock,
+            state,
+            let_on: Condvar::new(),
+        };
         Self {
-            shared: Arc::new(Shared { clock, state }),
+            shared: Arc::new(shared),
         }
     }
 
@@ -96,6 +109,50 @@ impl MemoryRemote {
                 kind,
             },
         );
+    }
+
+    /// The next download ends after so many bytes as if the file ended there. Several wait for one download each.
+    pub fn cut_after_bytes(&self, bytes: u64) {
+        self.lock().script.cut_after_bytes(bytes);
+    }
+
+    /// No download gets past `offset`, nor to the end of a file that ends there, until another offset or `None` is given.
+    pub fn hold_from(&self, offset: Option<u64>) {
+        self.lock().delivery.hold_from(offset);
+        self.shared.let_on.notify_all();
+    }
+
+    /// From now on no more arrives in a tick than `pace` allows; with `None` all comes at once. A download keeps to the
+    /// [`Pace::each`] that it was opened with.
+    pub fn set_pace(&self, pace: Option<Pace>) {
+        self.lock().delivery.set_pace(pace);
+        self.shared.let_on.notify_all();
+    }
+
+    /// A tick passes: as much may arrive again as the pace allows.
+    pub fn tick(&self) {
+        self.lock().delivery.tick();
+        self.shared.let_on.notify_all();
+    }
+
+    /// Whether just so many downloads are open, at least one, and nothing more arrives by them before the next tick.
+    pub fn is_used_up(&self, downloads: usize) -> bool {
+        self.lock().delivery.is_used_up(downloads)
+    }
+
+    /// Offset and length of each download that was asked for, also in vain.
+    pub fn downloads(&self) -> Vec<(u64, Option<u64>)> {
+        self.lock().script.downloads().to_vec()
+    }
+
+    /// How many downloads are open.
+    pub fn downloads_open(&self) -> usize {
+        self.lock().delivery.count_open()
+    }
+
+    /// The furthest offset that downloads have come to.
+    pub fn delivered_to(&self) -> u64 {
+        self.lock().delivery.reached()
     }
 
     /// Runs `step` once, before the next call of `operation` does anything. Several wait for one call each. The step runs on
@@ -243,6 +300,25 @@ impl MemoryRemote {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a download that is at `position` may bring something, and tells how much. A download that waits too long
+    /// loses its connection.
+    fn await_turn(&self, position: u64, share: &mut Share) -> Answer<(MutexGuard<'_, State>, u64)> {
+        let mut allowance = 0;
+        let is_held = |state: &mut State| {
+            allowance = state.delivery.allowance(position, share);
+            allowance == 0
+        };
+        let (state, waited) = self
+            .shared
+            .let_on
+            .wait_timeout_while(self.lock(), PATIENCE, is_held)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err(RemoteErrorKind::Disconnected);
+        }
+        Ok((state, allowance))
     }
 
     fn wall(&self) -> SystemTime {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    cache::{block::BLOCK_BYTES, fake::eventually},
+    cache::{block::BLOCK_BYTES, testing::eventually},
     clock::ManualClock,
     remote::{Modified, Precision},
 };

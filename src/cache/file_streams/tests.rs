@@ -9,11 +9,14 @@ use std::{
 use crate::{
     cache::{
         Cursor, FileId, ReadEngine, Reader, Version,
-        fake::{FileServer, eventually},
+        testing::{content, eventually, the_file},
     },
     clock::{Clock, ManualClock},
     config::CacheConfig,
-    remote::RemotePath,
+    remote::{
+        RemoteErrorKind,
+        memory::{MemoryRemote, Operation, Pace},
+    },
 };
 
 const KIB: u64 = 1 << 10;
@@ -25,7 +28,7 @@ const TICK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_millis(200);
 
 struct Scene {
-    server: Arc<FileServer>,
+    server: MemoryRemote,
     engine: Arc<ReadEngine>,
     clock: Arc<ManualClock>,
     content: Vec<u8>,
@@ -33,13 +36,12 @@ struct Scene {
 
 impl Scene {
     fn new(len: usize, config: &CacheConfig) -> Self {
-        let content: Vec<u8> = (0..len)
-            .map(|i| u8::try_from((i + i / 4096) % 251).unwrap())
-            .collect();
-        let server = FileServer::new(content.clone());
+        let content = content(len);
         let clock = Arc::new(ManualClock::new());
-        let remote = Arc::new(server.remote());
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let server = MemoryRemote::new(Arc::clone(&time));
+        server.write_file(&the_file(), &content);
+        let remote = Arc::new(server.clone());
         let engine = Arc::new(ReadEngine::new(remote, config, 7, time));
         Self {
             server,
@@ -56,7 +58,7 @@ impl Scene {
             ..CacheConfig::default()
         };
         let scene = Self::new(len, &config);
-        scene.server.set_pace(each, all);
+        scene.server.set_pace(Some(Pace { each, all }));
         scene
     }
 
@@ -65,7 +67,7 @@ impl Scene {
             size: self.content.len() as u64,
             ..Version::default()
         };
-        Reader::new(&self.engine, FileId(file), RemotePath::root(), version)
+        Reader::new(&self.engine, FileId(file), the_file(), version)
     }
 
     #[track_caller]
@@ -137,8 +139,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        self.server.set_pace(u64::MAX, u64::MAX);
-        self.server.tick();
+        self.server.set_pace(None);
         self.engine.shutdown();
     }
 }
@@ -152,10 +153,10 @@ fn where_each_stream_is_slow_several_read_one_file_and_the_next_begins_with_them
     let scene = Scene::paced(32 * MIB, None, 50 * KIB, u64::MAX);
     let (ticks, most) = scene.read_all(1, |_| ());
     assert!(most >= 6 && ticks < ALONE / 2, "{ticks} of {ALONE}, {most}");
-    let first = scene.server.opened().len();
+    let first = scene.server.downloads().len();
     let (_, most) = scene.read_all(2, |_| ());
     assert!(most >= 6, "{most}");
-    let opened = scene.server.opened();
+    let opened = scene.server.downloads();
     // The first helpers start as soon as the first window was read: nothing is measured anew.
     let lowest = opened[first..]
         .iter()
@@ -172,7 +173,7 @@ fn where_one_stream_fills_the_link_one_reads_to_the_end() {
     let (ticks, most) = scene.read_all(1, |_| ());
     assert!(ticks < ALONE / 4 + 30, "{ticks}");
     assert!(most <= 2, "{most}");
-    let opened = scene.server.opened();
+    let opened = scene.server.downloads();
     // One try, of which the last helper went on alone.
     let in_half = |(offset, len): &(u64, Option<u64>)| *offset < 16 * MIB as u64 && len.is_none();
     assert!(opened.iter().all(in_half), "{opened:?}");
@@ -187,7 +188,7 @@ fn a_number_that_was_given_is_kept_to() {
     let scene = Scene::paced(16 * MIB, Some(1), 50 * KIB, u64::MAX);
     let (_, most) = scene.read_all(1, |_| ());
     assert_eq!(most, 1);
-    assert_eq!(scene.server.opened(), [(0, None)]);
+    assert_eq!(scene.server.downloads(), [(0, None)]);
 }
 
 // SEMANTICS: S-streams
@@ -195,9 +196,11 @@ fn a_number_that_was_given_is_kept_to() {
 fn helpers_give_their_sessions_to_those_who_wait_and_what_they_left_is_read() {
     let scene = Scene::paced(16 * MIB, Some(7), 50 * KIB, u64::MAX);
     scene.read_all(1, |tick| {
-        scene.server.set_contended(tick % 60 >= 30);
+        scene
+            .server
+            .set_behaviour(|server| server.is_contended = tick % 60 >= 30);
         if tick % 60 == 59 {
-            eventually("no helper is left", || scene.server.running() <= 1);
+            eventually("no helper is left", || scene.server.downloads_open() <= 1);
         }
     });
 }
@@ -224,7 +227,13 @@ fn another_file_ends_helpers_to_be_read() {
 #[test]
 fn a_helper_that_is_refused_is_no_error() {
     let scene = Scene::paced(8 * MIB, Some(4), 50 * KIB, u64::MAX);
-    scene.server.refuse_offsets(3);
+    // The file itself is the first.
+    for nth in 2..=4 {
+        let refused = RemoteErrorKind::Refused;
+        scene
+            .server
+            .fail_next(Operation::OpenDownload, nth, refused);
+    }
     scene.read_all(1, |_| ());
 }
 
@@ -238,7 +247,10 @@ fn several_streams_stay_within_the_budget() {
             ..CacheConfig::default()
         };
         let scene = Scene::new(8 * MIB, &config);
-        scene.server.set_pace(50 * KIB, u64::MAX);
+        scene.server.set_pace(Some(Pace {
+            each: 50 * KIB,
+            all: u64::MAX,
+        }));
         scene.read_all(1, |_| assert!(scene.engine.cache().bytes() <= budget));
     }
 }
@@ -247,8 +259,7 @@ fn several_streams_stay_within_the_budget() {
 #[test]
 fn what_lags_goes_on_with_a_new_connection_when_a_faster_one_is_done() {
     let len = 8 * MIB;
-    let scene = Scene::paced(len, Some(1), 200 * KIB, u64::MAX);
-    scene.server.slow_down(0);
+    let scene = Scene::paced(len, Some(1), 20 * KIB, u64::MAX);
     let slow = thread::scope(|scope| {
         let read = |file| {
             let (reader, cursor) = (scene.reader(file), Cursor::new(&scene.engine));
@@ -257,7 +268,12 @@ fn what_lags_goes_on_with_a_new_connection_when_a_faster_one_is_done() {
             }
         };
         let slow = scope.spawn(move || read(1));
-        eventually("it runs", || scene.server.running() == 1);
+        eventually("it runs", || scene.server.downloads_open() == 1);
+        // The connections after it are faster.
+        scene.server.set_pace(Some(Pace {
+            each: 200 * KIB,
+            all: u64::MAX,
+        }));
         let (ticks, _) = scene.read_all(2, |_| ());
         let mut more = 0;
         while !slow.is_finished() {
@@ -268,7 +284,7 @@ fn what_lags_goes_on_with_a_new_connection_when_a_faster_one_is_done() {
         }
         (ticks, more)
     });
-    let opened = scene.server.opened();
+    let opened = scene.server.downloads();
     // The second file went on to its end by its one connection, the first by another from where it was.
     assert!(
         matches!(opened[..], [(0, _), (0, _), (1.., _)]),
@@ -287,7 +303,7 @@ fn a_reader_that_stops_or_goes_elsewhere_is_not_read_for() {
         scene.server.tick();
         thread::sleep(Duration::from_millis(2));
     };
-    scene.server.set_pace(u64::MAX, u64::MAX);
+    scene.server.set_pace(None);
     for offset in (0..MIB).step_by(READ) {
         scene.check(&reader, &cursor, offset);
     }
@@ -297,10 +313,12 @@ fn a_reader_that_stops_or_goes_elsewhere_is_not_read_for() {
     // As far ahead as a quarter of the budget, and the segment that is begun.
     assert!(scene.server.delivered_to() <= (1 + 16 + 1) * MIB as u64);
     reader.close();
-    eventually("closed, nothing runs", || scene.server.running() == 0);
+    eventually("closed, nothing runs", || {
+        scene.server.downloads_open() == 0
+    });
     tick();
     eventually("and nothing starts", || {
-        scene.engine.streams() == 0 && scene.server.running() == 0
+        scene.engine.streams() == 0 && scene.server.downloads_open() == 0
     });
 }
 
@@ -310,7 +328,7 @@ fn reads_at_once_that_reach_over_several_segments_cost_no_more_downloads() {
         let scene = Scene::paced(32 * MIB, Some(4), 200 * KIB, u64::MAX);
         let (_, most) = scene.read_all_at_once(1, count);
         assert_eq!(most, 4);
-        scene.server.opened().len()
+        scene.server.downloads().len()
     });
     assert!(counts[1] <= counts[0] + 1, "{counts:?}");
 }

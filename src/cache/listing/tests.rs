@@ -1,12 +1,14 @@
-//! The promises of the listing cache, over a fake remote and a clock that the test moves.
+//! The promises of the listing cache, over a server in memory and a clock that the test moves.
 
-use std::thread;
+use std::{sync::Barrier, thread};
 
 use super::*;
 use crate::{
-    cache::fake::{FakeRemote, Gate},
     clock::ManualClock,
-    remote::{EntryKind, RemoteError, RemoteErrorKind},
+    remote::{
+        EntryKind, RemoteErrorKind,
+        memory::{MemoryRemote, Operation},
+    },
 };
 
 fn path(text: &str) -> RemotePath {
@@ -54,31 +56,56 @@ fn cache(ttl: u64, entries_max: usize) -> (Arc<ListingCache>, Arc<ManualClock>) 
     )
 }
 
-/// A remote whose listings wait at a gate after they have been read.
-fn gated(content: &[&str]) -> (Arc<FakeRemote>, Arc<Gate>, Arc<Mutex<Listing>>) {
-    let gate = Arc::new(Gate::default());
-    let content = Arc::new(Mutex::new(listing(content)));
-    let remote = FakeRemote::listing({
-        let (gate, content) = (Arc::clone(&gate), Arc::clone(&content));
-        move |_| {
-            let seen = content.lock().unwrap().clone();
-            gate.pass();
-            Ok(seen)
+/// A server with these files in each of the directories.
+fn serving(dirs: &[&str], names: &[&str]) -> MemoryRemote {
+    let remote = MemoryRemote::new(Arc::new(ManualClock::new()));
+    for dir in dirs {
+        for name in names {
+            remote.write_file(&path(&format!("{dir}/{name}")), b"x");
         }
-    });
-    (Arc::new(remote), gate, content)
+    }
+    remote
+}
+
+/// Where one listing is held: it waits here for the test when it comes, and again to go on.
+type Gate = Arc<Barrier>;
+
+fn gate() -> (Gate, impl FnOnce(&MemoryRemote) + Send + 'static) {
+    let gate = Arc::new(Barrier::new(2));
+    let step = {
+        let gate = Arc::clone(&gate);
+        move |_: &MemoryRemote| {
+            gate.wait();
+            gate.wait();
+        }
+    };
+    (gate, step)
+}
+
+/// Holds the next listing before it is read.
+fn hold_before(remote: &MemoryRemote) -> Gate {
+    let (gate, step) = gate();
+    remote.before(Operation::List, step);
+    gate
+}
+
+/// Holds the next listing when it has been read.
+fn hold_after(remote: &MemoryRemote) -> Gate {
+    let (gate, step) = gate();
+    remote.after(Operation::List, step);
+    gate
 }
 
 type Outcome = thread::JoinHandle<Result<Arc<CachedListing>>>;
 
-fn list_elsewhere(cache: &Arc<ListingCache>, remote: &Arc<FakeRemote>, dir: &str) -> Outcome {
-    let (cache, remote, dir) = (Arc::clone(cache), Arc::clone(remote), path(dir));
-    thread::spawn(move || cache.list(&*remote, &dir))
+fn list_elsewhere(cache: &Arc<ListingCache>, remote: &MemoryRemote, dir: &str) -> Outcome {
+    let (cache, remote, dir) = (Arc::clone(cache), remote.clone(), path(dir));
+    thread::spawn(move || cache.list(&remote, &dir))
 }
 
-fn refetch_elsewhere(cache: &Arc<ListingCache>, remote: &Arc<FakeRemote>, dir: &str) -> Outcome {
-    let (cache, remote, dir) = (Arc::clone(cache), Arc::clone(remote), path(dir));
-    thread::spawn(move || cache.refetch(&*remote, &dir))
+fn refetch_elsewhere(cache: &Arc<ListingCache>, remote: &MemoryRemote, dir: &str) -> Outcome {
+    let (cache, remote, dir) = (Arc::clone(cache), remote.clone(), path(dir));
+    thread::spawn(move || cache.refetch(&remote, &dir))
 }
 
 /// Waits until `count` threads besides the leader and the map hold the running or queued flight of `dir`.
@@ -115,17 +142,17 @@ fn entries_are_sorted_and_found_and_the_last_of_a_doubled_name_stays() {
 #[test]
 fn expired_listing_is_refetched_and_stays_as_last_known() {
     let (cache, clock) = cache(20, 100);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let remote = serving(&["/d"], &["a"]);
     let dir = path("/d");
     let first = cache.list(&remote, &dir).unwrap();
     clock.advance(Duration::from_secs(19));
     assert_eq!(cache.list(&remote, &dir).unwrap().id(), first.id());
-    assert_eq!(remote.lists(), 1);
+    assert_eq!(remote.calls(Operation::List), 1);
     clock.advance(Duration::from_secs(1));
     assert!(cache.fresh(&dir).is_none());
     assert_eq!(cache.last_known(&dir).unwrap().id(), first.id());
     let second = cache.list(&remote, &dir).unwrap();
-    assert_eq!(remote.lists(), 2);
+    assert_eq!(remote.calls(Operation::List), 2);
     assert_ne!(first.id(), second.id());
 }
 
@@ -133,20 +160,20 @@ fn expired_listing_is_refetched_and_stays_as_last_known() {
 #[test]
 fn ttl_of_zero_fetches_each_time() {
     let (cache, _) = cache(0, 100);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let remote = serving(&["/d"], &["a"]);
     for _ in 0..3 {
         cache.list(&remote, &path("/d")).unwrap();
         assert!(cache.fresh(&path("/d")).is_none());
     }
     cache.made_dir(&path("/new"));
     assert!(cache.fresh(&path("/new")).is_none());
-    assert_eq!(remote.lists(), 3);
+    assert_eq!(remote.calls(Operation::List), 3);
 }
 
 #[test]
 fn least_recently_used_listing_makes_room() {
     let (cache, _) = cache(20, 10);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "b", "c"])));
+    let remote = serving(&["/1", "/2", "/3"], &["a", "b", "c"]);
     cache.list(&remote, &path("/1")).unwrap();
     cache.list(&remote, &path("/2")).unwrap();
     assert!(cache.fresh(&path("/1")).is_some());
@@ -160,7 +187,7 @@ fn least_recently_used_listing_makes_room() {
 #[test]
 fn patches_count_against_the_bound() {
     let (cache, _) = cache(20, 10);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "b", "c"])));
+    let remote = serving(&["/1", "/2"], &["a", "b", "c"]);
     cache.list(&remote, &path("/1")).unwrap();
     cache.list(&remote, &path("/2")).unwrap();
     for name in ["d", "e", "f"] {
@@ -173,7 +200,7 @@ fn patches_count_against_the_bound() {
 #[test]
 fn one_listing_beyond_the_bound_is_kept_alone() {
     let (cache, _) = cache(20, 2);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "b", "c"])));
+    let remote = serving(&["/1", "/2"], &["a", "b", "c"]);
     cache.list(&remote, &path("/1")).unwrap();
     cache.list(&remote, &path("/2")).unwrap();
     assert!(cache.fresh(&path("/1")).is_none());
@@ -183,7 +210,7 @@ fn one_listing_beyond_the_bound_is_kept_alone() {
 #[test]
 fn patches_show_and_leave_snapshots_alone() {
     let (cache, _) = cache(20, 100);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a", "c"])));
+    let remote = serving(&["/d"], &["a", "c"]);
     let dir = path("/d");
     let before = cache.list(&remote, &dir).unwrap();
     cache.upsert(&dir, file("b", 5));
@@ -208,7 +235,7 @@ fn patches_show_and_leave_snapshots_alone() {
 #[test]
 fn patching_does_not_make_a_listing_younger() {
     let (cache, clock) = cache(20, 100);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let remote = serving(&["/d"], &["a"]);
     let dir = path("/d");
     cache.list(&remote, &dir).unwrap();
     clock.advance(Duration::from_secs(19));
@@ -222,8 +249,7 @@ fn hundred_thousand_entries_take_patches_in_place() {
     let (cache, _) = cache(20, 200_000);
     let all: Vec<String> = (0..100_000).map(|i| format!("file-{i:06}")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let content = listing(&all);
-    let remote = FakeRemote::listing(move |_| Ok(content.clone()));
+    let remote = serving(&["/d"], &all);
     let dir = path("/d");
     let at = cache.list(&remote, &dir).unwrap().entries().as_ptr();
     for i in 0..2_000 {
@@ -244,38 +270,35 @@ fn hundred_thousand_entries_take_patches_in_place() {
 #[test]
 fn callers_at_once_share_one_fetch() {
     let (cache, _) = cache(20, 100);
-    let (remote, gate, _) = gated(&["a"]);
+    let remote = serving(&["/d"], &["a"]);
+    let gate = hold_after(&remote);
     let leader = list_elsewhere(&cache, &remote, "/d");
-    gate.await_arrivals(1);
+    gate.wait();
     let others: Vec<_> = (0..3)
         .map(|_| list_elsewhere(&cache, &remote, "/d"))
         .collect();
     await_waiters(&cache, "/d", false, 3);
-    gate.open(1);
+    gate.wait();
     let id = leader.join().unwrap().unwrap().id();
     for other in others {
         assert_eq!(other.join().unwrap().unwrap().id(), id);
     }
-    assert_eq!(remote.lists(), 1);
+    assert_eq!(remote.calls(Operation::List), 1);
     assert!(cache.lock().flights.is_empty());
 }
 
 #[test]
 fn all_waiters_get_the_error_and_the_next_call_tries_again() {
     let (cache, _) = cache(20, 100);
-    let gate = Arc::new(Gate::default());
-    let remote = Arc::new(FakeRemote::listing({
-        let gate = Arc::clone(&gate);
-        move |_| {
-            gate.pass();
-            Err(RemoteError::new(RemoteErrorKind::Busy, "LIST"))
-        }
-    }));
+    let remote = serving(&["/d"], &["a"]);
+    let gate = hold_before(&remote);
+    remote.fail_next(Operation::List, 1, RemoteErrorKind::Busy);
+    remote.fail_next(Operation::List, 2, RemoteErrorKind::Busy);
     let leader = list_elsewhere(&cache, &remote, "/d");
-    gate.await_arrivals(1);
+    gate.wait();
     let other = list_elsewhere(&cache, &remote, "/d");
     await_waiters(&cache, "/d", false, 1);
-    gate.open(2);
+    gate.wait();
     assert_eq!(
         leader.join().unwrap().unwrap_err().kind(),
         RemoteErrorKind::Busy
@@ -284,26 +307,24 @@ fn all_waiters_get_the_error_and_the_next_call_tries_again() {
         other.join().unwrap().unwrap_err().kind(),
         RemoteErrorKind::Busy
     );
-    assert!(cache.list(&*remote, &path("/d")).is_err());
-    assert_eq!(remote.lists(), 2);
+    assert!(cache.list(&remote, &path("/d")).is_err());
+    assert_eq!(remote.calls(Operation::List), 2);
 }
 
 #[test]
 fn a_panicking_leader_leaves_nobody_waiting() {
     let (cache, _) = cache(20, 100);
-    let gate = Arc::new(Gate::default());
-    let remote = Arc::new(FakeRemote::listing({
-        let gate = Arc::clone(&gate);
-        move |_| {
-            gate.pass();
-            panic!("on purpose");
-        }
-    }));
+    let remote = serving(&["/d"], &["a"]);
+    let (gate, step) = gate();
+    remote.before(Operation::List, |remote| {
+        step(remote);
+        panic!("on purpose");
+    });
     let leader = list_elsewhere(&cache, &remote, "/d");
-    gate.await_arrivals(1);
+    gate.wait();
     let other = list_elsewhere(&cache, &remote, "/d");
     await_waiters(&cache, "/d", false, 1);
-    gate.open(1);
+    gate.wait();
     assert!(leader.join().is_err());
     assert_eq!(
         other.join().unwrap().unwrap_err().kind(),
@@ -316,15 +337,16 @@ fn a_panicking_leader_leaves_nobody_waiting() {
 #[test]
 fn our_own_changes_outlive_a_fetch_that_raced_with_them() {
     let (cache, _) = cache(20, 100);
-    let (remote, gate, _) = gated(&["changed", "removed"]);
+    let remote = serving(&["/d"], &["changed", "removed"]);
+    let gate = hold_after(&remote);
     let fetch = list_elsewhere(&cache, &remote, "/d");
-    gate.await_arrivals(1);
+    gate.wait();
     let dir = path("/d");
     cache.upsert(&dir, file("made", 3));
     cache.update(&dir, b"changed", |entry| entry.size = Some(4));
     cache.update(&dir, b"made", |entry| entry.size = Some(5));
     cache.remove(&dir, b"removed");
-    gate.open(1);
+    gate.wait();
     let fetched = fetch.join().unwrap().unwrap();
     assert_eq!(names(&fetched), ["changed", "made"]);
     assert_eq!(fetched.find(b"changed").unwrap().size, Some(4));
@@ -335,15 +357,18 @@ fn our_own_changes_outlive_a_fetch_that_raced_with_them() {
 #[test]
 fn a_fetch_cut_off_by_a_rename_reaches_its_caller_and_not_the_cache() {
     let (cache, _) = cache(20, 100);
-    let (remote, gate, content) = gated(&["old"]);
+    let remote = serving(&["/d/sub"], &["old"]);
+    let gate = hold_after(&remote);
     let fetch = list_elsewhere(&cache, &remote, "/d/sub");
-    gate.await_arrivals(1);
+    gate.wait();
     cache.upsert(&path("/d/sub"), file("ours", 1));
     cache.forget_tree(&path("/d"));
-    *content.lock().unwrap() = listing(&["new"]);
+    remote.move_path(&path("/d/sub/old"), &path("/d/sub/new"));
+    let later_gate = hold_after(&remote);
     let later = list_elsewhere(&cache, &remote, "/d/sub");
-    gate.await_arrivals(2);
-    gate.open(2);
+    later_gate.wait();
+    gate.wait();
+    later_gate.wait();
     assert!(fetch.join().unwrap().unwrap().find(b"old").is_some());
     assert_eq!(names(&later.join().unwrap().unwrap()), ["new"]);
     assert_eq!(names(&cache.fresh(&path("/d/sub")).unwrap()), ["new"]);
@@ -352,52 +377,52 @@ fn a_fetch_cut_off_by_a_rename_reaches_its_caller_and_not_the_cache() {
 #[test]
 fn refetch_joins_no_fetch_that_started_before() {
     let (cache, _) = cache(20, 100);
-    let (remote, gate, content) = gated(&["old"]);
+    let remote = serving(&["/d"], &["old"]);
+    let gate = hold_after(&remote);
     let early = list_elsewhere(&cache, &remote, "/d");
-    gate.await_arrivals(1);
-    *content.lock().unwrap() = listing(&["new"]);
+    gate.wait();
+    remote.move_path(&path("/d/old"), &path("/d/new"));
     let first = refetch_elsewhere(&cache, &remote, "/d");
     // The queued flight is held by the map, its leader, and then by the second caller.
     await_waiters(&cache, "/d", true, 0);
     let second = refetch_elsewhere(&cache, &remote, "/d");
     await_waiters(&cache, "/d", true, 1);
-    gate.open(2);
+    gate.wait();
     assert_eq!(names(&early.join().unwrap().unwrap()), ["old"]);
     assert_eq!(names(&first.join().unwrap().unwrap()), ["new"]);
     assert_eq!(names(&second.join().unwrap().unwrap()), ["new"]);
-    assert_eq!(remote.lists(), 2, "those who refetch share one fetch");
+    assert_eq!(
+        remote.calls(Operation::List),
+        2,
+        "those who refetch share one fetch"
+    );
     assert_eq!(names(&cache.fresh(&path("/d")).unwrap()), ["new"]);
 }
 
 #[test]
 fn refetch_behind_a_dead_server_does_not_wait_twice() {
     let (cache, _) = cache(20, 100);
-    let gate = Arc::new(Gate::default());
-    let remote = Arc::new(FakeRemote::listing({
-        let gate = Arc::clone(&gate);
-        move |_| {
-            gate.pass();
-            Err(RemoteError::new(RemoteErrorKind::Disconnected, "LIST"))
-        }
-    }));
+    let remote = serving(&["/d"], &["a"]);
+    let gate = hold_before(&remote);
+    remote.fail_next(Operation::List, 1, RemoteErrorKind::Disconnected);
     let early = list_elsewhere(&cache, &remote, "/d");
-    gate.await_arrivals(1);
+    gate.wait();
     let late = refetch_elsewhere(&cache, &remote, "/d");
     await_waiters(&cache, "/d", true, 0);
-    gate.open(1);
+    gate.wait();
     assert!(early.join().unwrap().is_err());
     assert_eq!(
         late.join().unwrap().unwrap_err().kind(),
         RemoteErrorKind::Disconnected
     );
-    assert_eq!(remote.lists(), 1);
+    assert_eq!(remote.calls(Operation::List), 1);
     assert!(cache.lock().flights.is_empty());
 }
 
 #[test]
 fn invalidate_and_forget_tree_drop_what_they_name_and_no_more() {
     let (cache, _) = cache(20, 100);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let remote = serving(&["/d", "/d/sub", "/dd", "/e"], &["a"]);
     for dir in ["/d", "/d/sub", "/dd", "/e"] {
         cache.list(&remote, &path(dir)).unwrap();
     }
@@ -413,11 +438,11 @@ fn invalidate_and_forget_tree_drop_what_they_name_and_no_more() {
 #[test]
 fn a_directory_we_made_is_known_to_be_empty() {
     let (cache, _) = cache(20, 100);
-    let remote = FakeRemote::listing(|_| Ok(listing(&["a"])));
+    let remote = serving(&["/d"], &["a"]);
     cache.made_dir(&path("/new"));
     cache.upsert(&path("/new"), file("first", 1));
     let listing = cache.list(&remote, &path("/new")).unwrap();
     assert_eq!(names(&listing), ["first"]);
     assert!(listing.lacks(b".second"));
-    assert_eq!(remote.lists(), 0);
+    assert_eq!(remote.calls(Operation::List), 0);
 }

@@ -1,4 +1,4 @@
-//! The promises of the read engine, over a server of one file and a clock that the test moves.
+//! The promises of the read engine, over a server in memory and a clock that the test moves.
 
 use std::{thread, time::Duration};
 
@@ -6,19 +6,22 @@ use super::*;
 use crate::{
     cache::{
         engine::STREAMS_WAITING_MAX,
-        fake::{FileServer, eventually},
         file_streams::LEADS_MAX,
+        testing::{content, eventually, the_file},
     },
     clock::{Clock, ManualClock},
     config::CacheConfig,
-    remote::RemoteErrorKind,
+    remote::{
+        RemoteErrorKind,
+        memory::{MemoryRemote, Operation},
+    },
 };
 
 pub(super) const KIB: usize = 1 << 10;
 pub(super) const MIB: usize = 1 << 20;
 
 pub(super) struct Scene {
-    pub(super) server: Arc<FileServer>,
+    pub(super) server: MemoryRemote,
     pub(super) engine: Arc<ReadEngine>,
     clock: Arc<ManualClock>,
     content: Vec<u8>,
@@ -30,17 +33,16 @@ impl Scene {
     }
 
     pub(super) fn with(len: usize, bytes_max: usize, streams_max: usize) -> Self {
-        let content: Vec<u8> = (0..len)
-            .map(|i| u8::try_from((i + i / 4096) % 251).unwrap())
-            .collect();
-        let server = FileServer::new(content.clone());
+        let content = content(len);
         let clock = Arc::new(ManualClock::new());
+        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let server = MemoryRemote::new(Arc::clone(&time));
+        server.write_file(&the_file(), &content);
         let config = CacheConfig {
             bytes_max,
             ..CacheConfig::default()
         };
-        let remote = Arc::new(server.remote());
-        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let remote = Arc::new(server.clone());
         let engine = Arc::new(ReadEngine::new(remote, &config, streams_max, time));
         Self {
             server,
@@ -60,7 +62,7 @@ impl Scene {
             modified: None,
             epoch: 0,
         };
-        Reader::new(&self.engine, FileId(file), RemotePath::root(), version)
+        Reader::new(&self.engine, FileId(file), the_file(), version)
     }
 
     pub(super) fn cursor(&self) -> Cursor {
@@ -87,7 +89,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        self.server.hold_from(u64::MAX);
+        self.server.hold_from(None);
         self.engine.shutdown();
     }
 }
@@ -101,12 +103,14 @@ fn reading_on_is_one_download_whatever_the_size_of_the_reads() {
         (MIB, 100_000),
     ] {
         let scene = Scene::new(3 * MIB + 123);
-        scene.server.set_piece(piece);
+        scene
+            .server
+            .set_behaviour(|server| server.read_bytes_max = Some(piece));
         let (reader, cursor) = (scene.reader(1), scene.cursor());
         scene.check_all(&reader, &cursor, len);
-        assert_eq!(scene.server.opened(), [(0, None)], "reads of {len}");
+        assert_eq!(scene.server.downloads(), [(0, None)], "reads of {len}");
         eventually("the stream ends by itself", || scene.engine.streams() == 0);
-        assert_eq!(scene.server.running(), 0);
+        assert_eq!(scene.server.downloads_open(), 0);
     }
 }
 
@@ -119,7 +123,7 @@ fn random_reads_fetch_exactly_what_was_asked() {
         scene.check(&reader, &cursor, offset, 4 * KIB);
     }
     let exact = places.map(|offset| (offset as u64, Some(4 * KIB as u64)));
-    assert_eq!(scene.server.opened(), exact);
+    assert_eq!(scene.server.downloads(), exact);
     assert_eq!(scene.engine.streams(), 0);
 }
 
@@ -130,7 +134,7 @@ fn a_read_across_the_end_of_the_file_asks_for_all_that_is_left() {
     let (reader, cursor) = (scene.reader_of(1, MIB - 100), scene.cursor());
     scene.check(&reader, &cursor, MIB - 4 * KIB, 4 * KIB - 50);
     assert_eq!(
-        scene.server.opened(),
+        scene.server.downloads(),
         [((MIB - 4 * KIB) as u64, None::<u64>)]
     );
 }
@@ -145,10 +149,10 @@ fn the_second_read_at_a_new_place_starts_a_stream_and_ends_the_old_one() {
     }
     let (place, len) = (20 * MIB as u64, 128 * KIB as u64);
     assert_eq!(
-        scene.server.opened(),
+        scene.server.downloads(),
         [(0, None), (place, Some(len)), (place + len, None)]
     );
-    eventually("the old stream ends", || scene.server.running() == 1);
+    eventually("the old stream ends", || scene.server.downloads_open() == 1);
 }
 
 #[test]
@@ -160,7 +164,7 @@ fn reads_that_overtake_each_other_share_one_download() {
         scene.check(&reader, &cursor, (2 * pair + 1) * len, len);
         scene.check(&reader, &cursor, 2 * pair * len, len);
     }
-    assert_eq!(scene.server.opened(), [(0, None)]);
+    assert_eq!(scene.server.downloads(), [(0, None)]);
 }
 
 // SEMANTICS: S-read
@@ -171,7 +175,7 @@ fn a_short_seek_forward_reads_on() {
     for offset in (0..16 * MIB).step_by(900 * KIB) {
         scene.check(&reader, &cursor, offset, 10 * KIB);
     }
-    assert_eq!(scene.server.opened(), [(0, None)]);
+    assert_eq!(scene.server.downloads(), [(0, None)]);
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn two_readers_share_a_stream_and_what_it_left() {
         scene.check(&reader, &second, offset, 64 * KIB);
     }
     scene.check_all(&reader, &scene.cursor(), 100 * KIB);
-    assert_eq!(scene.server.opened(), [(0, None)]);
+    assert_eq!(scene.server.downloads(), [(0, None)]);
 }
 
 #[test]
@@ -236,11 +240,11 @@ fn without_memory_all_is_fetched_as_it_is_asked() {
     let scene = Scene::with(MIB, 0, 7);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check_all(&reader, &cursor, 128 * KIB);
-    assert_eq!(scene.server.opened().len(), 8);
+    assert_eq!(scene.server.downloads().len(), 8);
     assert!(
         scene
             .server
-            .opened()
+            .downloads()
             .iter()
             .all(|(_, len)| *len == Some(128 * KIB as u64))
     );
@@ -277,24 +281,25 @@ fn a_file_that_shrank_ends_early() {
 fn a_download_that_is_called_done_before_its_end_goes_on_or_fails() {
     let scene = Scene::new(MIB);
     let cut = 300 * KIB as u64;
-    scene.server.cut_at(cut, 1);
+    let cut_twice = |after: u64| {
+        scene.server.cut_after_bytes(after);
+        scene.server.cut_after_bytes(0);
+    };
+    scene.server.cut_after_bytes(cut);
     scene.check_all(&scene.reader(1), &scene.cursor(), 128 * KIB);
-    assert_eq!(scene.server.opened(), [(0, None), (cut, None)]);
-    scene.server.cut_at(cut, usize::MAX);
+    assert_eq!(scene.server.downloads(), [(0, None), (cut, None)]);
+    cut_twice(cut);
     let (reader, cursor) = (scene.reader(2), scene.cursor());
     scene.check(&reader, &cursor, 0, 256 * KIB);
     let error = reader.read(&cursor, 256 * KIB as u64, 128 * KIB);
     assert!(matches!(error, Err(error) if error.kind() == RemoteErrorKind::Disconnected));
     // The same for a read that is fetched by itself.
-    scene.server.cut_at(cut, 1);
+    scene.server.cut_after_bytes(10 * KIB as u64);
     let (reader, cursor) = (scene.reader(3), scene.cursor());
     scene.check(&reader, &cursor, 290 * KIB, 128 * KIB);
-    scene.server.cut_at(cut, usize::MAX);
-    assert!(
-        reader
-            .read(&scene.cursor(), 280 * KIB as u64, 128 * KIB)
-            .is_err()
-    );
+    cut_twice(20 * KIB as u64);
+    let error = reader.read(&scene.cursor(), 280 * KIB as u64, 128 * KIB);
+    assert!(error.is_err());
 }
 
 #[test]
@@ -306,7 +311,7 @@ fn the_end_of_a_cached_file_costs_no_request() {
     let again = scene.cursor();
     assert_eq!(reader.read_cached(&again, 0, 8192).unwrap().len(), 5000);
     assert!(reader.read_cached(&again, 8192, 10).unwrap().is_empty());
-    assert_eq!(scene.server.opened().len(), 1);
+    assert_eq!(scene.server.downloads().len(), 1);
     assert!(
         scene.engine.cache().bytes() < 6000,
         "a small file takes small memory"
@@ -315,31 +320,31 @@ fn the_end_of_a_cached_file_costs_no_request() {
         epoch: 1,
         ..*reader.version()
     };
-    let newer = Reader::new(&scene.engine, FileId(1), RemotePath::root(), changed);
+    let newer = Reader::new(&scene.engine, FileId(1), the_file(), changed);
     assert!(newer.read_cached(&again, 0, 1).is_none());
 }
 
 #[test]
 fn the_end_of_a_file_of_whole_blocks_is_remembered_although_it_was_read_before_it_was_seen() {
     let scene = Scene::new(MIB);
-    scene.server.hold_from(MIB as u64);
+    scene.server.hold_from(Some(MIB as u64));
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check_all(&reader, &cursor, 128 * KIB);
-    scene.server.hold_from(u64::MAX);
+    scene.server.hold_from(None);
     eventually("the stream ends by itself", || scene.engine.streams() == 0);
     let end = reader.read_cached(&scene.cursor(), MIB as u64, 4096);
     assert!(end.unwrap().is_empty());
-    assert_eq!(scene.server.opened(), [(0, None)]);
+    assert_eq!(scene.server.downloads(), [(0, None)]);
 }
 
 #[test]
 fn bytes_reach_the_reader_before_their_block_is_full() {
     let scene = Scene::new(MIB);
-    scene.server.hold_from(100);
+    scene.server.hold_from(Some(100));
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check(&reader, &cursor, 0, 100);
     assert!(reader.read_cached(&cursor, 100, 1).is_none());
-    scene.server.hold_from(u64::MAX);
+    scene.server.hold_from(None);
     scene.check(&reader, &cursor, 100, 64 * KIB);
 }
 
@@ -348,8 +353,11 @@ fn what_has_arrived_is_read_without_waiting_and_without_a_copy() {
     let scene = Scene::new(MIB);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     assert!(reader.read_cached(&cursor, 0, KIB).is_none());
-    assert!(scene.server.opened().is_empty(), "looking fetches nothing");
-    scene.server.hold_from(256 * KIB as u64);
+    assert!(
+        scene.server.downloads().is_empty(),
+        "looking fetches nothing"
+    );
+    scene.server.hold_from(Some(256 * KIB as u64));
     scene.check(&reader, &cursor, 0, 256 * KIB);
     let one = reader.read_cached(&cursor, 0, 64 * KIB).unwrap();
     let two = reader
@@ -361,14 +369,16 @@ fn what_has_arrived_is_read_without_waiting_and_without_a_copy() {
 #[test]
 fn an_error_reaches_its_reader_and_the_next_read_tries_afresh() {
     let scene = Scene::new(MIB);
-    scene.server.fail_at(Some(300 * KIB as u64), false);
+    let kind = RemoteErrorKind::Disconnected;
+    scene
+        .server
+        .fail_after_bytes(Operation::OpenDownload, 300 * KIB as u64, kind);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check(&reader, &cursor, 0, 256 * KIB);
     let error = reader
         .read(&cursor, 256 * KIB as u64, 128 * KIB)
         .unwrap_err();
-    assert_eq!(error.kind(), RemoteErrorKind::Disconnected);
-    scene.server.fail_at(None, false);
+    assert_eq!(error.kind(), kind);
     scene.check(&reader, &cursor, 256 * KIB, 128 * KIB);
     scene.check(&reader, &cursor, 384 * KIB, 128 * KIB);
 }
@@ -376,11 +386,12 @@ fn an_error_reaches_its_reader_and_the_next_read_tries_afresh() {
 #[test]
 fn a_panic_in_the_download_is_an_error_of_the_read() {
     let scene = Scene::new(MIB);
-    scene.server.fail_at(Some(0), true);
+    scene
+        .server
+        .before(Operation::Read, |_| panic!("on purpose"));
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     let error = reader.read(&cursor, 0, 4096).unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::Failed);
-    scene.server.fail_at(None, false);
     eventually("the stream is gone", || scene.engine.streams() == 0);
     scene.check_all(&reader, &scene.cursor(), 128 * KIB);
 }
@@ -390,9 +401,11 @@ fn close_ends_the_download_and_what_arrived_stays() {
     let scene = Scene::new(32 * MIB);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check(&reader, &cursor, 0, 4096);
-    assert_eq!(scene.server.running(), 1);
+    assert_eq!(scene.server.downloads_open(), 1);
     reader.close();
-    eventually("the download is dropped", || scene.server.running() == 0);
+    eventually("the download is dropped", || {
+        scene.server.downloads_open() == 0
+    });
     eventually("the blocks are cached", || {
         reader
             .read_cached(&scene.cursor(), 4096, 100 * KIB)
@@ -403,7 +416,7 @@ fn close_ends_the_download_and_what_arrived_stays() {
     scene.check(&other, &scene.cursor(), 0, 4096);
     drop(other);
     eventually("dropping a reader closes it", || {
-        scene.server.running() == 0
+        scene.server.downloads_open() == 0
     });
 }
 
@@ -415,10 +428,10 @@ fn an_idle_stream_gives_its_session_back() {
     scene.clock.advance(Duration::from_millis(4999));
     scene.engine.reap_idle();
     thread::sleep(Duration::from_millis(20));
-    assert_eq!(scene.server.running(), 1);
+    assert_eq!(scene.server.downloads_open(), 1);
     scene.clock.advance(Duration::from_millis(1));
     eventually("it sees that it is idle by itself", || {
-        scene.server.running() == 0
+        scene.server.downloads_open() == 0
     });
     eventually("what it fetched is kept", || {
         reader.read_cached(&cursor, 4096, 100 * KIB).is_some()
@@ -431,7 +444,9 @@ fn an_idle_stream_gives_its_session_back() {
 fn a_stream_gives_its_session_to_those_who_wait_and_goes_on_later() {
     let scene = Scene::new(32 * MIB);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
-    scene.server.set_contended(true);
+    scene
+        .server
+        .set_behaviour(|server| server.is_contended = true);
     scene.check(&reader, &cursor, 0, 4096);
     eventually("the window is full", || {
         scene.server.delivered_to() >= 256 * KIB as u64
@@ -439,26 +454,32 @@ fn a_stream_gives_its_session_to_those_who_wait_and_goes_on_later() {
     scene.clock.advance(Duration::from_millis(249));
     thread::sleep(Duration::from_millis(150));
     assert_eq!(
-        scene.server.running(),
+        scene.server.downloads_open(),
         1,
         "it keeps the session for a while"
     );
     scene.clock.advance(Duration::from_millis(1));
-    eventually("the session is given up", || scene.server.running() == 0);
+    eventually("the session is given up", || {
+        scene.server.downloads_open() == 0
+    });
     let end = scene.server.delivered_to();
     for offset in (4096..8 * MIB).step_by(128 * KIB) {
         scene.check(&reader, &cursor, offset, 128 * KIB);
     }
-    assert_eq!(scene.server.opened(), [(0, None), (end, None)]);
+    assert_eq!(scene.server.downloads(), [(0, None), (end, None)]);
 }
 
 #[test]
 fn all_who_wait_for_a_stream_that_gives_way_go_on_with_one_other() {
     for _ in 0..10 {
         let scene = Scene::new(4 * MIB);
-        scene.server.set_piece(64 * KIB);
-        scene.server.hold_from(300 * KIB as u64);
-        scene.server.set_contended(true);
+        scene
+            .server
+            .set_behaviour(|server| server.read_bytes_max = Some(64 * KIB));
+        scene.server.hold_from(Some(300 * KIB as u64));
+        scene
+            .server
+            .set_behaviour(|server| server.is_contended = true);
         let (reader, cursor) = (scene.reader(1), scene.cursor());
         scene.check(&reader, &cursor, 0, 256 * KIB);
         // Now and then it gives way before they come.
@@ -469,9 +490,9 @@ fn all_who_wait_for_a_stream_that_gives_way_go_on_with_one_other() {
                 scope.spawn(move || scene.check(reader, cursor, offset * KIB, 128 * KIB));
             }
             thread::sleep(Duration::from_millis(20));
-            scene.server.hold_from(u64::MAX);
+            scene.server.hold_from(None);
         });
-        let opened = scene.server.opened();
+        let opened = scene.server.downloads();
         assert_eq!(opened.len(), 2, "{opened:?}");
         assert!(opened[1].0 >= 256 * KIB as u64 && opened[1].1.is_none());
     }
@@ -487,13 +508,15 @@ fn streams_beyond_the_sessions_wait_for_their_turn_and_end_the_longest_idle() {
     scene.clock.advance(Duration::from_secs(1));
     scene.check(&readers[1].0, &readers[1].1, 0, 4096);
     scene.check(&readers[2].0, &readers[2].1, 0, 4096);
-    eventually("the longest idle has ended", || scene.server.running() == 2);
+    eventually("the longest idle has ended", || {
+        scene.server.downloads_open() == 2
+    });
     scene.check(&readers[3].0, &readers[3].1, 0, 4096);
-    assert_eq!(scene.server.opened()[2..], [(0, None); 2]);
+    assert_eq!(scene.server.downloads()[2..], [(0, None); 2]);
     // The ones left go on.
     scene.check(&readers[1].0, &readers[1].1, 4096, 4 * MIB);
     scene.check(&readers[2].0, &readers[2].1, 4096, 4 * MIB);
-    assert_eq!(scene.server.opened().len(), 4);
+    assert_eq!(scene.server.downloads().len(), 4);
 }
 
 #[test]
@@ -508,7 +531,7 @@ fn one_file_has_a_few_streams_at_most() {
         scene.clock.advance(Duration::from_millis(1));
     }
     eventually("the fifth and sixth ended others", || {
-        scene.server.running() == LEADS_MAX
+        scene.server.downloads_open() == LEADS_MAX
     });
 }
 
@@ -518,7 +541,10 @@ fn after_shutdown_no_thread_is_left_and_reads_go_on_without() {
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check(&reader, &cursor, 0, 4096);
     scene.engine.shutdown();
-    assert_eq!((scene.server.running(), scene.engine.streams()), (0, 0));
+    assert_eq!(
+        (scene.server.downloads_open(), scene.engine.streams()),
+        (0, 0)
+    );
     assert_eq!(
         Arc::strong_count(&scene.engine),
         2,
@@ -533,17 +559,18 @@ fn a_renamed_file_is_fetched_by_its_new_name() {
     let scene = Scene::new(16 * MIB);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     let name = RemotePath::root().join(b"new").unwrap();
-    reader.set_path(name.clone());
+    scene.server.move_path(&the_file(), &name);
+    reader.set_path(name);
     scene.check(&reader, &cursor, 0, 4096);
-    assert_eq!(scene.server.last_path(), name);
     scene.check(&reader, &cursor, 10 * MIB, 4096);
-    assert_eq!(scene.server.last_path(), name);
 }
 
 #[test]
 fn many_threads_read_what_is_there_under_a_small_budget() {
     let scene = Scene::with(5 * MIB + 77, 4 * MIB, 2);
-    scene.server.set_piece(50_000);
+    scene
+        .server
+        .set_behaviour(|server| server.read_bytes_max = Some(50_000));
     let (first, second) = (scene.reader(1), scene.reader(2));
     thread::scope(|scope| {
         for seed in 0..6_usize {

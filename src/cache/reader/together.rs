@@ -4,7 +4,7 @@ use super::{
     tests::{KIB, MIB, Scene},
     *,
 };
-use crate::cache::{FileId, fake::eventually};
+use crate::cache::{FileId, testing::eventually};
 
 /// How long a read is given to find its stream, or to start one that it should not.
 const HEAD_START: std::time::Duration = std::time::Duration::from_millis(3);
@@ -17,7 +17,7 @@ fn read_at_once(scene: &Scene, reader: &Reader, start: usize, order: &[(usize, &
             scope.spawn(move || scene.check(reader, cursor, offset, MIB));
             std::thread::sleep(HEAD_START);
         }
-        scene.server.hold_from(u64::MAX);
+        scene.server.hold_from(None);
     });
 }
 
@@ -42,7 +42,7 @@ fn reads_that_come_at_once_are_one_download_whatever_their_order() {
         let batches = (256 * KIB..12 * MIB).step_by(4 * MIB);
         for start in batches {
             // Nothing of it has come when they do.
-            scene.server.hold_from(start as u64);
+            scene.server.hold_from(Some(start as u64));
             for read in 0..4 {
                 let offset = (start + read * MIB) as u64;
                 let _ = reader.read_cached(&cursor, offset, MIB);
@@ -50,7 +50,11 @@ fn reads_that_come_at_once_are_one_download_whatever_their_order() {
             let order = order.map(|read| (read, &cursor));
             read_at_once(&scene, &reader, start, &order);
         }
-        assert_eq!(scene.server.opened(), [(0, None)], "{order:?} of {budget}");
+        assert_eq!(
+            scene.server.downloads(),
+            [(0, None)],
+            "{order:?} of {budget}"
+        );
     }
 }
 
@@ -60,7 +64,7 @@ fn the_first_reads_of_a_file_may_come_at_once() {
     for order in ORDERS {
         let scene = Scene::new(16 * MIB);
         let (reader, cursor) = (scene.reader(1), scene.cursor());
-        scene.server.hold_from(0);
+        scene.server.hold_from(Some(0));
         for read in 0..4 {
             scene
                 .engine
@@ -68,7 +72,7 @@ fn the_first_reads_of_a_file_may_come_at_once() {
         }
         let reads = order.map(|read| (read, &cursor));
         read_at_once(&scene, &reader, 0, &reads);
-        assert_eq!(scene.server.opened(), [(0, None)], "{order:?}");
+        assert_eq!(scene.server.downloads(), [(0, None)], "{order:?}");
     }
 }
 
@@ -78,7 +82,7 @@ fn two_handles_read_on_at_once_with_one_download() {
     for order in ORDERS {
         let scene = Scene::new(16 * MIB);
         let (reader, one, other) = (scene.reader(1), scene.cursor(), scene.cursor());
-        scene.server.hold_from(MIB as u64);
+        scene.server.hold_from(Some(MIB as u64));
         scene.check(&reader, &one, 0, MIB);
         let cursors = [&one, &one, &other, &other];
         for (read, cursor) in cursors.iter().enumerate() {
@@ -87,7 +91,7 @@ fn two_handles_read_on_at_once_with_one_download() {
         }
         let reads = order.map(|read| (read, cursors[read]));
         read_at_once(&scene, &reader, MIB, &reads);
-        assert_eq!(scene.server.opened(), [(0, None)], "{order:?}");
+        assert_eq!(scene.server.downloads(), [(0, None)], "{order:?}");
     }
 }
 
@@ -105,7 +109,7 @@ fn random_reads_at_once_through_one_handle_fetch_exactly_what_was_asked() {
             scope.spawn(move || scene.check(reader, cursor, place, 4 * KIB));
         }
     });
-    let mut opened = scene.server.opened();
+    let mut opened = scene.server.downloads();
     opened.sort_unstable();
     let mut exact = places.map(|place| (place as u64, Some(4 * KIB as u64)));
     exact.sort_unstable();
@@ -125,7 +129,7 @@ fn reads_at_once_after_a_seek_are_one_stream_more() {
         let reads = order.map(|read| (read, &cursor));
         read_at_once(&scene, &reader, 20 * MIB, &reads);
         // The first of them may be fetched by itself.
-        let opened = scene.server.opened();
+        let opened = scene.server.downloads();
         assert!(opened.len() <= 3, "{order:?}: {opened:?}");
         assert!(
             opened[1..]
@@ -140,12 +144,12 @@ fn a_read_that_never_begins_holds_nobody_up() {
     let scene = Scene::new(16 * MIB);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
     scene.check(&reader, &cursor, 0, 128 * KIB);
-    scene.server.hold_from(512 * KIB as u64);
+    scene.server.hold_from(Some(512 * KIB as u64));
     assert!(reader.read_cached(&cursor, 600 * KIB as u64, MIB).is_none());
-    scene.server.hold_from(u64::MAX);
+    scene.server.hold_from(None);
     for offset in (2 * MIB..14 * MIB).step_by(MIB) {
         scene.check(&reader, &cursor, offset, MIB);
     }
     reader.close();
-    eventually("all ends", || scene.server.running() == 0);
+    eventually("all ends", || scene.server.downloads_open() == 0);
 }

@@ -53,6 +53,8 @@ pub struct Behaviour {
     pub read_bytes_max: Option<usize>,
     /// The free space, where the server tells.
     pub space: Option<u64>,
+    /// Whether somebody waits for a session.
+    pub is_contended: bool,
     /// What was found out of it, by an earlier mount or this one.
     pub habits: Habits,
 }
@@ -92,6 +94,7 @@ impl Default for Behaviour {
             tells_truncation: true,
             read_bytes_max: None,
             space: None,
+            is_contended: false,
             habits: Habits::default(),
         }
     }

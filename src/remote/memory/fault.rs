@@ -5,10 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{
-    super::{RemoteErrorKind, RemotePath},
-    MemoryRemote,
-};
+use super::super::{RemoteErrorKind, RemotePath};
 
 /// One for each method of [`Remote`](super::super::Remote) and of the transfers that it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +67,8 @@ impl Operation {
     }
 }
 
-pub(super) type Hook = Box<dyn FnOnce(&MemoryRemote) + Send>;
+/// A step of the test, which gets the remote that was called.
+pub(super) type Hook<R> = Box<dyn FnOnce(&R) + Send>;
 
 /// When a fault or a hook strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,25 +95,43 @@ struct Fault {
 }
 
 /// What awaits one call.
-#[derive(Default)]
-pub(super) struct Plan {
-    pub(super) before: Option<Hook>,
+pub(super) struct Plan<R> {
+    pub(super) before: Option<Hook<R>>,
     pub(super) fails: Option<RemoteErrorKind>,
-    pub(super) after: Option<Hook>,
+    pub(super) after: Option<Hook<R>>,
     pub(super) reply_lost: Option<RemoteErrorKind>,
 }
 
-#[derive(Default)]
-pub(super) struct Script {
+/// All that a remote `R` is to do wrong, and what it counted.
+pub(super) struct Script<R> {
     faults: Vec<Fault>,
     byte_faults: VecDeque<(Operation, ByteFault)>,
-    hooks: VecDeque<(Operation, Moment, Hook)>,
+    /// After how many bytes the next downloads end.
+    cuts: VecDeque<u64>,
+    hooks: VecDeque<(Operation, Moment, Hook<R>)>,
     calls: HashMap<Operation, u64>,
     calls_on: HashMap<(Operation, RemotePath), u64>,
+    /// Offset and length of each download.
+    downloads: Vec<(u64, Option<u64>)>,
     bytes_received: u64,
 }
 
-impl fmt::Debug for Script {
+impl<R> Default for Script<R> {
+    fn default() -> Self {
+        Self {
+            faults: Vec::new(),
+            byte_faults: VecDeque::new(),
+            cuts: VecDeque::new(),
+            hooks: VecDeque::new(),
+            calls: HashMap::new(),
+            calls_on: HashMap::new(),
+            downloads: Vec::new(),
+            bytes_received: 0,
+        }
+    }
+}
+
+impl<R> fmt::Debug for Script<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Script")
             .field("faults", &self.faults)
@@ -126,7 +142,7 @@ impl fmt::Debug for Script {
     }
 }
 
-impl Script {
+impl<R> Script<R> {
     pub(super) fn fail(
         &mut self,
         operation: Operation,
@@ -147,7 +163,16 @@ impl Script {
         self.byte_faults.push_back((operation, fault));
     }
 
-    pub(super) fn hook(&mut self, operation: Operation, moment: Moment, hook: Hook) {
+    pub(super) fn cut_after_bytes(&mut self, bytes: u64) {
+        self.cuts.push_back(bytes);
+    }
+
+    /// How many bytes the download that begins now brings at most.
+    pub(super) fn take_cut(&mut self) -> u64 {
+        self.cuts.pop_front().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn hook(&mut self, operation: Operation, moment: Moment, hook: Hook<R>) {
         self.hooks.push_back((operation, moment, hook));
     }
 
@@ -162,9 +187,18 @@ impl Script {
             .unwrap_or_default()
     }
 
+    pub(super) fn ask_download(&mut self, offset: u64, len: Option<u64>) {
+        self.downloads.push((offset, len));
+    }
+
+    pub(super) fn downloads(&self) -> &[(u64, Option<u64>)] {
+        &self.downloads
+    }
+
     pub(super) fn forget_calls(&mut self) {
         self.calls.clear();
         self.calls_on.clear();
+        self.downloads.clear();
         self.bytes_received = 0;
     }
 
@@ -179,16 +213,19 @@ impl Script {
     pub(super) fn forget_faults(&mut self) {
         self.faults.clear();
         self.byte_faults.clear();
+        self.cuts.clear();
         self.hooks.clear();
     }
 
     /// Counts a call and takes out what awaits it.
-    pub(super) fn begin(&mut self, operation: Operation, path: &RemotePath) -> Plan {
+    pub(super) fn begin(&mut self, operation: Operation, path: &RemotePath) -> Plan<R> {
         *self.calls.entry(operation).or_default() += 1;
         *self.calls_on.entry((operation, path.clone())).or_default() += 1;
         let mut plan = Plan {
             before: self.take_hook(operation, Moment::Before),
-            ..Plan::default()
+            fails: None,
+            after: None,
+            reply_lost: None,
         };
         for fault in self
             .faults
@@ -219,7 +256,7 @@ impl Script {
         self.byte_faults.remove(index).map(|(_, fault)| fault)
     }
 
-    fn take_hook(&mut self, operation: Operation, moment: Moment) -> Option<Hook> {
+    fn take_hook(&mut self, operation: Operation, moment: Moment) -> Option<Hook<R>> {
         let index = self
             .hooks
             .iter()

@@ -46,16 +46,18 @@ impl Remote for MemoryRemote {
         offset: u64,
         len: Option<u64>,
     ) -> Result<Box<dyn Download>> {
+        self.lock().script.ask_download(offset, len);
         self.ask(Operation::OpenDownload, path, || {
             let mut state = self.lock();
             let node = state.tree.resolve(path)?;
             state.tree.file_mut(node)?;
             let file = self.hold(&mut state, path, node, Operation::OpenDownload, offset);
-            drop(state);
             let download = MemoryDownload {
                 file,
-                bytes_left: len.unwrap_or(u64::MAX),
+                bytes_left: state.script.take_cut().min(len.unwrap_or(u64::MAX)),
+                share: state.delivery.open(),
             };
+            drop(state);
             Ok(Box::new(download) as Box<dyn Download>)
         })
     }
@@ -169,6 +171,10 @@ impl Remote for MemoryRemote {
             Ok(self.lock().behaviour.can_patch)
         })
         .unwrap_or(false)
+    }
+
+    fn is_contended(&self) -> bool {
+        self.lock().behaviour.is_contended
     }
 }
 

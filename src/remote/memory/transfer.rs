@@ -3,6 +3,7 @@
 use super::{
     super::{Download, RemoteErrorKind, RemotePath, Result, Upload},
     MemoryRemote, Operation,
+    delivery::Share,
     fault::ByteFault,
     tree::{Answer, NodeId},
 };
@@ -12,6 +13,37 @@ pub(super) struct MemoryDownload {
     pub(super) file: OpenFile,
     /// Bytes still wanted.
     pub(super) bytes_left: u64,
+    pub(super) share: Share,
+}
+
+impl MemoryDownload {
+    fn load(&mut self, remote: &MemoryRemote, buffer: &mut [u8]) -> Answer<usize> {
+        let (mut state, allowance) =
+            remote.await_turn(self.file.position as u64, &mut self.share)?;
+        let most = usize::try_from(allowance.min(self.bytes_left)).unwrap_or(usize::MAX);
+        let most = state
+            .behaviour
+            .read_bytes_max
+            .map_or(most, |piece| piece.min(most));
+        let content = state.tree.file_mut(self.file.node)?;
+        let rest = content.get(self.file.position..).unwrap_or_default();
+        let count = self.file.admit(buffer.len().min(rest.len()).min(most))?;
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.file.position += count;
+        self.bytes_left -= count as u64;
+        state
+            .delivery
+            .deliver(count as u64, self.file.position as u64, &mut self.share);
+        Ok(count)
+    }
+}
+
+impl Drop for MemoryDownload {
+    fn drop(&mut self) {
+        self.file.remote.lock().delivery.close(&self.share);
+    }
 }
 
 #[derive(Debug)]
@@ -85,33 +117,6 @@ impl OpenFile {
         self.position = end;
         Ok(())
     }
-
-    fn load(&mut self, buffer: &mut [u8]) -> Answer<usize> {
-        let mut state = self.remote.lock();
-        let most = state
-            .behaviour
-            .read_bytes_max
-            .map_or(buffer.len(), |most| most.min(buffer.len()));
-        let available = state
-            .tree
-            .file_mut(self.node)?
-            .len()
-            .saturating_sub(self.position);
-        drop(state);
-        let admitted = self.admit(available.min(most))?;
-        let mut state = self.remote.lock();
-        let end = self.position + admitted;
-        let file = state.tree.file_mut(self.node)?;
-        // The file may have shrunk since it was measured.
-        let Some(bytes) = file.get(self.position..end) else {
-            return Ok(0);
-        };
-        if let Some(target) = buffer.get_mut(..admitted) {
-            target.copy_from_slice(bytes);
-        }
-        self.position = end;
-        Ok(admitted)
-    }
 }
 
 impl Drop for OpenFile {
@@ -124,16 +129,7 @@ impl Download for MemoryDownload {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let remote = self.file.remote.clone();
         let path = self.file.path.clone();
-        remote.ask(Operation::Read, &path, || {
-            let wanted = buffer
-                .len()
-                .min(usize::try_from(self.bytes_left).unwrap_or(usize::MAX));
-            let count = self
-                .file
-                .load(buffer.get_mut(..wanted).unwrap_or_default())?;
-            self.bytes_left -= count as u64;
-            Ok(count)
-        })
+        remote.ask(Operation::Read, &path, || self.load(&remote, buffer))
     }
 }
 
