@@ -4,7 +4,7 @@
 //! 2. *Metadata never waits for a copy.* Transfers take all sessions but one ([`Use`]).
 //! 3. *Nobody waits for ever.* A wait for a session ends at the request's deadline, or when no transfer on the other sessions
 //!    has made progress for as long ([`Progress`]).
-//! 4. *Nobody is overtaken.* A session that comes free belongs to whoever has waited longest ([`Queue`]), so that a transfer
+//! 4. *Nobody is overtaken.* A session that comes free belongs to whoever has waited longest (`queue`), so that a transfer
 //!    that gave it up for others does not take it back before they had it.
 //! 5. *No lock across the network.* The state's lock is held to pick a session; opening and closing happen outside.
 //! 6. *Guesses cost nobody anything.* They take sessions that are spare, before they begin ([`Sessions::for_guess`]).

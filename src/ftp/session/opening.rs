@@ -1,6 +1,6 @@
 //! A transfer, from the first question to the server's go-ahead: ask, connect, command, bytes, reply.
 //!
-//! None of the steps is waited for before the next one needs it, as far as the server takes that ([`Shortcut`]). The command leaves
+//! None of the steps is waited for before the next one needs it, as far as the server takes that (`shortcuts.rs`). The command leaves
 //! right behind the SYN of its data connection: a server can send data one round trip after TCP's handshake at the earliest. A small
 //! upload's bytes leave behind its STOR, or behind TLS's handshake.
 
