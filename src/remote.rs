@@ -22,7 +22,7 @@ pub type Result<T> = std::result::Result<T, RemoteError>;
 /// A server, seen as a tree of named entries below the mounted directory.
 ///
 /// Every method blocks, may be called from any thread, and ends: no wait without progress takes longer than
-/// the configured time-out, after which the error's kind is [`RemoteErrorKind::TimedOut`].
+/// the configured timeout, after which the error's kind is [`RemoteErrorKind::TimedOut`].
 ///
 /// # Errors
 ///

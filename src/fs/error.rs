@@ -48,7 +48,7 @@ pub enum FsErrorKind {
     Busy,
     /// The connection broke, the server failed or spoke no FTP.
     Io,
-    /// Nothing came within the time-out.
+    /// Nothing came within the timeout.
     TimedOut,
     /// This server has no command for it.
     Unsupported,

@@ -26,7 +26,7 @@ pub enum ConnectError {
         /// The port as configured.
         port: u16,
     },
-    /// The connection broke before the log-in was over: a server that takes no more sessions, or a firewall.
+    /// The connection broke before the login was over: a server that takes no more sessions, or a firewall.
     #[error("{host}, port {port}, closed the connection before the log-in was over: {detail}")]
     Closed {
         /// The host as configured.
@@ -68,7 +68,7 @@ pub enum ConnectError {
         /// What the system said.
         detail: String,
     },
-    /// Nothing came within the time-out.
+    /// Nothing came within the timeout.
     #[error(
         "{host}, port {port}, did not answer in time (waiting for {phase}); --timeout sets how long to wait"
     )]
@@ -199,7 +199,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The error that a fault before the end of the log-in is.
+    /// The error that a fault before the end of the login is.
     pub(super) fn error(&self, fault: Fault) -> ConnectError {
         let Self { host, port } = self.clone();
         match fault.kind {
@@ -222,7 +222,7 @@ impl Target {
     }
 }
 
-/// What to do about a server that refuses a log-in.
+/// What to do about a server that refuses a login.
 fn advice(reply: &str) -> &'static str {
     if is_for_tls(reply) {
         "the server demands TLS: use --tls require"

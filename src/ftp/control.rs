@@ -106,7 +106,7 @@ impl Control {
         self.deadline
     }
 
-    /// Says that the log-in is over: from now on it is replies that are waited for.
+    /// Says that the login is over: from now on it is replies that are waited for.
     pub(super) fn set_logged_in(&mut self) {
         self.phase = Phase::Reply;
     }

@@ -3,11 +3,11 @@
 //! suppaftp's client writes one command and reads one reply. Several commands in one write, transfers, and all that happens before
 //! a session is logged in, use [`Control`] directly, between two of its commands.
 //!
-//! The greeting, TLS and the log-in are not suppaftp's, for these reasons:
+//! The greeting, TLS and the login are not suppaftp's, for these reasons:
 //!
 //! 1. its constructors read the greeting without a deadline, take a banner line such as "100 users online" for the end of it,
 //!    and fail on a 120 (RFC 959 section 5.4);
-//! 2. its `into_secure` takes three round trips before the log-in (AUTH, PBSZ, PROT), where one is enough, and TLS from the first
+//! 2. its `into_secure` takes three round trips before the login (AUTH, PBSZ, PROT), where one is enough, and TLS from the first
 //!    byte on is possible only over a connection that it makes itself, without a proxy and without a deadline;
 //! 3. its `login` takes two round trips, where one is enough, and writes the password into its log.
 //!

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// When waiting ends. One deadline covers everything that a request waits for: a session, the connection, the
-/// log-in, each reply.
+/// login, each reply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
@@ -13,7 +13,7 @@ impl Deadline {
         Self(Instant::now() + time)
     }
 
-    /// What is left, at least a millisecond (the sockets refuse a time-out of zero); `None` when it is over.
+    /// What is left, at least a millisecond (the sockets refuse a timeout of zero); `None` when it is over.
     pub(super) fn remaining(self) -> Option<Duration> {
         let left = self.0.checked_duration_since(Instant::now())?;
         (!left.is_zero()).then(|| left.max(Duration::from_millis(1)))

@@ -221,7 +221,7 @@ fn kind_of(error: &ProxyError) -> RemoteErrorKind {
     }
 }
 
-/// All addresses of a host. The system's resolver knows no time-out, so it runs on a thread that is left behind when the
+/// All addresses of a host. The system's resolver knows no timeout, so it runs on a thread that is left behind when the
 /// deadline passes. An error is of the kind `NotFound`.
 fn resolve(host: &str, port: u16, deadline: Deadline) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {

@@ -56,7 +56,7 @@ pub struct Fact {
     pub cost: &'static str,
 }
 
-/// What becomes of a wish for TLS, up to the log-in: no password is sent, and nothing is remembered of it.
+/// What becomes of a wish for TLS, up to the login: no password is sent, and nothing is remembered of it.
 ///
 /// # Errors
 ///

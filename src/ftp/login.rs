@@ -1,4 +1,4 @@
-//! The log-in: from a host to an idle [`Session`], in as few round trips as the server allows.
+//! The login: from a host to an idle [`Session`], in as few round trips as the server allows.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -97,7 +97,7 @@ impl Host {
         utf8.into_iter().chain(features.mlst_options()).collect()
     }
 
-    /// Whether the log-in asks for the first data connection.
+    /// Whether the login asks for the first data connection.
     fn begins_with_epsv(&self) -> bool {
         let learnt = self.capabilities.learnt();
         let network = &self.config.network;
@@ -142,7 +142,7 @@ impl Host {
             && let Some(reply) = replies.last()
         {
             session.next_data().announce(reply);
-            // Connecting goes on beside the rest of the log-in; through a proxy it would have to be waited for.
+            // Connecting goes on beside the rest of the login; through a proxy it would have to be waited for.
             if self.config.network.proxy.is_none()
                 && session.next_data().readiness() == Readiness::Announced
                 && let Err(fault) = session.prepare_data()
@@ -230,7 +230,7 @@ impl Host {
     }
 
     /// A refusal may not have been for the password: libunftp works on all commands of one write at the same time, and answers in
-    /// any order. Then the log-in succeeds all the same, behind the refusal of what came too early.
+    /// any order. Then the login succeeds all the same, behind the refusal of what came too early.
     fn look_for_disorder(&self, session: &Session, count: usize) {
         let mut control = session.control();
         let has_logged_in = (0..count)

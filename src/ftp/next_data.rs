@@ -169,7 +169,7 @@ impl NextData {
         self.is_patient = true;
     }
 
-    /// Records the reply to an EPSV that was sent along with the log-in.
+    /// Records the reply to an EPSV that was sent along with the login.
     pub(super) fn announce(&mut self, reply: &Reply) {
         if let Some(announced) = self.announced_in(Passive::Epsv, reply) {
             self.state = State::Announced(announced);

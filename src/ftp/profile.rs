@@ -101,7 +101,7 @@ impl Profile {
     /// Writes down what is known now, if that is news. A failure is logged: the mount does not need the file.
     pub(super) fn save(&self, learnt: Learnt) {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before the first log-in nothing is known of the server.
+        // Before the first login nothing is known of the server.
         let Some(known) = stored.as_mut().filter(|known| known.learnt != learnt) else {
             return;
         };

@@ -28,7 +28,7 @@ pub(super) struct Protection {
     version: Mutex<Version>,
 }
 
-/// A control connection that is ready for the log-in.
+/// A control connection that is ready for the login.
 #[derive(Debug)]
 pub(super) struct Reached {
     /// The connection.

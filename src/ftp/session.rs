@@ -90,7 +90,7 @@ impl Session {
         self.number
     }
 
-    /// The control connection, for the log-in and for the wait at the end of an upload.
+    /// The control connection, for the login and for the wait at the end of an upload.
     pub(super) fn control(&self) -> Locked<'_> {
         self.talk.control()
     }

@@ -2,8 +2,8 @@
 //!
 //! | technique | what leaves early, and what it saves | shown to work by | shown to fail by | instead |
 //! |---|---|---|---|---|
-//! | [`Batch`] | commands that belong together, in one write; a round trip each | (assumed) | silence after the first reply; replies in another order at the log-in (libunftp) | one command at a time, and no other shortcut but [`Prepare`] and [`EarlyHandshake`] |
-//! | [`Prepare`] | EPSV and connecting, while the session is idle; two round trips a transfer | (assumed) | a 5yz to EPSV and PASV outside a transfer; PRET (`Capabilities::learn_pret`); disorder at the log-in | EPSV, connect, command |
+//! | [`Batch`] | commands that belong together, in one write; a round trip each | (assumed) | silence after the first reply; replies in another order at the login (libunftp) | one command at a time, and no other shortcut but [`Prepare`] and [`EarlyHandshake`] |
+//! | [`Prepare`] | EPSV and connecting, while the session is idle; two round trips a transfer | (assumed) | a 5yz to EPSV and PASV outside a transfer; PRET (`Capabilities::learn_pret`); disorder at the login | EPSV, connect, command |
 //! | [`AskAtEnd`] | EPSV with the close of a data connection, before the last reply is read; one | a 229 after the last reply | a reply in another order, silence, the connection's end | EPSV after the last reply |
 //! | [`Follow`] | commands in one write with a transfer's own: what settles a small upload, the next EPSV; one or two | a TYPE after the first listing, and what settles an upload, answered after the transfer | an answer before the transfer's last reply (pyftpdlib), silence | [`FollowEnd`], or an exchange of its own |
 //! | [`FollowEnd`] | what settles a small upload, 2 ms after the end of its bytes; one. pyftpdlib only | a 226 before the 213 | the 213 first three times in a row, a 4yz, silence | an exchange of its own |
@@ -209,7 +209,7 @@ impl Shortcuts {
         }
     }
 
-    /// Keeps what this mount has found to fail on its way to the log-in, and did not believe before.
+    /// Keeps what this mount has found to fail on its way to the login, and did not believe before.
     pub(super) fn keep_failed(&mut self, now: &Self, believed: &Self) {
         for technique in [Batch, Prepare] {
             let has_failed = now.of(technique) == Shortcut::Fails;

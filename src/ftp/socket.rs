@@ -50,7 +50,7 @@ pub(super) fn with_options(stream: TcpStream) -> io::Result<TcpStream> {
 
 /// Writes all of `data` to a data connection as long as some of it gets away within each `timeout`; says so each time.
 ///
-/// The kernel counts its own time-out anew for each call and answers a call that got a single byte away with success, so
+/// The kernel counts its own timeout anew for each call and answers a call that got a single byte away with success, so
 /// that two silent time-outs could pass for one; slices are short enough for that not to matter.
 pub(super) fn write_all(
     mut stream: impl io::Write,

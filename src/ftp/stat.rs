@@ -16,7 +16,7 @@ use crate::remote::{
 const ROOT_NAME: &[u8] = b"/";
 
 /// How long the first answers to MLST are waited for. 5 s: uftpd 2.13 offers it and never answers; a program should not wait
-/// the whole time-out to learn that, and a slow line has answered.
+/// the whole timeout to learn that, and a slow line has answered.
 const UNPROVEN_WAIT: Duration = Duration::from_secs(5);
 
 /// Looks `path` up. The entry's name is the path's last component, `/` for the root.

@@ -154,7 +154,7 @@ impl Transfer {
         socket::write_all(data, bytes, timeout, || pool.note_progress())
     }
 
-    /// Closes the data connection and reads the last reply, within the session's own time-out.
+    /// Closes the data connection and reads the last reply, within the session's own timeout.
     pub(super) fn finish(mut self) -> Result<(Reply, Guard), Failure> {
         let verb = self.verb;
         let has_ended = self.end == DataEnd::Closed;
@@ -284,7 +284,7 @@ fn end(guard: &Guard, data: &mut DataStream) -> io::Result<()> {
     if data.is_protected() { ended } else { Ok(()) }
 }
 
-/// Waits until the reply begins to arrive. The time-out counts from
+/// Waits until the reply begins to arrive. The timeout counts from
 /// when the kernel last got bytes away: megabytes may be under way on a slow link.
 fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
     let timeout = guard.pool().host.config.timeout;

@@ -20,7 +20,7 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 pub(super) enum Turn {
     /// It is.
     InTime,
-    /// It has waited for a thread for longer than the time-out: it must not wait for the server any more.
+    /// It has waited for a thread for longer than the timeout: it must not wait for the server any more.
     TooLate,
 }
 

@@ -37,7 +37,7 @@ pub enum RemoteErrorKind {
     Unsupported,
     /// The connection broke (421, 425, 426, EOF, reset), also after the retries that were safe.
     Disconnected,
-    /// No progress within the time-out, in this phase.
+    /// No progress within the timeout, in this phase.
     TimedOut(Phase),
     /// What came is no FTP; the session was thrown away.
     Protocol,
@@ -54,7 +54,7 @@ pub enum Phase {
     Session,
     /// The TCP connection.
     Connect,
-    /// The greeting and the log-in.
+    /// The greeting and the login.
     Login,
     /// The reply to a command.
     Reply,

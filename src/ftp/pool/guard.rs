@@ -170,7 +170,7 @@ impl Guard {
             state.warming.failed(Instant::now(), is_final);
             if is_final {
                 drop(state);
-                // So that the log-in does not ask for one either.
+                // So that the login does not ask for one either.
                 let capabilities = &self.pool.host.capabilities;
                 capabilities.give_up(Technique::Prepare);
             }

@@ -9,7 +9,7 @@ use super::{guard::Guard, queue::Use, shared::Pool};
 use crate::ftp::session::Session;
 
 /// How long an idle session is kept up. 5 min: vsftpd and pyftpdlib close idle sessions then, and whoever comes back after
-/// that can wait for one log-in.
+/// that can wait for one login.
 const IDLE_MAX: Duration = Duration::from_mins(5);
 
 impl Pool {

@@ -124,7 +124,7 @@ impl State {
         if free == 0 || !is_turn {
             return Served::Wait;
         }
-        // A session that comes back in a moment is there sooner than a log-in. The next one will be wanted too.
+        // A session that comes back in a moment is there sooner than a login. The next one will be wanted too.
         let is_soon = self.recovering > self.waiting;
         if is_soon && self.opening > self.waiting {
             return Served::Wait;
@@ -152,7 +152,7 @@ impl State {
         Some(self.idle.remove(index))
     }
 
-    /// Learns from a refused log-in beside `others` sessions. Whether there is another session to wait for.
+    /// Learns from a refused login beside `others` sessions. Whether there is another session to wait for.
     pub(super) fn learn_limit(&mut self, error: &ConnectError, others: usize) -> bool {
         if !error.is_limit() || others == 0 {
             return false;

@@ -145,7 +145,7 @@ fn a_refusal_behind_the_150_is_heard_at_once() {
     let started = std::time::Instant::now();
     let error = remote.open_download(&path("f"), 0, None).unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::Disconnected, "{error}");
-    // The time-out is 5 s.
+    // The timeout is 5 s.
     assert!(started.elapsed() < Duration::from_secs(4));
 }
 

@@ -504,7 +504,7 @@ fn a_listing_without_end_is_given_up() {
 
 #[test]
 fn a_failed_data_connection_is_a_pause_and_a_refusal_the_end_of_opening_ahead() {
-    // Asked for with the log-in first; the next is asked for ahead.
+    // Asked for with the login first; the next is asked for ahead.
     for (answer, goes_on) in [
         ("229 ok (|||1|)", true),
         ("425 no", true),

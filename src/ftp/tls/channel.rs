@@ -34,7 +34,7 @@ const UNSENT_BYTES_MAX: usize = 32 << 10;
 /// Why a connection is no good any more.
 #[derive(Debug)]
 pub(in crate::ftp) enum Broken {
-    /// The socket failed, or gave nothing within its time-out.
+    /// The socket failed, or gave nothing within its timeout.
     Io(io::Error),
     /// What came over it is not what TLS wants.
     Tls(Error),
@@ -162,7 +162,7 @@ impl Channel {
         Ok(true)
     }
 
-    /// Does the rest of the handshake. Each wait for the server ends with the socket's own time-out.
+    /// Does the rest of the handshake. Each wait for the server ends with the socket's own timeout.
     pub(in crate::ftp) fn handshake(&mut self, socket: &TcpStream) -> Result<(), Broken> {
         while self.connection.is_handshaking() {
             self.flush(socket).map_err(Broken::Io)?;
@@ -263,7 +263,7 @@ impl Channel {
         filled
     }
 
-    /// Encrypts some of `data` and sends what the socket takes within its time-out; the rest leaves with the next call.
+    /// Encrypts some of `data` and sends what the socket takes within its timeout; the rest leaves with the next call.
     pub(in crate::ftp) fn write(&mut self, socket: &TcpStream, data: &[u8]) -> io::Result<usize> {
         self.handshake(socket)?;
         self.flush(socket)?;
@@ -274,7 +274,7 @@ impl Channel {
         }
     }
 
-    /// Encrypts and sends all of `data`; a time-out of the socket is the end.
+    /// Encrypts and sends all of `data`; a timeout of the socket is the end.
     pub(in crate::ftp) fn write_all(
         &mut self,
         socket: &TcpStream,
@@ -315,7 +315,7 @@ impl Channel {
         }
     }
 
-    /// Sends all that was written. The socket's time-out counts anew whenever some of it has left.
+    /// Sends all that was written. The socket's timeout counts anew whenever some of it has left.
     pub(in crate::ftp) fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
         let mut has_moved = false;
         while self.connection.wants_write() {
