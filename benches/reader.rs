@@ -11,8 +11,8 @@ use ftpfs::{
     clock::SystemClock,
     config::CacheConfig,
     remote::{
-        Attributes, Download, Listing, Remote, RemoteEntry, RemoteError, RemoteErrorKind,
-        RemotePath, Result, Settled, Upload, UploadMode,
+        Attributes, Confirmed, Download, Listing, Permit, Remote, RemoteEntry, RemoteError,
+        RemoteErrorKind, RemotePath, Report, Result, Settled, Upload, UploadMode,
     },
 };
 
@@ -69,19 +69,27 @@ impl Remote for Endless {
         unsupported()
     }
 
-    fn open_upload(&self, _: &RemotePath, _: UploadMode) -> Result<Box<dyn Upload>> {
+    fn report(&self, _: &RemotePath) -> Result<Report> {
         unsupported()
     }
 
-    fn settle(&self, _: &RemotePath, _: &Attributes) -> Result<Settled> {
+    fn open_upload_with(&self, _: Permit, _: UploadMode, _: &[u8]) -> Result<Box<dyn Upload>> {
         unsupported()
     }
 
-    fn rename(&self, _: &RemotePath, _: &RemotePath) -> Result<()> {
+    fn put(&self, _: Permit, _: &[u8], _: &Attributes) -> Result<Confirmed> {
         unsupported()
     }
 
-    fn remove_file(&self, _: &RemotePath) -> Result<()> {
+    fn settle(&self, _: Permit, _: &Attributes) -> Result<Settled> {
+        unsupported()
+    }
+
+    fn rename(&self, _: &RemotePath, _: Permit) -> Result<()> {
+        unsupported()
+    }
+
+    fn remove_file(&self, _: Permit) -> Result<()> {
         unsupported()
     }
 
@@ -89,7 +97,7 @@ impl Remote for Endless {
         unsupported()
     }
 
-    fn remove_dir(&self, _: &RemotePath) -> Result<()> {
+    fn remove_dir(&self, _: Permit) -> Result<()> {
         unsupported()
     }
 

@@ -26,6 +26,7 @@ mod directory;
 mod download;
 mod encoding;
 mod examine;
+mod gate;
 mod host;
 mod links;
 pub mod listing;

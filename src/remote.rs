@@ -5,16 +5,25 @@
 
 mod entry;
 mod error;
+pub mod gate;
 pub mod memory;
 mod path;
 
 pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, Rejected, RemoteEntry};
 pub use error::{Phase, RemoteError, RemoteErrorKind};
+pub use gate::{Evidence, MadeName, Permit, Reported, Want};
 pub use path::{InvalidName, RemotePath};
 
-use std::{fmt::Debug, num::NonZeroU64, time::SystemTime};
+use std::{
+    fmt::Debug,
+    num::NonZeroU64,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
+
+use self::gate::Change;
 
 /// The result of asking a remote.
 pub type Result<T> = std::result::Result<T, RemoteError>;
@@ -27,9 +36,10 @@ pub type Result<T> = std::result::Result<T, RemoteError>;
 /// # Errors
 ///
 /// An implementation reports what the server said and does not guess: a bare FTP 550 is
-/// [`RemoteErrorKind::Refused`], whatever the reason was. The caller finds the reason in a fresh listing. A request
-/// that is safe to repeat has already been repeated on a fresh session when a
-/// [`RemoteErrorKind::Disconnected`] arrives here.
+/// [`RemoteErrorKind::Refused`], whatever the reason was. The caller finds the reason in a fresh listing. A question
+/// has already been repeated on a fresh session when a [`RemoteErrorKind::Disconnected`] arrives here. A change is never
+/// repeated by an implementation: it spends its [`Permit`], and the caller looks before it asks again. When a permit was too old by the
+/// time a session was there, nothing was sent ([`RemoteErrorKind::Expired`]).
 pub trait Remote: Send + Sync + Debug {
     /// Lists a directory: all its entries at one moment, `.` and `..` left out, in the server's order.
     fn list(&self, dir: &RemotePath) -> Result<Listing>;
@@ -38,6 +48,13 @@ pub trait Remote: Send + Sync + Debug {
     ///
     /// The entry may know less than a listing would (a server without MLST tells size and time only).
     fn stat(&self, path: &RemotePath) -> Result<Option<RemoteEntry>>;
+
+    /// The same as evidence, by which the name may be changed.
+    fn look(&self, path: &RemotePath) -> Result<Evidence> {
+        let asked = Instant::now();
+        let entry = self.stat(path)?.map(Arc::new);
+        Ok(Evidence::reported(path, entry, asked, Instant::now()))
+    }
 
     /// Starts to read a file at `offset`, up to `len` bytes or its end.
     fn open_download(
@@ -62,79 +79,73 @@ pub trait Remote: Send + Sync + Debug {
         Ok(content)
     }
 
-    /// [`Remote::read_small`], and what [`Remote::settle`] with no attributes told before it: the content is of that version or a newer
+    /// [`Remote::read_small`], and what [`Remote::report`] told before it: the content is of that version or a newer
     /// one. One exchange where the server takes both together.
-    fn read_small_exact(&self, path: &RemotePath, bytes_max: usize) -> Result<(Settled, Vec<u8>)> {
-        let settled = self.settle(path, &Attributes::default())?;
-        Ok((settled, self.read_small(path, bytes_max)?))
+    fn read_small_exact(&self, path: &RemotePath, bytes_max: usize) -> Result<(Report, Vec<u8>)> {
+        let report = self.report(path)?;
+        Ok((report, self.read_small(path, bytes_max)?))
+    }
+
+    /// Asks for a file's size and time.
+    fn report(&self, path: &RemotePath) -> Result<Report>;
+
+    /// The same, and the file's mode where the server reports it in the same exchange.
+    fn examine(&self, path: &RemotePath) -> Result<(Report, Option<u32>)> {
+        Ok((self.report(path)?, None))
     }
 
     /// Starts to write a file.
-    fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>>;
+    fn open_upload(&self, permit: Permit, mode: UploadMode) -> Result<Box<dyn Upload>> {
+        self.open_upload_with(permit, mode, &[])
+    }
 
-    /// Starts to write a file of which the first bytes are there; they may leave before the server has agreed.
+    /// Starts to write a file of which the first bytes are there; they may leave before the server has agreed, where nothing that is
+    /// there can be lost by that.
     fn open_upload_with(
         &self,
-        path: &RemotePath,
+        permit: Permit,
         mode: UploadMode,
         first: &[u8],
-    ) -> Result<Box<dyn Upload>> {
-        let mut upload = self.open_upload(path, mode)?;
-        upload.write_all(first)?;
-        Ok(upload)
-    }
+    ) -> Result<Box<dyn Upload>>;
 
     /// Uploads a whole small file in as few round trips as the server allows; the completion reply was read. Where the server
-    /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done. Never sent
-    /// twice: when it fails, the error says whether the server had begun.
+    /// takes both in one exchange, the file was settled as well, as by [`Remote::settle`]; else that is still to be done. When it fails,
+    /// the error says whether the server had begun.
     ///
-    /// `attributes` may reach the file that is there when the upload itself is refused.
-    fn put(
-        &self,
-        path: &RemotePath,
-        data: &[u8],
-        _attributes: &Attributes,
-    ) -> Result<Option<Settled>> {
-        let upload = self.open_upload_with(path, UploadMode::Replace, data)?;
-        upload.finish()?;
-        Ok(None)
-    }
+    /// `attributes` may reach the file that is there when the upload itself is refused, so that only a permit for a free name, or for one of
+    /// ours, comes with any.
+    fn put(&self, permit: Permit, data: &[u8], attributes: &Attributes) -> Result<Confirmed>;
 
     /// Sets what is wanted of a file's mode and time, and reports its size and time as the server sees them
     /// afterwards. One exchange; a refused attribute does not keep the others from being set.
-    fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled>;
+    fn settle(&self, permit: Permit, attributes: &Attributes) -> Result<Settled>;
 
-    /// What [`Remote::settle`] with no attributes reports, and the file's mode where the server reports it in the same exchange.
-    fn examine(&self, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
-        Ok((self.settle(path, &Attributes::default())?, None))
-    }
-
-    /// Settles a file, and asks in the same exchange what is at another path: a file with its size and time as [`Remote::settle`] reports
+    /// Settles a file, and asks in the same exchange what is at another path: a file with its size and time as [`Remote::report`] reports
     /// them, a directory, or nothing.
     fn settle_beside(
         &self,
-        path: &RemotePath,
+        permit: Permit,
         attributes: &Attributes,
         other: &RemotePath,
-    ) -> Result<(Settled, Result<Option<RemoteEntry>>)> {
-        let settled = self.settle(path, attributes)?;
-        Ok((settled, self.stat(other)))
+    ) -> Result<(Settled, Result<Evidence>)> {
+        let settled = self.settle(permit, attributes)?;
+        Ok((settled, self.look(other)))
     }
 
-    /// Renames a file or directory. Whether an existing target is replaced, refused or left alone differs by
+    /// Gives a file or directory the name that the permit is for. Whether an existing target is replaced, refused or left alone differs by
     /// server.
-    fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()>;
+    fn rename(&self, from: &RemotePath, to: Permit) -> Result<()>;
 
     /// Removes a file or a symbolic link.
-    fn remove_file(&self, path: &RemotePath) -> Result<()>;
+    fn remove_file(&self, permit: Permit) -> Result<()>;
 
-    /// Makes a directory.
+    /// Makes a directory; that destroys nothing.
     fn make_dir(&self, path: &RemotePath) -> Result<()>;
 
     /// Removes an empty directory.
-    fn remove_dir(&self, path: &RemotePath) -> Result<()>;
+    fn remove_dir(&self, permit: Permit) -> Result<()>;
 
-    /// Makes a symbolic link at `path` that holds `target`.
+    /// Makes a symbolic link at `path` that holds `target`; that destroys nothing.
     fn make_symlink(&self, target: &[u8], path: &RemotePath) -> Result<()>;
 
     /// Where the symbolic link at `path` points: a relative target as the server wrote it; an absolute one as seen
@@ -215,23 +226,34 @@ pub trait Upload: Send + Debug {
     /// Sends all of `data`.
     fn write_all(&mut self, data: &[u8]) -> Result<()>;
 
-    /// Ends the upload and waits for the server's completion reply.
-    fn finish(self: Box<Self>) -> Result<()>;
+    /// Ends the upload and waits for the server's completion reply, which is evidence of what has the name now.
+    fn finish(self: Box<Self>) -> Result<Evidence>;
 }
 
 /// Where an upload puts its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadMode {
-    /// STOR under a name that is ours alone, or over a file that nobody misses: the file is made, or its old content is gone. Begun again
-    /// on another session when the first one turns out to be dead.
-    Replace,
-    /// STOR under a name that must be free: begun once.
-    New,
+    /// STOR under a name that is free or ours, or over a file without a byte.
+    Whole,
+    /// STOR over a file that others may have use for, where nothing can be renamed: its old content is gone.
+    InPlace,
     /// APPE: behind the present end.
     Append,
     /// REST + STOR: over the bytes at this offset, and nothing else. Only where [`Remote::can_patch`] says so. Never at offset 0: behind
     /// `REST 0` a STOR is one that empties the file.
     At(NonZeroU64),
+}
+
+impl UploadMode {
+    /// What it can destroy.
+    pub(crate) fn change(self) -> Change {
+        match self {
+            Self::Whole => Change::Store,
+            Self::InPlace => Change::StoreInPlace,
+            Self::Append => Change::Append,
+            Self::At(_) => Change::Patch,
+        }
+    }
 }
 
 /// What a program has set on a file and the server is to be told.
@@ -250,6 +272,17 @@ impl Attributes {
     }
 }
 
+/// Size and time of a file, as far as the server reports them.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Its size; `None` when the server does not report sizes at all.
+    pub size: Result<Option<u64>>,
+    /// Its time, where the server reports it.
+    pub modified: Option<Modified>,
+    /// When the question left.
+    pub asked: Instant,
+}
+
 /// What came of [`Remote::settle`].
 #[derive(Debug, Clone)]
 pub struct Settled {
@@ -257,8 +290,15 @@ pub struct Settled {
     pub mode: Result<()>,
     /// Whether the time was set; `Ok` when none was wanted.
     pub modified: Result<()>,
-    /// The file's size afterwards; `None` when the server does not tell sizes at all.
-    pub size: Result<Option<u64>>,
-    /// The file's time afterwards, where the server tells.
-    pub seen_modified: Option<Modified>,
+    /// What the file is afterwards.
+    pub report: Report,
+}
+
+/// What came of [`Remote::put`].
+#[derive(Debug)]
+pub struct Confirmed {
+    /// That it is there.
+    pub evidence: Evidence,
+    /// What settling it has come to, where that was done as well.
+    pub settled: Option<Settled>,
 }

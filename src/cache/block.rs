@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::remote::Modified;
+use crate::remote::{Modified, Reported};
 
 /// The size of a block, which starts at a multiple of it. 256 KiB: two READs of the kernel's usual 128 KiB; bigger ones cost
 /// more to throw away, smaller ones more to keep account of.
@@ -24,6 +24,14 @@ pub struct Version {
 }
 
 impl Version {
+    /// What of it the server has reported.
+    pub fn reported(&self) -> Reported {
+        Reported {
+            size: self.size,
+            modified: self.modified,
+        }
+    }
+
     /// Takes the epoch of what was known before, where size and time are the same: nobody has changed the file since.
     pub fn adopt_epoch(&mut self, known: Option<Self>) -> bool {
         let same = known.filter(|known| known.size == self.size && known.modified == self.modified);

@@ -1,8 +1,6 @@
 //! Scratch files on the server: what is made is written down, and removed at the end whatever happened.
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,13 +17,13 @@ use super::{
 use crate::{
     ftp::FtpRemote,
     remote::{
-        Attributes, Habits, Modified, Precision, Remote, RemoteError, RemoteErrorKind, RemotePath,
-        Result, UploadMode,
+        Attributes, Habits, MadeName, Modified, Precision, Remote, RemoteError, RemoteErrorKind,
+        RemotePath, Result, UploadMode,
     },
 };
 
 /// How the names begin; without the dot where the server takes none.
-pub(super) const PREFIX: &str = ".ftpfs-doctor-";
+pub(super) const PREFIX: &str = ".ftpfs-doctor";
 
 /// How much is sent to measure the bandwidth, more each time as long as it does not take too long. 4 MiB are beyond what buffers
 /// hold; 32 KiB take a few seconds on the slowest line.
@@ -61,7 +59,7 @@ pub(super) struct Work {
 /// ends the work.
 type Trial = (
     &'static str,
-    fn(&mut Scratch, &RemotePath, &mut Report) -> Result<()>,
+    fn(&mut Scratch, &MadeName, &mut Report) -> Result<()>,
 );
 
 /// All trials, in their order: the file is read, changed, and then renamed away.
@@ -90,9 +88,9 @@ const TRIALS: &[Trial] = &[
 #[derive(Debug)]
 pub(super) struct Scratch {
     remote: Arc<FtpRemote>,
-    prefix: String,
-    files: Vec<RemotePath>,
-    dirs: Vec<RemotePath>,
+    prefix: &'static str,
+    files: Vec<MadeName>,
+    dirs: Vec<MadeName>,
     habits: Habits,
     clock: Option<Problem>,
     is_interrupted: Arc<AtomicBool>,
@@ -102,8 +100,6 @@ impl Scratch {
     /// From here on, Ctrl-C and the signals that end a program are waited for until everything is removed; the second one ends it at
     /// once.
     pub(super) fn new(remote: Arc<FtpRemote>) -> Self {
-        // No secret, only unlikely to be taken.
-        let random = RandomState::new().build_hasher().finish();
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let flag = || Arc::clone(&is_interrupted);
@@ -119,7 +115,7 @@ impl Scratch {
         }
         Self {
             remote,
-            prefix: format!("{PREFIX}{random:016x}"),
+            prefix: PREFIX,
             files: Vec::new(),
             dirs: Vec::new(),
             habits: Habits::default(),
@@ -142,22 +138,23 @@ impl Scratch {
     }
 
     /// A name that will be removed.
-    fn file(&mut self, name: &str) -> Result<RemotePath> {
-        let path = self.name(name)?;
-        self.files.push(path.clone());
-        Ok(path)
+    fn file(&mut self) -> Result<MadeName> {
+        let made = self.name()?;
+        self.files.push(made.clone());
+        Ok(made)
     }
 
-    fn name(&self, name: &str) -> Result<RemotePath> {
-        let name = format!("{}-{name}", self.prefix);
-        RemotePath::root()
-            .join(name.as_bytes())
-            .map_err(|_| RemoteError::new(RemoteErrorKind::InvalidPath, "doctor"))
+    fn name(&self) -> Result<MadeName> {
+        MadeName::fresh(&RemotePath::root(), self.prefix)
+            .ok_or_else(|| RemoteError::new(RemoteErrorKind::InvalidPath, "doctor"))
     }
 
     /// An error without the long names.
     fn in_words(&self, error: &RemoteError) -> String {
-        error.to_string().replace(&format!("/{}-", self.prefix), "")
+        let names = self.files.iter().chain(&self.dirs);
+        names.fold(error.to_string(), |text, made| {
+            text.replace(&format!(" {}", made.path()), "")
+        })
     }
 
     /// Tries everything, and removes what it has made.
@@ -183,9 +180,9 @@ impl Scratch {
     }
 
     /// A file that can be made and removed; if it cannot be removed, nothing else is made.
-    pub(super) fn try_file(&mut self, report: &mut Report) -> Result<RemotePath> {
+    pub(super) fn try_file(&mut self, report: &mut Report) -> Result<MadeName> {
         const CONTENT: &[u8] = b"0123456789";
-        let mut file = self.file("a")?;
+        let mut file = self.file()?;
         if let Err(error) = store(&self.remote, &file, CONTENT) {
             let is_name = matches!(
                 error.kind(),
@@ -194,8 +191,8 @@ impl Scratch {
             if !is_name {
                 return Err(error);
             }
-            self.prefix.remove(0);
-            file = self.file("a")?;
+            self.prefix = self.prefix.trim_start_matches('.');
+            file = self.file()?;
             if store(&self.remote, &file, CONTENT).is_err() {
                 return Err(error);
             }
@@ -204,15 +201,15 @@ impl Scratch {
             let cost = "temporary files of a mount are not hidden";
             report.tried("dot-names", "names with a dot in front", refused, cost);
         }
-        self.remote.remove_file(&file)?;
+        self.remote.remove_file(file.permit())?;
         store(&self.remote, &file, CONTENT)?;
         report.tried("new-files", "STOR, DELE", Ok(()), "");
         Ok(file)
     }
 
-    fn try_offset(&self, file: &RemotePath, report: &mut Report) {
+    fn try_offset(&self, file: &MadeName, report: &mut Report) {
         let mut piece = [0; 2];
-        let read = self.remote.open_download(file, 4, Some(2));
+        let read = self.remote.open_download(file.path(), 4, Some(2));
         let read = read.and_then(|mut download| download.read(&mut piece));
         let outcome = match read {
             Ok(_) if piece == *b"45" => Ok(()),
@@ -231,7 +228,8 @@ impl Scratch {
     }
 
     /// What the server reports of a file: its size, its time, and by which clock.
-    fn try_told(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
+    fn try_told(&mut self, file: &MadeName, report: &mut Report) -> Result<()> {
+        let file = file.path();
         try_tells(&self.remote, file, "scratch file", report)?;
         let now = Modified::from(SystemTime::now()).seconds;
         let entry = self.remote.stat(file).ok().flatten();
@@ -267,33 +265,33 @@ impl Scratch {
         Ok(())
     }
 
-    fn try_append(&mut self, file: &RemotePath, report: &mut Report) {
+    fn try_append(&mut self, file: &MadeName, report: &mut Report) {
         let appended = self
             .remote
-            .open_upload(file, UploadMode::Append)
+            .open_upload(file.permit(), UploadMode::Append)
             .and_then(|mut upload| {
                 upload.write_all(b"ab")?;
                 upload.finish()
             });
-        let size = self.remote.settle(file, &Attributes::default());
-        let size = size.and_then(|settled| settled.size).ok().flatten();
+        let size = self.remote.report(file.path());
+        let size = size.and_then(|report| report.size).ok().flatten();
         // Other refusals may have a reason of their own.
         self.habits.no_append = is_unknown(&appended);
         let outcome = match (appended, size) {
-            (Ok(()), Some(12) | None) => Ok(()),
-            (Ok(()), Some(other)) => Err(format!("APPE made {other} bytes of 10 and 2")),
+            (Ok(_), Some(12) | None) => Ok(()),
+            (Ok(_), Some(other)) => Err(format!("APPE made {other} bytes of 10 and 2")),
             (Err(error), _) => Err(self.in_words(&error)),
         };
         let cost = "a line that is appended sends the whole file";
         report.tried("append", "APPE", outcome, cost);
     }
 
-    fn try_attributes(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
+    fn try_attributes(&mut self, file: &MadeName, report: &mut Report) -> Result<()> {
         let wanted = Attributes {
             mode: Some(0o640),
             modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(SET_TIME)),
         };
-        let settled = self.remote.settle(file, &wanted)?;
+        let settled = self.remote.settle(file.permit(), &wanted)?;
         self.habits.no_mode = settled
             .mode
             .as_ref()
@@ -305,12 +303,12 @@ impl Scratch {
         Ok(())
     }
 
-    fn try_renames(&mut self, file: &RemotePath, report: &mut Report) -> Result<()> {
-        let (other, third) = (self.file("b")?, self.file("c")?);
-        let mut renamed = self.remote.rename(file, &other);
+    fn try_renames(&mut self, file: &MadeName, report: &mut Report) -> Result<()> {
+        let (other, third) = (self.file()?, self.file()?);
+        let mut renamed = self.remote.rename(file.path(), other.permit());
         if renamed.is_err() {
             // Once more, for a server that has failed once.
-            renamed = self.remote.rename(file, &other);
+            renamed = self.remote.rename(file.path(), other.permit());
         }
         if let Err(error) = renamed {
             let is_unknown =
@@ -327,12 +325,12 @@ impl Scratch {
         report.tried("rename", "RNFR", Ok(()), "");
         store(&self.remote, &third, b"third")?;
         let mut is_broken = false;
-        let over = match self.remote.rename(&third, &other) {
+        let over = match self.remote.rename(third.path(), other.permit()) {
             Err(error) => {
                 is_broken = !error.is_answer();
                 Err(self.in_words(&error))
             }
-            Ok(()) if self.remote.stat(&third)?.is_some() => {
+            Ok(()) if self.remote.stat(third.path())?.is_some() => {
                 Err("the server says yes and does nothing".to_owned())
             }
             Ok(()) => Ok(()),
@@ -344,38 +342,40 @@ impl Scratch {
     }
 
     fn try_dirs(&mut self, report: &mut Report) -> Result<()> {
-        let dir = self.name("d")?;
-        let made = self.remote.make_dir(&dir);
-        if made.is_ok() {
-            self.dirs.push(dir);
-        }
+        let dir = self.name()?;
+        let made = self.remote.make_dir(dir.path());
+        self.dirs.push(dir);
         let made = made.map_err(|error| self.in_words(&error));
         report.tried("directories", "MKD, RMD", made, "mkdir fails");
         Ok(())
     }
 
     fn measure(&mut self, report: &mut Report) -> Result<()> {
-        let mut largest = RemotePath::root();
+        let mut largest = None;
         for bytes in TRANSFER_BYTES {
             let is_too_slow = |rate: Rate| rate.time_for(bytes) > TRANSFER_TIME_MAX;
             if self.is_interrupted() || report.upload.is_some_and(is_too_slow) {
                 break;
             }
             // Not every server replaces a file.
-            largest = self.file(&bytes.to_string())?;
-            report.upload = self.measure_upload(&largest, bytes)?;
+            let file = self.file()?;
+            report.upload = self.measure_upload(&file, bytes)?;
+            largest = Some(file);
         }
-        report.download = measure_download(&self.remote, &largest, || self.is_interrupted()).ok();
+        if let Some(largest) = largest {
+            let is_over = || self.is_interrupted();
+            report.download = measure_download(&self.remote, largest.path(), is_over).ok();
+        }
         Ok(())
     }
 
     /// `None` when it is interrupted: then it breaks off.
-    fn measure_upload(&self, path: &RemotePath, bytes: usize) -> Result<Option<Rate>> {
+    fn measure_upload(&self, file: &MadeName, bytes: usize) -> Result<Option<Rate>> {
         // What does not compress.
         let mut chunk = vec![0_u8; CHUNK_BYTES];
         fastrand::fill(&mut chunk);
         let start = Instant::now();
-        let mut upload = self.remote.open_upload(path, UploadMode::Replace)?;
+        let mut upload = self.remote.open_upload(file.permit(), UploadMode::Whole)?;
         for _ in 0..bytes / CHUNK_BYTES {
             if self.is_interrupted() {
                 return Ok(None);
@@ -391,17 +391,18 @@ impl Scratch {
         let remote = &self.remote;
         let mut left = Vec::new();
         let mut is_lost = false;
-        let files = self.files.iter().map(|path| (path, true));
-        let dirs = self.dirs.iter().map(|path| (path, false));
-        for (path, is_file) in files.chain(dirs) {
+        let files = self.files.iter().map(|made| (made, true));
+        let dirs = self.dirs.iter().map(|made| (made, false));
+        for (made, is_file) in files.chain(dirs) {
+            let path = made.path();
             if is_lost {
                 left.push(path.to_string());
                 continue;
             }
             let removed = if is_file {
-                remote.remove_file(path)
+                remote.remove_file(made.permit())
             } else {
-                remote.remove_dir(path)
+                remote.remove_dir(made.permit())
             };
             let Err(error) = removed else { continue };
             is_lost = matches!(
@@ -457,8 +458,7 @@ fn is_unknown<T>(outcome: &Result<T>) -> bool {
 }
 
 /// Writes a file of ours, which may be begun twice.
-fn store(remote: &FtpRemote, path: &RemotePath, content: &[u8]) -> Result<()> {
-    remote
-        .open_upload_with(path, UploadMode::Replace, content)?
-        .finish()
+fn store(remote: &FtpRemote, file: &MadeName, content: &[u8]) -> Result<()> {
+    let upload = remote.open_upload_with(file.permit(), UploadMode::Whole, content)?;
+    upload.finish().map(drop)
 }

@@ -192,7 +192,7 @@ impl From<RemoteError> for FsError {
             RemoteErrorKind::LoginRefused => FsErrorKind::AccessDenied,
             RemoteErrorKind::Unsupported => FsErrorKind::Unsupported,
             RemoteErrorKind::Disconnected => FsErrorKind::Io,
-            RemoteErrorKind::TimedOut(_) => FsErrorKind::TimedOut,
+            RemoteErrorKind::TimedOut(_) | RemoteErrorKind::Expired => FsErrorKind::TimedOut,
             RemoteErrorKind::Protocol => FsErrorKind::Io,
             RemoteErrorKind::InvalidPath => FsErrorKind::Invalid,
             RemoteErrorKind::Unencodable => FsErrorKind::Unencodable,

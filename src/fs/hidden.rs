@@ -2,13 +2,10 @@
 //!
 //! A file has one while it goes up, while another file takes its place, and when it was removed and a program still has it open.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use super::account::Account;
-use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath};
+use crate::remote::{self, MadeName, Remote, RemoteError, RemoteErrorKind, RemotePath};
 
 /// Makes, recognises and removes them.
 #[derive(Debug)]
@@ -17,7 +14,6 @@ pub(crate) struct HiddenNames {
     account: Arc<Account>,
     /// Begins each hidden name of this mount, after a dot if there is one.
     prefix: String,
-    count: AtomicU64,
 }
 
 impl HiddenNames {
@@ -27,17 +23,14 @@ impl HiddenNames {
             remote,
             account,
             prefix: format!("ftpfs-{:08x}", fastrand::u32(..)),
-            count: AtomicU64::new(0),
         }
     }
 
     /// A new one in `dir`, with a dot in front or without: some servers forbid names that begin with one (vsftpd's `deny_file`,
     /// Pure-FTPd's `ProhibitDotFilesWrite`).
-    pub(crate) fn make(&self, dir: &RemotePath, has_dot: bool) -> Option<RemotePath> {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn make(&self, dir: &RemotePath, has_dot: bool) -> Option<MadeName> {
         let dot = if has_dot { "." } else { "" };
-        dir.join(format!("{dot}{}-{count}.tmp", self.prefix).as_bytes())
-            .ok()
+        MadeName::fresh(dir, &format!("{dot}{}", self.prefix))
     }
 
     /// Whether a name is one of these, so that it is not shown.
@@ -46,9 +39,16 @@ impl HiddenNames {
         name.starts_with(self.prefix.as_bytes())
     }
 
+    /// The name in `dir`, if it is one of these.
+    pub(crate) fn recognise(&self, dir: &RemotePath, name: &[u8]) -> Option<MadeName> {
+        let is_ours = self.is_hidden(name);
+        MadeName::recognised(dir, name).filter(|_| is_ours)
+    }
+
     /// Removes a file that is not needed any more; one that the server does not let go teaches that there should be no more of them.
-    pub(crate) fn remove(&self, path: &RemotePath) {
-        let Err(error) = self.remote.remove_file(path) else {
+    pub(crate) fn remove(&self, made: &MadeName) {
+        let path = made.path();
+        let Err(error) = self.remove_now(made) else {
             return;
         };
         log::debug!("temporary file not removed: {error}");
@@ -58,12 +58,21 @@ impl HiddenNames {
         }
     }
 
-    /// The same without making anyone wait.
-    pub(crate) fn discard(self: &Arc<Self>, path: RemotePath) {
+    /// Removes a file; says so when that fails.
+    pub(crate) fn remove_now(&self, made: &MadeName) -> remote::Result<()> {
+        match self.remote.remove_file(made.permit()) {
+            // Nobody else has a file of that name: done twice is done once.
+            Err(error) if error.is_unheard() => self.remote.remove_file(made.permit()),
+            removed => removed,
+        }
+    }
+
+    /// [`Self::remove`] without making anyone wait.
+    pub(crate) fn discard(self: &Arc<Self>, made: MadeName) {
         let names = self.clone();
         let spawned = std::thread::Builder::new()
             .name("ftpfs-cleanup".into())
-            .spawn(move || names.remove(&path));
+            .spawn(move || names.remove(&made));
         if let Err(error) = spawned {
             log::warn!("no thread to remove a temporary file: {error}");
         }

@@ -1,13 +1,11 @@
 //! One upload's share of an open file's state: what it has to bring to the server, and how that has ended.
 
-use std::time::Instant;
-
 use super::{
     on_server::{Base, Doubt},
     ranges::RangeSet,
     streaming::UploadStream,
 };
-use crate::remote::Attributes;
+use crate::remote::{Attributes, Evidence};
 
 /// What the name must hold for an upload to take its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +31,8 @@ pub(crate) struct UploadJob {
     pub(crate) wanted: Attributes,
     /// A stream that has sent a part of it already.
     pub(crate) stream: Option<UploadStream>,
-    /// When the server was asked about the name of a new file, and had nothing there.
-    pub(crate) free_at: Option<Instant>,
+    /// What the server said of the name of a new file when that was created.
+    pub(crate) seen: Option<Evidence>,
     /// A change of ours whose outcome is not known.
     pub(crate) doubt: Option<Doubt>,
     /// Whether a program has had whatever the name holds emptied, so that it may be replaced.

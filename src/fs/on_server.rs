@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use crate::cache::Version;
+use crate::{cache::Version, remote::Evidence};
 
 /// The file on the server, as last seen.
 #[derive(Debug, Clone)]
@@ -71,8 +71,8 @@ pub(crate) enum Stage {
 pub(crate) enum OnServer {
     /// Nothing.
     Absent {
-        /// When the server was asked about the name of a new file, and had nothing there.
-        free_at: Option<Instant>,
+        /// What the server said of the name of a new file when that was created.
+        seen: Option<Evidence>,
     },
     /// Nothing that was seen, but something of a change of ours may be there.
     Maybe(Doubt),
@@ -130,34 +130,35 @@ impl OnServer {
             }
             (Self::Known(base) | Self::Doubtful(base, _), None) => Self::Known(base),
             (Self::Absent { .. } | Self::Maybe(_) | Self::Taken, Some(doubt)) => Self::Maybe(doubt),
-            (Self::Maybe(_), None) => Self::Absent { free_at: None },
+            (Self::Maybe(_), None) => Self::Absent { seen: None },
             (none @ (Self::Absent { .. } | Self::Taken), None) => none,
         };
     }
 
     /// The server was asked about the name of a new file, and had nothing there.
-    pub(crate) fn note_free(&mut self, asked: Option<Instant>) {
-        if let Self::Absent { free_at } = self {
-            *free_at = asked;
+    pub(crate) fn note_free(&mut self, evidence: Option<Evidence>) {
+        if let Self::Absent { seen } = self {
+            *seen = evidence;
         }
     }
 
-    /// When that was; it counts for one upload.
-    pub(crate) fn take_free_at(&mut self) -> Option<Instant> {
+    /// What was said then; it counts for one upload.
+    pub(crate) fn take_seen(&mut self) -> Option<Evidence> {
         match self {
-            Self::Absent { free_at } => free_at.take(),
+            Self::Absent { seen } => seen.take(),
             Self::Maybe(_) | Self::Known(_) | Self::Doubtful(..) | Self::Taken => None,
         }
     }
 
     fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::Absent { free_at: None })
+        std::mem::replace(self, Self::Absent { seen: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::RemotePath;
 
     fn base(size: u64) -> Base {
         Base {
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_doubt_stays_when_the_file_is_seen_and_ends_with_its_outcome() {
-        let mut on_server = OnServer::Absent { free_at: None };
+        let mut on_server = OnServer::Absent { seen: None };
         on_server.set_doubt(Some(Doubt::InPlace));
         assert!(on_server.base().is_none());
         on_server.see(base(3));
@@ -195,13 +196,16 @@ mod tests {
 
     #[test]
     fn that_a_name_was_free_counts_for_one_upload_of_a_file_that_is_not_there() {
-        let now = Instant::now();
-        let mut on_server = OnServer::Absent { free_at: None };
-        on_server.note_free(Some(now));
-        assert_eq!(on_server.take_free_at(), Some(now));
-        assert_eq!(on_server.take_free_at(), None);
+        let free = || {
+            let path = RemotePath::root().join(b"f").unwrap();
+            Some(Evidence::listed(&path, None, Instant::now()))
+        };
+        let mut on_server = OnServer::Absent { seen: None };
+        on_server.note_free(free());
+        assert!(on_server.take_seen().is_some());
+        assert!(on_server.take_seen().is_none());
         on_server.see(base(1));
-        on_server.note_free(Some(now));
-        assert_eq!(on_server.take_free_at(), None);
+        on_server.note_free(free());
+        assert!(on_server.take_seen().is_none());
     }
 }

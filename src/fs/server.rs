@@ -1,25 +1,26 @@
 //! The server as the filesystem sees it: what it shows, what it was seen to do and refuse, and why it says no.
 //!
-//! Calls go one way: [`Tree`] and [`Learnt`] know the remote alone; [`Evidence`], [`Kernel`], [`Refusals`] and [`Versions`] use what stands
-//! before them; [`Server`] holds them all, and [`renaming`] uses it.
+//! Calls go one way: [`Tree`] and [`Learnt`] know the remote alone; [`Observer`], [`Kernel`], [`Refusals`] and [`Versions`] use what stands
+//! before them; [`Server`] holds them all, and [`change`] and [`renaming`] use it.
 
+pub(crate) mod change;
 mod evidence;
 mod kernel;
 mod learnt;
 mod refusal;
 pub(crate) mod renaming;
+mod spelling;
 mod tree;
 mod version;
 
 use std::sync::Arc;
 
 use self::{
-    evidence::Evidence, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
+    evidence::Observer, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
     version::Versions,
 };
 pub(crate) use self::{
-    refusal::Intent,
-    version::{Reported, unknown_size},
+    refusal::Intent, spelling::is_same_spelled_otherwise, version::unknown_size,
 };
 use super::{
     account::Account,
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::CacheConfig,
-    remote::{self, Attributes, Remote, RemoteError, RemoteErrorKind, RemotePath, Settled},
+    remote::{self, Evidence, Remote, RemoteError, RemoteErrorKind, RemotePath, Settled},
 };
 
 /// See the module.
@@ -41,7 +42,7 @@ pub(crate) struct Server {
     hidden: Arc<HiddenNames>,
     learnt: Learnt,
     tree: Arc<Tree>,
-    evidence: Arc<Evidence>,
+    evidence: Arc<Observer>,
     kernel: Arc<Kernel>,
     refusals: Arc<Refusals>,
     versions: Versions,
@@ -63,7 +64,7 @@ impl Server {
             cache,
             clock.clone(),
         ));
-        let evidence = Arc::new(Evidence::new(tree.clone(), hidden.clone()));
+        let evidence = Arc::new(Observer::new(tree.clone(), hidden.clone()));
         let kernel = Arc::new(Kernel::new(tree.clone(), inodes));
         let refusals = Arc::new(Refusals::new(remote.clone(), tree.clone(), kernel.clone()));
         Self {
@@ -109,7 +110,7 @@ impl Server {
     }
 
     /// What it says of a name now.
-    pub(crate) fn evidence(&self) -> &Evidence {
+    pub(crate) fn evidence(&self) -> &Observer {
         &self.evidence
     }
 
@@ -126,13 +127,6 @@ impl Server {
     /// Why it has said no.
     pub(crate) fn explain(&self, error: RemoteError, path: &RemotePath, intent: Intent) -> FsError {
         self.refusals.explain(error, path, intent)
-    }
-
-    /// Removes a file, which is the program's or ours.
-    pub(crate) fn remove_file(&self, path: &RemotePath) -> Result<()> {
-        self.remote
-            .remove_file(path)
-            .map_err(|error| self.explain(error, path, Intent::RemoveFile))
     }
 
     /// The path of a name in a directory.
@@ -155,31 +149,25 @@ impl Server {
         }
     }
 
-    /// Fails unless a directory holds nothing, by evidence of now.
-    pub(crate) fn check_empty(&self, dir: &RemotePath) -> Result<()> {
-        match self.evidence.is_empty(dir) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(FsError::new(FsErrorKind::NotEmpty, dir)),
+    /// That a directory holds nothing, by evidence of now.
+    pub(crate) fn look_empty(&self, dir: &RemotePath) -> Result<Evidence> {
+        match self.evidence.look_empty(dir) {
+            Ok(Some(evidence)) => Ok(evidence),
+            Ok(None) => Err(FsError::new(FsErrorKind::NotEmpty, dir)),
             Err(error) => Err(self.explain(error, dir, Intent::RemoveDir)),
         }
-    }
-
-    /// Sets mode and time and reads back what the server has.
-    pub(crate) fn settle(&self, path: &RemotePath, attributes: Attributes) -> Result<Settled> {
-        let settled = self.remote.settle(path, &attributes)?;
-        Ok(self.note_settled(path, settled))
     }
 
     /// Notes what could not be set; a size that SIZE does not report comes from a listing.
     pub(crate) fn note_settled(&self, path: &RemotePath, mut settled: Settled) -> Settled {
         let is_unreadable =
-            matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Failed);
-        if (is_unreadable || matches!(settled.size, Ok(None)))
+            matches!(&settled.report.size, Err(error) if error.kind() == RemoteErrorKind::Failed);
+        if (is_unreadable || matches!(settled.report.size, Ok(None)))
             && let (Some(dir), Some(name)) = (path.parent(), path.name())
             && let Ok(listing) = self.tree.relist(&dir)
             && let Some(size) = listing.find(name).and_then(|entry| entry.size)
         {
-            settled.size = Ok(Some(size));
+            settled.report.size = Ok(Some(size));
         }
         if let Err(error) = &settled.mode {
             if error.kind() == RemoteErrorKind::Unsupported {
@@ -198,7 +186,7 @@ impl Server {
     pub(crate) fn check_name(
         &self,
         path: &RemotePath,
-        undo: impl FnOnce(&RemotePath) -> remote::Result<()>,
+        undo: impl FnOnce(Evidence) -> remote::Result<()>,
     ) -> Result<()> {
         let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
             return Ok(());
@@ -217,10 +205,14 @@ impl Server {
             "the server has stored {path} under another name, because it does not take this one"
         );
         let was_there = |other: &[u8]| known.as_ref().is_none_or(|known| !known.lacks(other));
-        let mut others = listing.entries().iter().map(|entry| &entry.name);
-        let stored = others.find(|other| is_made_ordinary(name, other) && !was_there(other));
-        if let Some(stored) = stored.and_then(|other| dir.join(other).ok()) {
-            if let Err(error) = undo(&stored) {
+        let mut others = listing.entries().iter();
+        let stored =
+            others.find(|other| is_made_ordinary(name, &other.name) && !was_there(&other.name));
+        if let Some(other) = stored
+            && let Ok(stored) = dir.join(&other.name)
+        {
+            let evidence = Evidence::listed(&stored, Some(other.clone()), listing.asked());
+            if let Err(error) = undo(evidence) {
                 log::warn!("{stored} stays on the server: {error}");
             }
             self.tree.listings().invalidate(&dir);

@@ -4,12 +4,7 @@ mod failure;
 mod name;
 mod traffic;
 
-use std::{
-    io,
-    ops::Range,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{io, ops::Range, sync::Arc, time::SystemTime};
 
 pub(crate) use self::name::Name;
 use self::{failure::Failure, traffic::Traffic};
@@ -23,7 +18,7 @@ use super::{
 };
 use crate::{
     cache::{Reader, Version},
-    remote::Attributes,
+    remote::{Attributes, Evidence},
 };
 
 /// A file that is written in order is streamed from this length on: below it one exchange at close is quicker.
@@ -79,7 +74,7 @@ impl FileState {
     pub(super) fn new(now: SystemTime) -> Self {
         Self {
             handles: 0,
-            on_server: OnServer::Absent { free_at: None },
+            on_server: OnServer::Absent { seen: None },
             changes: Changes::new(now),
             reader: None,
             stream: Stream::No,
@@ -99,8 +94,8 @@ impl FileState {
     }
 
     /// A program has created the file under a name that the server was asked about at that moment.
-    pub(crate) fn create(&mut self, free_at: Option<Instant>, mode: u32) {
-        self.on_server.note_free(free_at);
+    pub(crate) fn create(&mut self, seen: Option<Evidence>, mode: u32) {
+        self.on_server.note_free(seen);
         if self.on_server.base().is_some() {
             return;
         }
@@ -286,7 +281,7 @@ impl FileState {
             dirty,
             wanted: self.changes.wanted(),
             stream,
-            free_at: self.on_server.take_free_at(),
+            seen: self.on_server.take_seen(),
             doubt: self.on_server.doubt().cloned(),
             is_emptied,
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::hidden::{HiddenNames, is_name_refusal};
-use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+use crate::remote::{MadeName, Remote, RemoteError, RemoteErrorKind, Result, Upload, UploadMode};
 
 /// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
@@ -30,7 +30,7 @@ pub(crate) struct UploadStream {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
     names: Arc<HiddenNames>,
-    hidden: RemotePath,
+    hidden: MadeName,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl UploadStream {
     pub(crate) fn start(
         remote: Arc<dyn Remote>,
         names: Arc<HiddenNames>,
-        hidden: RemotePath,
+        hidden: MadeName,
         read_chunk: Box<ReadChunk>,
     ) -> Option<Self> {
         let shared = Arc::new(Shared::default());
@@ -66,7 +66,7 @@ impl UploadStream {
         let thread = std::thread::Builder::new()
             .name("ftpfs-upload".into())
             .spawn(move || sender.run())
-            .inspect_err(|error| log::warn!("no thread to stream {hidden}: {error}"))
+            .inspect_err(|error| log::warn!("no thread to stream {}: {error}", hidden.path()))
             .ok()?;
         Some(Self {
             shared,
@@ -91,7 +91,7 @@ impl UploadStream {
     /// # Errors
     ///
     /// The stream broke or was given up; nothing is left under the hidden name.
-    pub(crate) fn finish(mut self, len: u64) -> Result<RemotePath> {
+    pub(crate) fn finish(mut self, len: u64) -> Result<MadeName> {
         self.shared.lock().end = Some(len);
         self.shared.changed.notify_all();
         let Some(thread) = self.thread.take() else {
@@ -136,7 +136,7 @@ impl Drop for UploadStream {
                 }
             });
         if let Err(error) = cleanup {
-            log::warn!("no thread to remove {}: {error}", self.hidden);
+            log::warn!("no thread to remove {}: {error}", self.hidden.path());
         }
     }
 }
@@ -152,7 +152,7 @@ impl fmt::Debug for UploadStream {
 struct Sender {
     shared: Arc<Shared>,
     remote: Arc<dyn Remote>,
-    hidden: RemotePath,
+    hidden: MadeName,
     read_chunk: Box<ReadChunk>,
 }
 
@@ -161,13 +161,20 @@ impl Sender {
         let mut buffer = vec![0; CHUNK_BYTES];
         let first = self.next(0, &mut buffer)?;
         let first_len = first.len() as u64;
-        let mut upload = self
-            .remote
-            .open_upload_with(&self.hidden, UploadMode::Replace, first)?;
+        let begin = || {
+            let permit = self.hidden.permit();
+            self.remote
+                .open_upload_with(permit, UploadMode::Whole, first)
+        };
+        // The session may have died while it was idle; nobody else has a file of that name.
+        let mut upload = match begin() {
+            Err(error) if error.kind() == RemoteErrorKind::Disconnected => begin()?,
+            begun => begun?,
+        };
         let sent = self.send(&mut *upload, first_len, &mut buffer);
         // Also when it was given up: the file can be removed only once the server has done with it.
         let finished = upload.finish();
-        sent.and(finished)
+        sent.and(finished.map(drop))
     }
 
     /// Sends all after the `sent` bytes.

@@ -11,7 +11,7 @@ use super::{
     host::Host,
     links::Links,
     pool::{Sessions, Use},
-    reply::{Failure, Reply},
+    reply::Reply,
 };
 use crate::{
     config::FtpConfig,
@@ -32,15 +32,6 @@ pub struct FtpRemote {
     pub(super) probing: Arc<Mutex<()>>,
     /// Whether its end is that of all sessions.
     is_owner: bool,
-}
-
-/// When commands may be sent once more after the connection broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// Always: done twice is done once.
-    Always,
-    /// Only when the session had died while idle, so that the server cannot have seen them.
-    IfUnheard,
 }
 
 impl FtpRemote {
@@ -122,26 +113,24 @@ impl FtpRemote {
         Ok([verb.as_bytes(), &self.full_path(path)?].concat())
     }
 
-    /// The replies to commands that may be sent twice.
-    pub(super) fn repeatable(
+    /// The replies to questions, which are sent in one write, and once more on a fresh session when the connection broke.
+    pub(super) fn ask(
         &self,
         path: &RemotePath,
         verb: &'static str,
         lines: &[Vec<u8>],
     ) -> Result<Vec<Reply>> {
-        Ok(self.exchange(path, verb, lines, Repeat::Always, None)?.0)
+        self.ask_within(path, verb, lines, None)
     }
 
-    /// The replies to commands sent in one write, waited for no longer than `wait` if that is given, and whether they were
-    /// sent twice.
-    pub(super) fn exchange(
+    /// The same, waited for no longer than `wait` at first if that is given.
+    pub(super) fn ask_within(
         &self,
         path: &RemotePath,
         verb: &'static str,
         lines: &[Vec<u8>],
-        repeat: Repeat,
         wait: Option<Duration>,
-    ) -> Result<(Vec<Reply>, bool)> {
+    ) -> Result<Vec<Reply>> {
         let deadline = self.pool.host.deadline();
         let named = |error: RemoteError| error.with_path(path);
         let mut guard = self.pool.check_out(Use::Command, deadline).map_err(named)?;
@@ -152,63 +141,20 @@ impl FtpRemote {
         let failure = match guard.session().exchange(verb, lines) {
             Ok(replies) => {
                 guard.check_in_after_commands();
-                return Ok((replies, false));
+                return Ok(replies);
             }
             Err(failure) => failure,
         };
-        let was_unheard = !guard.is_fresh() && !guard.session().has_answered;
         drop(guard);
-        if !failure.is_disconnected() || (repeat == Repeat::IfUnheard && !was_unheard) {
+        if !failure.is_disconnected() {
             return Err(failure.into_error(path));
         }
         log::debug!("{verb} {path}: {failure:?}, once more on a fresh session");
-        let mut guard = self
-            .pool
-            .check_out_fresh(Use::Command, deadline)
-            .map_err(named)?;
+        let guard = self.pool.check_out_fresh(Use::Command, deadline);
+        let mut guard = guard.map_err(named)?;
         let replies = guard.session().exchange(verb, lines);
         guard.check_in_after_commands();
-        replies
-            .map(|replies| (replies, true))
-            .map_err(|failure| failure.into_error(path))
-    }
-
-    /// Sends commands that must not be done twice; the last one is `verb`. When they had to be sent twice and are refused, `is_done` looks
-    /// whether the first ones were heard after all.
-    pub(super) fn change(
-        &self,
-        path: &RemotePath,
-        verb: &'static str,
-        lines: &[Vec<u8>],
-        is_done: impl FnOnce() -> Result<bool>,
-    ) -> Result<()> {
-        self.change_in_steps(path, [verb, verb], lines, is_done)
-    }
-
-    /// The same for commands of which the first ones have another verb than the last.
-    pub(super) fn change_in_steps(
-        &self,
-        path: &RemotePath,
-        [first, verb]: [&'static str; 2],
-        lines: &[Vec<u8>],
-        is_done: impl FnOnce() -> Result<bool>,
-    ) -> Result<()> {
-        let (replies, is_repeated) = self.exchange(path, first, lines, Repeat::IfUnheard, None)?;
-        let (last, before) = match replies.as_slice() {
-            [before @ .., last] => (Some(last), before),
-            [] => (None, &[][..]),
-        };
-        let refused_before = before.iter().find(|reply| reply.is_refusal());
-        let refused_before = refused_before.map(|reply| (first, reply));
-        let refused_last = last.filter(|reply| !reply.is_done());
-        let refused = refused_before.or(refused_last.map(|reply| (verb, reply)));
-        let Some((verb, reply)) = refused else {
-            return Ok(());
-        };
-        if is_repeated && reply.kind() == RemoteErrorKind::Refused && is_done()? {
-            return Ok(());
-        }
-        Err(Failure::Refused(verb, reply.clone()).into_error(path))
+        replies.map_err(|failure| failure.into_error(path))
     }
 }
 

@@ -12,10 +12,6 @@ const QUESTION: &str = "";
 
 /// A data command, and what has to happen right before it.
 #[derive(Debug, Clone, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent ways to send it, not states of one thing"
-)]
 pub(super) struct DataCommand<'a> {
     /// A directory to change to first.
     pub(super) cwd: Option<Vec<u8>>,
@@ -39,13 +35,16 @@ pub(super) struct DataCommand<'a> {
     pub(super) following: Following,
     /// Whether the next data connection is asked for behind those.
     pub(super) asks_next: bool,
-    /// Whether it must not be sent a second time by itself: an upload under a name that has to be free.
-    pub(super) is_once: bool,
     /// Whether our half of the data connection is closed as soon as it is there: nothing goes that way in a download.
     pub(super) ends_early: bool,
 }
 
 impl DataCommand<'_> {
+    /// Whether it changes the server, so that it is never sent a second time by itself.
+    pub(super) fn is_change(&self) -> bool {
+        matches!(self.verb, "STOR" | "APPE")
+    }
+
     /// The command itself.
     pub(super) fn line(&self) -> Vec<u8> {
         let mut line = self.verb.as_bytes().to_vec();

@@ -345,7 +345,7 @@ fn learn_offset(
         return Ok(None);
     };
     let line = remote.line("MDTM ", &path)?;
-    let reply = remote.repeatable(&path, "MDTM", &[line])?.pop();
+    let reply = remote.ask(&path, "MDTM", &[line])?.pop();
     let exact: Option<Modified> = reply.as_ref().and_then(mdtm_time);
     let offset = match exact {
         Some(exact) => Offset::from_pair(listed, exact),

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{FtpConfig, NetworkConfig, TlsConfig, TlsMode},
-    remote::{Attributes, Remote, RemotePath},
+    remote::{Remote, RemotePath},
 };
 
 /// How long the good-bye of a probe is waited for. 500 ms: it is only polite.
@@ -95,7 +95,7 @@ impl FtpRemote {
     pub fn identity(&self) -> crate::remote::Result<Identity> {
         let ask = |verb: &'static str| -> crate::remote::Result<Option<Reply>> {
             let lines = [verb.as_bytes().to_vec()];
-            Ok(self.repeatable(&RemotePath::root(), verb, &lines)?.pop())
+            Ok(self.ask(&RemotePath::root(), verb, &lines)?.pop())
         };
         let system = ask("SYST")?.map(|reply| reply.to_string());
         let features = ask("FEAT")?.filter(Reply::is_done);
@@ -150,9 +150,9 @@ impl FtpRemote {
     ///
     /// No answer.
     pub fn tells(&self, path: &RemotePath) -> crate::remote::Result<(bool, bool)> {
-        let settled = self.settle(path, &Attributes::default())?;
-        let has_size = matches!(settled.size, Ok(Some(_)));
-        Ok((has_size, settled.seen_modified.is_some()))
+        let report = self.report(path)?;
+        let has_size = matches!(report.size, Ok(Some(_)));
+        Ok((has_size, report.modified.is_some()))
     }
 
     /// What was learnt of the server, before and now.

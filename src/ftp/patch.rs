@@ -3,15 +3,13 @@
 //! vsftpd patches, `ProFTPD` does where two directives allow it, Pure-FTPd truncates, `LightFTP` ignores REST. So it is
 //! tried once, on a scratch file of ours.
 
-use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
-    num::NonZeroU64,
-};
+use std::num::NonZeroU64;
 
-use super::{client::FtpRemote, download::FileDownload, upload};
-use crate::remote::{Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+use super::client::FtpRemote;
+use crate::remote::{MadeName, Remote, RemoteErrorKind, RemotePath, Result, UploadMode};
 
+/// How the names of scratch files begin.
+const PREFIX: &str = ".ftpfs-probe";
 const BEFORE: &[u8] = b"0123456789abcdef";
 const PATCH: &[u8] = b"WXYZ";
 const OFFSET: NonZeroU64 = NonZeroU64::new(4).expect("four is not zero");
@@ -19,13 +17,10 @@ const AFTER: &[u8] = b"0123WXYZ89abcdef";
 
 /// Tries it in `dir`. `None` when the trial itself could not be made, so that nothing was learnt.
 pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
-    // No secret, only unlikely to be taken.
-    let random = RandomState::new().build_hasher().finish();
-    let path = dir
-        .join(format!(".ftpfs-probe-{random:016x}").as_bytes())
-        .ok()?;
-    let outcome = try_patch(remote, &path);
-    if let Err(error) = remote.remove_file(&path) {
+    let made = MadeName::fresh(dir, PREFIX)?;
+    let outcome = try_patch(remote, &made);
+    if let Err(error) = remote.remove_file(made.permit()) {
+        let path = made.path();
         log::warn!("the scratch file {path} could not be removed: {error}");
     }
     match outcome {
@@ -41,22 +36,13 @@ pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
     }
 }
 
-fn try_patch(remote: &FtpRemote, path: &RemotePath) -> Result<bool> {
-    let full_path = remote.full_path(path)?;
-    let before = upload::FileUpload::open(
-        &remote.pool,
-        path,
-        full_path.clone(),
-        UploadMode::Replace,
-        BEFORE,
-    )?;
-    Box::new(before).finish()?;
-    let mode = UploadMode::At(OFFSET);
-    let mut patch = upload::FileUpload::open(&remote.pool, path, full_path.clone(), mode, &[])?;
+fn try_patch(remote: &FtpRemote, made: &MadeName) -> Result<bool> {
+    let before = remote.open_upload_with(made.permit(), UploadMode::Whole, BEFORE)?;
+    before.finish()?;
+    let mut patch = remote.open_upload(made.permit(), UploadMode::At(OFFSET))?;
     patch.write_all(PATCH)?;
-    Box::new(patch).finish()?;
-    let mut download =
-        FileDownload::open(&remote.pool, path, full_path, 0, Some(AFTER.len() as u64))?;
+    patch.finish()?;
+    let mut download = remote.open_download(made.path(), 0, Some(AFTER.len() as u64))?;
     // What does not keep the rest is shorter or begins otherwise, so the end need not be seen.
     let mut content = Vec::new();
     let mut buffer = [0; 64];

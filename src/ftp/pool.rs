@@ -159,7 +159,7 @@ impl Sessions {
     ) -> Result<T, RemoteError> {
         let guard = self.check_out(wanted, self.host.deadline());
         let done = work(guard.map_err(|error| error.with_path(path))?);
-        if done.as_ref().is_err_and(Failure::is_disconnected) {
+        if done.as_ref().is_err_and(Failure::is_session_dead) {
             drop(self.take_suspects());
         }
         done.map_err(|failure| failure.into_error(path))

@@ -285,6 +285,13 @@ impl Failure {
         self.kind() == RemoteErrorKind::Disconnected
     }
 
+    /// Whether the session is of no use any more, as others may be. What is missing after a 425 or 426 is a data connection.
+    pub(super) fn is_session_dead(&self) -> bool {
+        let is_data_only =
+            matches!(self, Self::Refused(_, reply) if matches!(reply.code(), 425 | 426));
+        self.is_disconnected() && !is_data_only
+    }
+
     /// The error for the caller, who asked about `path`.
     pub(super) fn into_error(self, path: &RemotePath) -> RemoteError {
         match self {

@@ -3,79 +3,98 @@
 //! Which command sets what is learnt once: the first that FEAT or the server's make suggests, and the next one whenever a
 //! server does not know it.
 
-use std::time::SystemTime;
-
-use chrono::{DateTime, Datelike, Utc};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     capabilities::{Learnt, Server, SetMode, SetTime},
     client::FtpRemote,
-    listing,
+    gate, listing,
     reply::Reply,
     shortcuts::Technique,
     stat::{self, mdtm_time, size_of},
 };
 use crate::remote::{
-    Attributes, Modified, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result, Settled,
+    Attributes, Evidence, Modified, Permit, RemoteError, RemoteErrorKind, RemotePath, Report,
+    Result, Settled,
 };
 
-/// Sets what is wanted of `path` and reports what the server sees afterwards.
-pub(super) fn settle(
-    remote: &FtpRemote,
-    path: &RemotePath,
-    attributes: &Attributes,
-) -> Result<Settled> {
-    let mut asking = Asking::new(remote, path, attributes)?;
-    loop {
-        let lines = asking.lines();
-        let replies = remote.repeatable(path, "settle", &lines)?;
-        if let Some(settled) = asking.judge(replies)? {
-            return Ok(settled);
-        }
-    }
+/// Asks for a file's size and time.
+pub(super) fn report(remote: &FtpRemote, path: &RemotePath) -> Result<Report> {
+    let nothing = Attributes::default();
+    let mut asking = Asking::new(remote, path, &nothing)?;
+    let replies = remote.ask(path, "SIZE", &asking.lines())?;
+    Ok(asking
+        .judge(replies)?
+        .ok_or_else(|| no_answer(path))?
+        .report)
 }
 
-/// Reports what the server sees, and the mode where MLST is known to tell it.
-pub(super) fn examine(remote: &FtpRemote, path: &RemotePath) -> Result<(Settled, Option<u32>)> {
+/// The same, and the mode where MLST is known to report it.
+pub(super) fn examine(remote: &FtpRemote, path: &RemotePath) -> Result<(Report, Option<u32>)> {
     let nothing = Attributes::default();
     let capabilities = &remote.pool.host.capabilities;
     let learnt = capabilities.learnt();
     // Others may offer it and never answer.
     let is_proven = learnt.is_mlst_proven || capabilities.server() != Server::Other;
     if !(learnt.has_mlst && is_proven && capabilities.may(Technique::Batch)) {
-        return Ok((settle(remote, path, &nothing)?, None));
+        return Ok((report(remote, path)?, None));
     }
     let mut asking = Asking::new(remote, path, &nothing)?;
     let mut lines = asking.lines();
     lines.push(remote.line("MLST ", path)?);
-    let mut replies = remote.repeatable(path, "settle", &lines)?;
+    let mut replies = remote.ask(path, "SIZE", &lines)?;
     let facts = replies.pop();
     let entry = facts.and_then(|reply| reply.inner_lines().find_map(listing::parse_facts));
-    let settled = match asking.judge(replies)? {
-        Some(settled) => settled,
-        None => settle(remote, path, &nothing)?,
-    };
-    Ok((settled, entry.and_then(|entry| entry.mode)))
+    let settled = asking.judge(replies)?.ok_or_else(|| no_answer(path))?;
+    Ok((settled.report, entry.and_then(|entry| entry.mode)))
+}
+
+/// Sets what is wanted of a file and reports what the server sees afterwards.
+pub(super) fn settle(
+    remote: &FtpRemote,
+    permit: Permit,
+    attributes: &Attributes,
+) -> Result<Settled> {
+    let path = permit.path().clone();
+    let mut asking = Asking::new(remote, &path, attributes)?;
+    let mut permit = Some(permit).filter(|_| !attributes.is_empty());
+    loop {
+        let lines = asking.lines();
+        let replies = gate::set_attributes(remote, &path, permit.take(), &lines)?;
+        if let Some(settled) = asking.judge(replies)? {
+            return Ok(settled);
+        }
+    }
 }
 
 /// Likewise, and asks in the same exchange what is at another path.
 pub(super) fn settle_beside(
     remote: &FtpRemote,
-    path: &RemotePath,
+    permit: Permit,
     attributes: &Attributes,
     other: &RemotePath,
-) -> Result<(Settled, Result<Option<RemoteEntry>>)> {
-    let mut asking = Asking::new(remote, path, attributes)?;
+) -> Result<(Settled, Result<Evidence>)> {
+    let path = permit.path().clone();
+    let mut asking = Asking::new(remote, &path, attributes)?;
     let mut lines = asking.lines();
     let count = lines.len();
     lines.extend(stat::size_questions(remote, other)?);
-    let mut replies = remote.repeatable(path, "settle", &lines)?;
-    let beside = replies.split_off(count);
-    let settled = match asking.judge(replies)? {
-        Some(settled) => settled,
-        None => settle(remote, path, attributes)?,
-    };
-    Ok((settled, stat::judge_by_size(other, &beside)))
+    let permit = Some(permit).filter(|_| !attributes.is_empty());
+    let asked = Instant::now();
+    let mut replies = gate::set_attributes(remote, &path, permit, &lines)?;
+    let beside = stat::judge_by_size(other, &replies.split_off(count));
+    let beside =
+        beside.map(|entry| Evidence::reported(other, entry.map(Arc::new), asked, Instant::now()));
+    loop {
+        if let Some(settled) = asking.judge(replies)? {
+            return Ok((settled, beside));
+        }
+        replies = gate::set_attributes(remote, &path, None, &asking.lines())?;
+    }
+}
+
+fn no_answer(path: &RemotePath) -> RemoteError {
+    RemoteError::new(RemoteErrorKind::Protocol, "SIZE").with_path(path)
 }
 
 /// One file being settled: commands out, replies in, until both attributes are done or have failed for good.
@@ -88,6 +107,8 @@ pub(super) struct Asking<'a> {
     time: Step,
     /// What was believed when the commands were made up.
     used: Learnt,
+    /// When that was.
+    asked: Instant,
 }
 
 impl<'a> Asking<'a> {
@@ -105,6 +126,7 @@ impl<'a> Asking<'a> {
             mode: Step::of(attributes.mode.is_some()),
             time: Step::of(attributes.modified.is_some()),
             used: remote.pool.host.capabilities.learnt(),
+            asked: Instant::now(),
         })
     }
 
@@ -112,22 +134,23 @@ impl<'a> Asking<'a> {
     pub(super) fn lines(&mut self) -> Vec<Vec<u8>> {
         let path = self.path;
         self.used = self.remote.pool.host.capabilities.learnt();
+        self.asked = Instant::now();
         let mut lines = Vec::with_capacity(4);
         if self.mode.is_open() {
             let bits = self.attributes.mode.unwrap_or_default();
-            match mode_line(&self.full_path, bits, self.used.set_mode) {
+            match gate::mode_line(&self.full_path, bits, self.used.set_mode) {
                 Some(line) => lines.push(line),
                 None => self.mode = Step::Over(Err(unsupported("SITE CHMOD", path))),
             }
         }
         if self.time.is_open() {
             let wanted = self.attributes.modified;
-            match wanted.and_then(|at| time_line(&self.full_path, at, self.used.set_time)) {
+            match wanted.and_then(|at| gate::time_line(&self.full_path, at, self.used.set_time)) {
                 Some(line) => lines.push(line),
                 None => self.time = Step::Over(Err(unsupported("MFMT", path))),
             }
         }
-        lines.extend(["SIZE ", "MDTM "].map(|verb| line(verb, &self.full_path)));
+        lines.extend(["SIZE ", "MDTM "].map(|verb| [verb.as_bytes(), &self.full_path].concat()));
         lines
     }
 
@@ -154,8 +177,11 @@ impl<'a> Asking<'a> {
         Ok(Some(Settled {
             mode: mode.clone(),
             modified: modified.clone(),
-            size: told_size(&size_reply, path),
-            seen_modified,
+            report: Report {
+                size: told_size(&size_reply, path),
+                modified: seen_modified,
+                asked: self.asked,
+            },
         }))
     }
 }
@@ -179,43 +205,6 @@ impl Step {
 
     fn is_open(&self) -> bool {
         matches!(self, Self::Open)
-    }
-}
-
-fn line(verb: &str, path: &[u8]) -> Vec<u8> {
-    [verb.as_bytes(), path].concat()
-}
-
-fn mode_line(path: &[u8], mode: u32, way: SetMode) -> Option<Vec<u8>> {
-    match way {
-        SetMode::SiteChmod => Some(line(&format!("SITE CHMOD {mode:03o} "), path)),
-        SetMode::Mff => Some(line(&format!("MFF UNIX.mode=0{mode:03o}; "), path)),
-        SetMode::Never => None,
-    }
-}
-
-fn time_line(path: &[u8], time: SystemTime, way: SetTime) -> Option<Vec<u8>> {
-    let time = DateTime::<Utc>::from(time);
-    // Years that the 14 digits of RFC 3659 cannot hold are beyond what any server can be told.
-    if !(1..=9999).contains(&time.year()) {
-        return None;
-    }
-    let digits = time.format("%Y%m%d%H%M%S").to_string();
-    match way {
-        SetTime::Mfmt => Some(line(&format!("MFMT {digits} "), path)),
-        SetTime::SiteUtime => Some(line(&format!("SITE UTIME {digits} "), path)),
-        SetTime::SiteUtimeFive => {
-            let line = line("SITE UTIME ", path);
-            Some(
-                [
-                    line,
-                    format!(" {digits} {digits} {digits} UTC").into_bytes(),
-                ]
-                .concat(),
-            )
-        }
-        SetTime::Mdtm => Some(line(&format!("MDTM {digits} "), path)),
-        SetTime::Never => None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     transfer::Transfer,
     whole::read_to_end,
 };
-use crate::remote::{Attributes, RemotePath, Result, Settled};
+use crate::remote::{Attributes, RemotePath, Report, Result};
 
 /// Reads a whole small file; one that has become larger than `bytes_max` is an error.
 pub(super) fn read_small(
@@ -31,17 +31,17 @@ pub(super) fn read_small_exact(
     remote: &FtpRemote,
     path: &RemotePath,
     bytes_max: usize,
-) -> Result<(Settled, Vec<u8>)> {
+) -> Result<(Report, Vec<u8>)> {
     let nothing = Attributes::default();
     if remote.pool.host.capabilities.may(Technique::Batch) {
         let mut asking = Asking::new(remote, path, &nothing)?;
         let (told, content) = ask_and_read(remote, path, bytes_max, asking.lines())?;
         if let Some(settled) = asking.judge(told)? {
-            return Ok((settled, content));
+            return Ok((settled.report, content));
         }
     }
-    let settled = settle::settle(remote, path, &nothing)?;
-    Ok((settled, read_small(remote, path, bytes_max)?))
+    let report = settle::report(remote, path)?;
+    Ok((report, read_small(remote, path, bytes_max)?))
 }
 
 /// The answers to `questions`, which leave ahead of the RETR, and the whole file.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    client::{FtpRemote, Repeat},
+    client::FtpRemote,
     listing,
     pool::{Sessions, Use},
     reply::Reply,
@@ -32,8 +32,8 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
     let is_proven = capabilities.learnt().is_mlst_proven;
     let wait = (!is_proven).then_some(UNPROVEN_WAIT);
     let lines = [remote.line("MLST ", path)?];
-    let reply = match remote.exchange(path, "MLST", &lines, Repeat::Always, wait) {
-        Ok((mut replies, _)) => replies.pop(),
+    let reply = match remote.ask_within(path, "MLST", &lines, wait) {
+        Ok(mut replies) => replies.pop(),
         Err(error) => {
             let is_silent = matches!(error.kind(), RemoteErrorKind::TimedOut(Phase::Reply));
             if !is_silent || capabilities.learnt().is_mlst_proven {
@@ -70,7 +70,7 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
 
 /// What can be told without MLST: a file by its size and time, a directory by entering it.
 fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
-    let replies = remote.repeatable(path, "SIZE", &size_questions(remote, path)?)?;
+    let replies = remote.ask(path, "SIZE", &size_questions(remote, path)?)?;
     judge_by_size(path, &replies)
 }
 

@@ -16,7 +16,8 @@ use super::*;
 use crate::{
     config::{BaseDir, FtpConfig, NetworkConfig, Password, TlsConfig, TlsMode},
     remote::{
-        Attributes, Download, Remote, RemoteErrorKind, RemotePath, Result, Settled, UploadMode,
+        Attributes, Download, Permit, Remote, RemoteErrorKind, RemotePath, Result, Settled,
+        UploadMode, Want,
     },
 };
 
@@ -47,6 +48,11 @@ fn path(text: &str) -> RemotePath {
     })
 }
 
+/// The permit for a name of ours.
+fn made(path: &RemotePath) -> Permit {
+    Permit::granted(path, Want::Made)
+}
+
 fn read_all(download: &mut dyn Download) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut buffer = vec![0; 256 << 10];
@@ -59,5 +65,6 @@ fn read_all(download: &mut dyn Download) -> Result<Vec<u8>> {
 }
 
 fn put(remote: &FtpRemote, name: &str, data: &[u8]) -> Result<Option<Settled>> {
-    remote.put(&path(name), data, &Attributes::default())
+    let confirmed = remote.put(made(&path(name)), data, &Attributes::default())?;
+    Ok(confirmed.settled)
 }

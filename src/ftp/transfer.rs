@@ -81,7 +81,7 @@ impl Transfer {
                     };
                     // What runs is not what was wanted. A download may end in the background, an upload makes the file: it is over
                     // before that is removed or written another way.
-                    if matches!(wanted.verb, "STOR" | "APPE")
+                    if wanted.is_change()
                         && let Some(guard) = transfer.recover()
                     {
                         guard.check_in_warm();
@@ -100,7 +100,7 @@ impl Transfer {
                         capabilities.doubt(Technique::EarlyCommand);
                     }
                     guard.session().next_data().start_over();
-                    if wanted.is_once {
+                    if wanted.is_change() {
                         guard.check_in();
                         return Err(Failure::Refused(wanted.verb, reply));
                     }

@@ -1,19 +1,20 @@
 //! An upload: streamed, or in one go; over only when the server's completion reply was read.
 
-use std::{cell::Cell, io, sync::Arc};
+use std::{cell::Cell, io, sync::Arc, time::Instant};
 
 use super::{
     client::FtpRemote,
     command::DataCommand,
-    pool::{Guard, Sessions, Use},
+    gate,
+    pool::{Guard, Use},
     reply::{Failure, Fault, Reply},
     settle::Asking,
     shortcuts::{Following, Technique},
     transfer::Transfer,
 };
 use crate::remote::{
-    Attributes, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, Settled, Upload,
-    UploadMode,
+    Attributes, Confirmed, Evidence, Permit, Phase, RemoteError, RemoteErrorKind, RemotePath,
+    Result, Settled, Upload, UploadMode, Want,
 };
 
 /// The largest content that is sent behind its STOR, or behind TLS's handshake, without waiting for the go-ahead. 64 KiB: what a listening socket's
@@ -31,42 +32,32 @@ pub(super) struct FileUpload {
 
 impl FileUpload {
     /// Starts to write, the `first` bytes of the content before the server's go-ahead as far as they may leave then. That was
-    /// read when this returns. A dead session is replaced, as these bytes go to the same place again; those of an append would
-    /// not, and wait. Under a name that must be free nothing is begun twice.
+    /// read when this returns.
     pub(super) fn open(
-        pool: &Arc<Sessions>,
-        path: &RemotePath,
-        full_path: Vec<u8>,
+        remote: &FtpRemote,
+        permit: Permit,
         mode: UploadMode,
         first: &[u8],
     ) -> Result<Self> {
-        let (verb, rest) = match mode {
-            UploadMode::Replace | UploadMode::New => ("STOR", None),
-            UploadMode::Append => ("APPE", None),
-            UploadMode::At(offset) => ("STOR", Some(offset.get())),
-        };
+        let path = permit.path().clone();
+        let full_path = remote.full_path(&path)?;
+        // Only what is stored under a name of ours: nobody waits for the others to begin.
         let eager = match mode {
-            UploadMode::Append | UploadMode::New => 0,
-            UploadMode::Replace | UploadMode::At(_) => first.len().min(EAGER_BYTES_MAX),
+            UploadMode::Whole if permit.want() == Want::Made => first.len().min(EAGER_BYTES_MAX),
+            _ => 0,
         };
         let (eager, later) = first.split_at(eager);
         let wanted = DataCommand {
-            rest,
-            verb,
             argument: full_path,
             content: Some(eager).filter(|eager| !eager.is_empty()),
             goes_on: true,
-            is_once: mode == UploadMode::New,
             ..DataCommand::default()
         };
-        let open = |guard| Transfer::open(guard, &wanted);
-        let transfer = match mode {
-            UploadMode::New => pool.once(Use::Transfer, path, open)?,
-            _ => pool.with_session(Use::Transfer, path, open)?,
-        };
+        let open = |guard| gate::begin_upload(guard, permit, mode, wanted);
+        let transfer = remote.pool.once(Use::Transfer, &path, open)?;
         let mut upload = Self {
-            path: path.clone(),
-            verb,
+            path,
+            verb: mode.change().verb(),
             transfer: Some(transfer),
         };
         if !later.is_empty() {
@@ -98,14 +89,15 @@ impl Upload for FileUpload {
         }
     }
 
-    fn finish(mut self: Box<Self>) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<Evidence> {
         let Some(transfer) = self.transfer.take() else {
             return Err(self.over());
         };
         let ended = transfer
             .finish_upload()
             .and_then(|end| complete(self.verb, end));
-        ended.map_err(|failure| failure.into_error(&self.path).begun())
+        ended.map_err(|failure| failure.into_error(&self.path).begun())?;
+        Ok(Evidence::confirmed(&self.path, Instant::now()))
     }
 }
 
@@ -113,37 +105,41 @@ impl Upload for FileUpload {
 /// the STOR, on a server that works on one command after the other.
 pub(super) fn put(
     remote: &FtpRemote,
-    path: &RemotePath,
+    permit: Permit,
     data: &[u8],
     attributes: &Attributes,
-) -> Result<Option<Settled>> {
+) -> Result<Confirmed> {
+    let path = permit.path().clone();
+    let may_settle = matches!(permit.want(), Want::Absent | Want::Made);
+    assert!(
+        may_settle || attributes.is_empty(),
+        "mode and time of {path} could reach another file"
+    );
     let wanted = DataCommand {
-        verb: "STOR",
-        argument: remote.full_path(path)?,
-        is_once: true,
+        argument: remote.full_path(&path)?,
         ..DataCommand::default()
     };
     let capabilities = &remote.pool.host.capabilities;
     let is_eager = data.len() <= EAGER_BYTES_MAX;
     let has_begun = Cell::new(false);
-    let begin = |guard, wanted: &DataCommand<'_>| {
-        let transfer = Transfer::open(guard, wanted)?;
+    let begin = |guard, wanted: DataCommand<'_>| {
+        let transfer = gate::begin_upload(guard, permit, UploadMode::Whole, wanted)?;
         has_begun.set(true);
         Ok(transfer)
     };
-    let settled = remote.pool.once(Use::Transfer, path, |guard| {
+    let settled = remote.pool.once(Use::Transfer, &path, |guard| {
         let wanted = DataCommand {
             content: is_eager.then_some(data),
             ..wanted
         };
         if let Some(following) = capabilities.following().filter(|_| is_eager) {
-            let asking = Asking::new(remote, path, attributes);
+            let asking = Asking::new(remote, &path, attributes);
             let asking = asking.map_err(|error| {
                 Failure::Broken("STOR", Fault::new(error.kind(), error.to_string()))
             })?;
-            return put_and_settle(guard, asking, &wanted, following, begin);
+            return put_and_settle(guard, asking, wanted, following, begin);
         }
-        let mut transfer = begin(guard, &wanted)?;
+        let mut transfer = begin(guard, wanted)?;
         if !is_eager && let Err(error) = transfer.write_all(data) {
             return Err(reason("STOR", transfer, &error));
         }
@@ -159,14 +155,17 @@ pub(super) fn put(
     })?;
     let told = settled
         .as_ref()
-        .and_then(|settled| settled.size.as_ref().ok().copied().flatten());
+        .and_then(|settled| settled.report.size.as_ref().ok().copied().flatten());
     let is_right = told.is_none_or(|told| told == data.len() as u64);
     if !is_right {
         log::info!("{path}: the server tells another size; it is asked once more, alone");
         capabilities.give_up(Technique::Follow);
         capabilities.give_up(Technique::FollowEnd);
     }
-    Ok(settled.filter(|_| is_right))
+    Ok(Confirmed {
+        evidence: Evidence::confirmed(&path, Instant::now()),
+        settled: settled.filter(|_| is_right),
+    })
 }
 
 /// STOR and what settles the file, without a wait in between; then all replies. `None` when they prove nothing: pyftpdlib answers
@@ -174,20 +173,21 @@ pub(super) fn put(
 fn put_and_settle(
     guard: Guard,
     mut asking: Asking<'_>,
-    wanted: &DataCommand<'_>,
+    wanted: DataCommand<'_>,
     following: Following,
-    begin: impl FnOnce(Guard, &DataCommand<'_>) -> std::result::Result<Transfer, Failure>,
+    begin: impl FnOnce(Guard, DataCommand<'_>) -> std::result::Result<Transfer, Failure>,
 ) -> std::result::Result<Option<Settled>, Failure> {
     let pool = Arc::clone(guard.pool());
     let capabilities = &pool.host.capabilities;
     let is_proven = capabilities.is_proven(following.technique());
+    let followers = asking.lines();
     let wanted = DataCommand {
-        followers: asking.lines(),
+        followers: followers.clone(),
         following,
         asks_next: capabilities.may_ask_with_transfer(),
-        ..wanted.clone()
+        ..wanted
     };
-    let transfer = begin(guard, &wanted)?;
+    let transfer = begin(guard, wanted)?;
     let (last, mut guard) = transfer.finish_upload()?;
     let replies = match guard.session().read_followers() {
         Ok(replies) => replies,
@@ -197,7 +197,7 @@ fn put_and_settle(
         }
         Err(fault) => return Err(Failure::Broken("STOR", fault)),
     };
-    if !is_in_order(&last, &wanted.followers, &replies) {
+    if !is_in_order(&last, &followers, &replies) {
         log::debug!("{}: replies overtook an upload", guard.session().number());
         guard.check_in_warm();
         let mut all = replies.iter().chain([&last]);

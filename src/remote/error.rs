@@ -13,6 +13,7 @@ pub struct RemoteError {
     path: Option<RemotePath>,
     is_answer: bool,
     has_begun: bool,
+    is_unheard: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -41,6 +42,8 @@ pub enum RemoteErrorKind {
     TimedOut(Phase),
     /// What came is no FTP; the session was thrown away.
     Protocol,
+    /// What was seen before a change was too old when it could have left; nothing was sent.
+    Expired,
     /// A path that cannot stand in a command line (CR, LF, NUL); nothing was sent.
     InvalidPath,
     /// A name that the server's character set (`--charset`) cannot hold; nothing was sent.
@@ -71,6 +74,7 @@ impl RemoteError {
             path: None,
             is_answer: false,
             has_begun: false,
+            is_unheard: false,
             source: None,
         }
     }
@@ -86,6 +90,13 @@ impl RemoteError {
     #[must_use]
     pub fn begun(mut self) -> Self {
         self.has_begun = true;
+        self
+    }
+
+    /// Says that the session had died while it was idle, so that the server can hardly have read what was asked.
+    #[must_use]
+    pub fn unheard(mut self) -> Self {
+        self.is_unheard = true;
         self
     }
 
@@ -127,6 +138,11 @@ impl RemoteError {
     /// Whether the server had begun to do what was asked.
     pub fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// Whether the session had died while it was idle.
+    pub fn is_unheard(&self) -> bool {
+        self.is_unheard
     }
 
     /// Whether the server may have done all that it was asked: no answer came.
@@ -180,6 +196,9 @@ impl fmt::Display for RemoteErrorKind {
             Self::Disconnected => "the connection to the server broke",
             Self::TimedOut(phase) => return write!(f, "timed out waiting for {phase}"),
             Self::Protocol => "the server sent something that is no FTP",
+            Self::Expired => {
+                "there was no session for it soon enough after the look at what is there"
+            }
             Self::InvalidPath => "FTP cannot carry this name",
             Self::Unencodable => {
                 "the charset of the server's names (--charset) cannot hold this name"

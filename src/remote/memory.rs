@@ -24,7 +24,7 @@ pub use tree::{Content, Node};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use self::{
@@ -65,7 +65,8 @@ impl MemoryRemote {
 
     /// A server with quirks and an empty root directory.
     pub fn with_behaviour(clock: Arc<dyn Clock>, behaviour: Behaviour) -> Self {
-        let tree = Tree::new(clock.wall(), behaviour.dir_mode);
+        let mut tree = Tree::new(clock.wall(), behaviour.dir_mode);
+        tree.ignores_case = behaviour.ignores_case;
         let state = Mutex::new(State {
             tree,
             behaviour,
@@ -84,7 +85,9 @@ impl MemoryRemote {
 
     /// Changes the server's quirks from now on.
     pub fn set_behaviour(&self, change: impl FnOnce(&mut Behaviour)) {
-        change(&mut self.lock().behaviour);
+        let mut state = self.lock();
+        change(&mut state.behaviour);
+        state.tree.ignores_case = state.behaviour.ignores_case;
     }
 
     /// The `nth` call of `operation` from now (1 is the next) fails and does nothing.
@@ -92,6 +95,13 @@ impl MemoryRemote {
         self.lock()
             .script
             .fail(operation, nth, kind, Moment::Before);
+    }
+
+    /// The next call of `operation` finds a session that has died while it was idle, and does nothing.
+    pub fn idle_session_dies(&self, operation: Operation) {
+        self.lock()
+            .script
+            .fail(operation, 1, RemoteErrorKind::Disconnected, Moment::Idle);
     }
 
     /// The `nth` call of `operation` from now (1 is the next) takes effect, but its reply is lost: the caller gets the error.
@@ -321,6 +331,10 @@ impl MemoryRemote {
         Ok((state, allowance))
     }
 
+    fn now(&self) -> Instant {
+        self.shared.clock.now()
+    }
+
     fn wall(&self) -> SystemTime {
         self.shared.clock.wall()
     }
@@ -351,7 +365,12 @@ impl MemoryRemote {
             step(self);
         }
         if let Some(kind) = plan.fails {
-            return Err(error(kind));
+            let error = error(kind);
+            return Err(if plan.is_unheard {
+                error.unheard()
+            } else {
+                error
+            });
         }
         let is_transfer = matches!(
             operation,

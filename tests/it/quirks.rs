@@ -1,11 +1,20 @@
 //! Single quirks of servers, each played by a simulated server, through the seam and without a mount.
 
-use std::{fs, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use ftpfs::{
     cli::{Request, Surroundings},
     ftp::FtpRemote,
-    remote::{Attributes, EntryKind, Remote, RemoteErrorKind, RemotePath, UploadMode},
+    remote::{
+        Attributes, EntryKind, Evidence, Permit, Remote, RemoteEntry, RemoteErrorKind, RemotePath,
+        UploadMode, Want,
+    },
 };
 
 use crate::common::{
@@ -22,6 +31,19 @@ fn server(text: &str) -> Simulated {
     tree.put("/dir/inner", b"inner");
     drop(tree);
     server
+}
+
+/// The permit for a name that is free.
+fn free(path: &RemotePath) -> Permit {
+    let seen = Evidence::listed(path, None, Instant::now());
+    seen.permit(Want::Absent).unwrap()
+}
+
+/// The permit to remove a file.
+fn file(path: &RemotePath) -> Permit {
+    let entry = RemoteEntry::new(path.name().unwrap(), EntryKind::File);
+    let seen = Evidence::listed(path, Some(Arc::new(entry)), Instant::now());
+    seen.permit(Want::AnyFile).unwrap()
 }
 
 fn connect(server: &Simulated) -> Arc<FtpRemote> {
@@ -75,27 +97,27 @@ fn work(remote: &FtpRemote) {
     assert!(read(remote, "/file", 50_000, Some(10)) == pattern(1, 100_000)[50_000..50_010]);
     remote.make_dir(&path("/new")).unwrap();
     remote
-        .put(&path("/new/small"), b"small", &Attributes::default())
+        .put(free(&path("/new/small")), b"small", &Attributes::default())
         .unwrap();
     let mut upload = remote
-        .open_upload(&path("/new/large"), UploadMode::Replace)
+        .open_upload(free(&path("/new/large")), UploadMode::Whole)
         .unwrap();
     upload.write_all(&pattern(2, 300_000)).unwrap();
     upload.finish().unwrap();
-    let settled = remote
-        .settle(&path("/new/large"), &Attributes::default())
-        .unwrap();
+    let settled = remote.report(&path("/new/large")).unwrap();
     assert_eq!(settled.size.unwrap(), Some(300_000));
     remote
-        .rename(&path("/new/small"), &path("/new/renamed"))
+        .rename(&path("/new/small"), free(&path("/new/renamed")))
         .unwrap();
     assert_eq!(remote.stat(&path("/new/small")).unwrap(), None);
     let entry = remote.stat(&path("/new/renamed")).unwrap().unwrap();
     assert_eq!((entry.kind, entry.size), (EntryKind::File, Some(5)));
     for name in ["/new/renamed", "/new/large"] {
-        remote.remove_file(&path(name)).unwrap();
+        remote.remove_file(file(&path(name))).unwrap();
     }
-    remote.remove_dir(&path("/new")).unwrap();
+    let empty = Evidence::listed_empty(&path("/new"), Instant::now());
+    let permit = empty.permit(Want::EmptyDir).unwrap();
+    remote.remove_dir(permit).unwrap();
 }
 
 // SEMANTICS: S-dialects
@@ -207,7 +229,7 @@ fn without_rest_a_file_is_read_from_its_beginning() {
     assert!(read(&remote, "/file", 0, None) == content);
     assert_eq!(read(&remote, "/file", 200_000, None), b"");
     remote
-        .put(&path("/file"), b"new", &Attributes::default())
+        .put(free(&path("/file")), b"new", &Attributes::default())
         .unwrap();
     assert_eq!(read(&remote, "/file", 0, None), b"new");
     let heard = server.take_heard();
@@ -225,20 +247,20 @@ fn a_server_may_know_the_least_that_files_need() {
     let remote = connect(&server);
     assert_eq!(names(&remote, "/dir"), [".dot", "inner"]);
     remote
-        .put(&path("/dir/new"), b"new", &Attributes::default())
+        .put(free(&path("/dir/new")), b"new", &Attributes::default())
         .unwrap();
-    let settled = remote
-        .settle(&path("/dir/new"), &Attributes::default())
-        .unwrap();
+    let settled = remote.report(&path("/dir/new")).unwrap();
     assert_eq!(settled.size.unwrap(), None);
     assert_eq!(read(&remote, "/dir/new", 1, None), b"ew");
-    let error = remote.rename(&path("/dir/new"), &path("/x")).unwrap_err();
-    assert_eq!(error.kind(), RemoteErrorKind::Unsupported);
     let error = remote
-        .open_upload(&path("/dir/new"), UploadMode::Append)
+        .rename(&path("/dir/new"), free(&path("/x")))
         .unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::Unsupported);
-    remote.remove_file(&path("/dir/new")).unwrap();
+    let error = remote
+        .open_upload(free(&path("/dir/new")), UploadMode::Append)
+        .unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::Unsupported);
+    remote.remove_file(file(&path("/dir/new"))).unwrap();
 }
 
 // SEMANTICS: S-reconnect
@@ -267,9 +289,9 @@ fn a_421_in_the_middle_is_not_noticed() {
             assert!(read(&remote, "/file", 7, None) == content[7..]);
             assert!(remote.stat(&path("/file")).unwrap().is_some());
             // What has become of a new file is the caller's to look for before it is sent again.
-            let put = || remote.put(&path("/dir/new"), b"new", &Attributes::default());
+            let put = || remote.put(free(&path("/dir/new")), b"new", &Attributes::default());
             put().or_else(|_| put()).unwrap();
-            remote.remove_file(&path("/dir/new")).unwrap();
+            remote.remove_file(file(&path("/dir/new"))).unwrap();
         }
         assert!(server.sessions() > 1, "{commands}");
     }
@@ -313,10 +335,12 @@ fn a_reply_without_a_code_costs_the_session_and_no_more() {
         mode: Some(0o600),
         ..Attributes::default()
     };
-    let error = remote.settle(&path("/missing"), &attributes).unwrap_err();
+    let error = remote
+        .settle(file(&path("/missing")), &attributes)
+        .unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::Protocol);
     remote
-        .settle(&path("/file"), &attributes)
+        .settle(file(&path("/file")), &attributes)
         .unwrap()
         .mode
         .unwrap();
@@ -382,7 +406,7 @@ fn a_server_that_wants_to_hear_of_transfers_first_does() {
         (missing.kind(), missing.command()),
         (RemoteErrorKind::Refused, "RETR")
     );
-    let append = remote.open_upload(&path("/file"), UploadMode::Append);
+    let append = remote.open_upload(free(&path("/file")), UploadMode::Append);
     assert_eq!(append.unwrap_err().kind(), RemoteErrorKind::Unsupported);
     let sessions = server.sessions();
     work(&remote);

@@ -227,6 +227,98 @@ fn functions_fit_a_screen() {
     assert_none(&found, "functions are too long");
 }
 
+/// What a command line that changes the server begins with.
+const CHANGES: &[&str] = &[
+    "STOR", "STOU", "APPE", "RNFR", "RNTO", "DELE", "RMD", "XRMD", "MKD", "XMKD", "SITE", "MFMT",
+    "MFF", "MFCT", "MDTM {",
+];
+
+/// Where evidence is made of replies, and where names of ours are made.
+const EVIDENCE: &[(&str, &[&str])] = &[
+    (
+        "Evidence::reported(",
+        &[
+            "src/remote.rs",
+            "src/remote/gate.rs",
+            "src/remote/memory/remote.rs",
+            "src/ftp/settle.rs",
+            "src/fs/server/version.rs",
+        ],
+    ),
+    (
+        "Evidence::listed(",
+        &[
+            "src/fs/server.rs",
+            "src/fs/server/evidence.rs",
+            "src/fs/server/version.rs",
+        ],
+    ),
+    ("Evidence::listed_empty(", &["src/fs/server/evidence.rs"]),
+    (
+        "Evidence::confirmed(",
+        &[
+            "src/ftp/upload.rs",
+            "src/remote/memory/remote.rs",
+            "src/remote/memory/transfer.rs",
+            "src/fs/operations/namespace.rs",
+        ],
+    ),
+    (
+        "MadeName::fresh(",
+        &[
+            "src/fs/hidden.rs",
+            "src/ftp/patch.rs",
+            "src/doctor/scratch.rs",
+        ],
+    ),
+    ("MadeName::recognised(", &["src/fs/hidden.rs"]),
+];
+
+/// Every command that changes the server is written in `ftp/gate.rs`, for a permit; and permits follow from evidence that is made in few
+/// places only.
+#[test]
+fn every_change_leaves_through_the_gate() {
+    let mut found = Vec::new();
+    for source in sources(&["src"]) {
+        if source.product.trim().is_empty() {
+            continue;
+        }
+        let lines = source.text.lines().zip(source.product.lines());
+        for (number, (line, product)) in lines.enumerate() {
+            let place = || format!("{}:{}: {}", source.path, number + 1, line.trim());
+            for (made, homes) in EVIDENCE {
+                if product.contains(made) && !homes.contains(&source.path.as_str()) {
+                    found.push(place());
+                }
+            }
+            if source.path != "src/ftp/gate.rs" && !product.trim().is_empty() && is_change(line) {
+                found.push(place());
+            }
+        }
+    }
+    assert_none(&found, "changes of the server stand in src/ftp/gate.rs");
+    assert!(is_change(r#"    let line = [b"DELE ", path].concat();"#));
+    assert!(is_change(r#"    format!("SITE CHMOD {mode:03o} ")"#));
+    assert!(is_change(r#"        verb: "STOR","#));
+    assert!(!is_change(r#"    RemoteError::new(kind, "STOR")"#));
+}
+
+/// Whether a line of source writes a command that changes the server: a literal that begins with its verb and waits for a path, or a transfer's verb.
+fn is_change(line: &str) -> bool {
+    let is_verb = |text: &str| {
+        let mut verbs = CHANGES.iter();
+        verbs.any(|verb| {
+            text.strip_prefix(verb)
+                .is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
+        })
+    };
+    let mut literals = line.split('"').skip(1).step_by(2);
+    let is_transfer = ["STOR", "APPE"]
+        .iter()
+        .any(|verb| line.contains(&format!("verb: \"{verb}\"")));
+    is_transfer || literals.any(|text| is_verb(text) && text.ends_with(' '))
+}
+
 #[test]
 fn nothing_is_left_unfinished() {
     let mut found = Vec::new();

@@ -130,3 +130,29 @@ fn a_directory_handle_that_is_old_does_not_make_it_empty() {
     assert_eq!(world.rmdir("/dir"), Err(libc::ENOTEMPTY));
     world.fs.releasedir(handle);
 }
+
+// SEMANTICS: S-spelling
+#[test]
+fn a_name_that_the_server_has_under_another_spelling_is_not_taken_for_free() {
+    let world = World::on_server(|server| server.ignores_case = true);
+    world.put("/Makefile", b"theirs");
+    world.put("/source", b"ours");
+    world.names("/").unwrap();
+    for mode in [EXCLUSIVE, APPEND, WRITE] {
+        assert_eq!(world.create("/makefile", mode), Err(libc::EEXIST));
+    }
+    let no_replace = world.rename_as("/source", "/makefile", RenameMode::NoReplace);
+    assert_eq!(no_replace, Err(libc::EEXIST));
+    assert_eq!(world.on("/Makefile").unwrap(), b"theirs");
+    assert_eq!(world.names("/").unwrap(), ["Makefile", "source"]);
+    // Its own spelling can be changed.
+    assert_eq!(world.rename("/Makefile", "/makefile"), Ok(()));
+    world.expire();
+    assert_eq!(world.names("/").unwrap(), ["makefile", "source"]);
+    // Where the server tells them apart both may be there.
+    let world = World::new();
+    world.put("/Makefile", b"theirs");
+    world.save("/makefile", b"ours").unwrap();
+    assert_eq!(world.on("/Makefile").unwrap(), b"theirs");
+    assert_eq!(world.on("/makefile").unwrap(), b"ours");
+}

@@ -15,6 +15,7 @@ mod disk;
 mod doubt;
 mod durability;
 mod evidence;
+mod gate;
 mod lookup;
 mod open;
 mod quirks;

@@ -203,26 +203,25 @@ fn a_file_shows_its_mode_while_it_goes_up() {
 }
 
 #[test]
-fn a_lookup_that_raced_with_a_removal_does_not_bring_the_name_back() {
+fn a_lookup_that_raced_with_a_new_directory_does_not_hide_it() {
     let world = World::new();
-    world.put("/file", b"1");
     world.put("/other", b"1");
-    world.ino("/file");
+    world.ino("/other");
     world.expire();
     let fs = world.fs.clone();
     // The listing was taken on the server, and is not here yet.
     let (go, gone) = mpsc::channel();
-    let remover = thread::spawn(move || {
+    let maker = thread::spawn(move || {
         gone.recv_timeout(Duration::from_secs(10)).unwrap();
-        fs.unlink(ROOT, b"file").unwrap();
+        fs.mkdir(ROOT, b"dir", 0o755).unwrap();
     });
-    let joined = Arc::new(std::sync::Mutex::new(Some(remover)));
+    let joined = Arc::new(std::sync::Mutex::new(Some(maker)));
     world.server.after(Operation::List, move |_| {
         go.send(()).unwrap();
         joined.lock().unwrap().take().unwrap().join().unwrap();
     });
     assert!(world.exists("/other"));
-    assert!(!world.exists("/file"));
+    assert!(world.exists("/dir"));
 }
 
 #[test]

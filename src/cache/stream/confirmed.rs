@@ -3,9 +3,7 @@
 //! A server, or a box in between, that cuts a data connection off and says 226 all the same would otherwise make a copy
 //! succeed that lacks the file's end.
 
-use crate::remote::{
-    Attributes, Download, Remote, RemoteError, RemoteErrorKind, RemotePath, Result,
-};
+use crate::remote::{Download, Remote, RemoteError, RemoteErrorKind, RemotePath, Result};
 
 /// A running download, and what it takes to doubt its end.
 pub(in crate::cache) struct Confirmed<'a> {
@@ -59,8 +57,7 @@ impl<'a> Confirmed<'a> {
             if count > 0 || buffer.is_empty() || self.position >= self.expected {
                 return Ok(count);
             }
-            let attributes = Attributes::default();
-            let size = match self.remote.settle(self.path, &attributes)?.size {
+            let size = match self.remote.report(self.path)?.size {
                 Ok(size) => size,
                 Err(error) if error.kind() == RemoteErrorKind::Unsupported => None,
                 Err(error) => return Err(error),

@@ -11,7 +11,7 @@ use crate::{
         number::Ino,
         server::Intent,
     },
-    remote::{Attributes, EntryKind, RemoteEntry, RemotePath},
+    remote::{Attributes, EntryKind, Evidence, MadeName, RemoteEntry, RemotePath, Want},
 };
 
 impl Filesystem {
@@ -20,11 +20,18 @@ impl Filesystem {
         let path = self.child_path(parent, name)?;
         self.check_writable(Some(&path))?;
         self.server
-            .remote()
             .make_dir(&path)
             .map_err(|error| self.server.explain(error, &path, Intent::Make))?;
-        self.server
-            .check_name(&path, |made| self.server.remote().remove_dir(made))?;
+        self.server.check_name(&path, |made| {
+            // Empty, as nobody else knows of it.
+            match self.server.look_empty(made.path()) {
+                Ok(evidence) => match evidence.permit(Want::EmptyDir) {
+                    Ok(permit) => self.server.remote().remove_dir(permit),
+                    Err(_) => Ok(()),
+                },
+                Err(_) => Ok(()),
+            }
+        })?;
         let mut entry = RemoteEntry::new(name, EntryKind::Directory);
         entry.modified = Some(self.clock.wall().into());
         entry.mode = set_dir_mode(self, &path, mode & 0o7777);
@@ -81,7 +88,11 @@ impl Filesystem {
 }
 
 /// Fails unless a directory (its inode, where it has one) holds nothing, here and on the server.
-pub(super) fn check_empty(fs: &Filesystem, ino: Option<Ino>, path: &RemotePath) -> Result<()> {
+pub(super) fn check_empty(
+    fs: &Filesystem,
+    ino: Option<Ino>,
+    path: &RemotePath,
+) -> Result<Evidence> {
     let unsent = |ino| {
         let mut files = fs.inodes.files_in(ino).into_iter();
         files.any(|(_, file)| file.lock().needs_upload())
@@ -89,7 +100,7 @@ pub(super) fn check_empty(fs: &Filesystem, ino: Option<Ino>, path: &RemotePath) 
     if ino.is_some_and(unsent) {
         return Err(FsError::new(FsErrorKind::NotEmpty, path));
     }
-    fs.server.check_empty(path)
+    fs.server.look_empty(path)
 }
 
 /// Takes the name of a file that is open, so that its handles go on working.
@@ -126,7 +137,9 @@ fn set_dir_mode(fs: &Filesystem, path: &RemotePath, mode: u32) -> Option<u32> {
         mode: Some(mode),
         modified: None,
     };
-    match fs.server.remote().settle(path, &attributes) {
+    // The directory that was just made: a MKD was confirmed.
+    let made = Evidence::confirmed(path, fs.clock.now());
+    match fs.server.settle(&made, Want::Ours, None, attributes) {
         Ok(settled) => settled.mode.is_ok().then_some(mode),
         Err(error) => {
             log::info!("{path}: mode not set: {error}");
@@ -136,18 +149,14 @@ fn set_dir_mode(fs: &Filesystem, path: &RemotePath, mode: u32) -> Option<u32> {
 }
 
 fn remove_dir(fs: &Filesystem, path: &RemotePath) -> Result<()> {
-    let Err(error) = fs.server.remote().remove_dir(path) else {
+    let Err(refusal) = fs.server.remove_dir(path) else {
         return Ok(());
     };
-    let refusal = fs.server.explain(error, path, Intent::RemoveDir);
     // A stream that was given up a moment ago may have left a file there that only we know of.
     if refusal.kind() != FsErrorKind::NotEmpty || !remove_hidden(fs, path) {
         return Err(refusal);
     }
-    fs.server
-        .remote()
-        .remove_dir(path)
-        .map_err(|error| fs.server.explain(error, path, Intent::RemoveDir))
+    fs.server.remove_dir(path)
 }
 
 /// Removes this mount's own files with hidden names from a directory that holds nothing else; whether it did.
@@ -159,8 +168,8 @@ fn remove_hidden(fs: &Filesystem, dir: &RemotePath) -> bool {
     let ours = entries
         .iter()
         .filter(|entry| fs.server.hidden().is_hidden(&entry.name));
-    let paths: Vec<RemotePath> = ours
-        .filter_map(|entry| dir.join(&entry.name).ok())
+    let paths: Vec<MadeName> = ours
+        .filter_map(|entry| fs.server.hidden().recognise(dir, &entry.name))
         .collect();
     let files = fs.inodes.files();
     let is_read = |path| {
@@ -173,7 +182,7 @@ fn remove_hidden(fs: &Filesystem, dir: &RemotePath) -> bool {
     }
     for path in &paths {
         // The thread that removes it may be there before us.
-        if let Err(error) = fs.server.remote().remove_file(path) {
+        if let Err(error) = fs.server.remove_made(path) {
             log::debug!("temporary file not removed: {error}");
         }
     }

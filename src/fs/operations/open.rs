@@ -111,11 +111,18 @@ impl Filesystem {
         self.check_writable(Some(&path))?;
         let mut found = self.lookup(parent, name)?;
         // What others have made meanwhile is opened, not overwritten: FTP cannot create a file only if there is none.
-        let mut free_at = None;
+        let mut seen = None;
         if found.attr.is_none() {
-            match self.server.evidence().look_when(&path)? {
-                (None, asked) => free_at = Some(asked),
-                (Some(_), _) => found = self.lookup(parent, name)?,
+            let evidence = self.server.evidence().look(&path)?;
+            if evidence.is_absent() {
+                seen = Some(evidence);
+            } else {
+                found = self.lookup(parent, name)?;
+                if found.attr.is_none() {
+                    // Under another spelling, which the server does not tell apart from this one.
+                    log::info!("{path} is there under another spelling of its name");
+                    return Err(FsError::new(FsErrorKind::Exists, &path));
+                }
             }
         }
         if let Some(attr) = found.attr {
@@ -133,7 +140,7 @@ impl Filesystem {
                     self.inodes.forget(attr.ino, 1);
                     // Removed elsewhere in the same moment: it is made.
                     if error.kind() != FsErrorKind::Stale
-                        || self.server.evidence().look(&path)?.is_some()
+                        || !self.server.evidence().look(&path)?.is_absent()
                     {
                         return Err(error);
                     }
@@ -150,7 +157,7 @@ impl Filesystem {
         let ino = self.inodes.look_up(parent, name, EntryKind::File);
         let opened = attach(self, ino, mode, None)?;
         if let Some(file) = self.inodes.file(ino) {
-            file.lock().create(free_at, permissions & 0o7777);
+            file.lock().create(seen, permissions & 0o7777);
         }
         if !is_ordinary(name) {
             // Whether the server takes such a name is found out now, when the program can still choose another.

@@ -25,19 +25,19 @@ pub(super) fn move_aside(server: &Server, file: &OpenFile, path: &RemotePath) ->
     }
     // In the mounted directory itself, so that the file's own directory can be removed too; beside it if that is not allowed.
     let explain = |error| server.explain(error, path, Intent::RemoveFile);
-    let mut hidden = renaming::aside(server, path, &RemotePath::root()).map_err(explain)?;
+    let mut hidden = renaming::aside(server, path, &RemotePath::root())?.map_err(explain)?;
     if let Some(dir) = path
         .parent()
         .filter(|dir| hidden.is_none() && !dir.is_root())
     {
-        hidden = renaming::aside(server, path, &dir).map_err(explain)?;
+        hidden = renaming::aside(server, path, &dir)?.map_err(explain)?;
     }
     let Some(hidden) = hidden else {
         return Ok(false);
     };
     let mut state = file.lock();
     if let Some(reader) = state.reader() {
-        reader.set_path(hidden.clone());
+        reader.set_path(hidden.path().clone());
     }
     state.name = Name::Aside(hidden);
     Ok(true)
@@ -48,14 +48,17 @@ pub(super) fn bring_back(server: &Server, file: &OpenFile, path: &RemotePath) {
     let Some(hidden) = file.lock().name.take_hidden() else {
         return;
     };
+    let hidden = hidden.path();
     // Never over the new file, should that be there nevertheless.
-    let is_free = matches!(server.evidence().look_now(path), Ok(None));
-    if is_free && renaming::surely(server, &hidden, path).is_ok() {
-        if let Some(reader) = file.lock().reader() {
-            reader.set_path(path.clone());
+    match renaming::put(server, hidden, path) {
+        Ok(()) => {
+            if let Some(reader) = file.lock().reader() {
+                reader.set_path(path.clone());
+            }
         }
-    } else {
-        log::error!("{path} is now called {hidden} on the server, and could not be moved back");
+        Err(error) => log::error!(
+            "{path} is now called {hidden} on the server, and could not be moved back: {error}"
+        ),
     }
 }
 
@@ -69,8 +72,9 @@ pub(super) fn leave(server: &Server, file: &OpenFile) {
         state.name.take_hidden()
     };
     if let Some(hidden) = hidden
-        && let Err(error) = server.remote().remove_file(&hidden)
+        && let Err(error) = server.remove_made(&hidden)
     {
+        let hidden = hidden.path();
         log::warn!("{hidden}, which was removed while it was open, stays on the server: {error}");
     }
 }

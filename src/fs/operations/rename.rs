@@ -14,9 +14,9 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         file::{Held, OpenFile},
         number::Ino,
-        server::{Intent, renaming},
+        server::{Intent, change::Again, is_same_spelled_otherwise, renaming},
     },
-    remote::{EntryKind, RemoteEntry, RemoteErrorKind, RemotePath},
+    remote::{Evidence, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Want},
 };
 
 /// What renameat2(2) is asked for.
@@ -44,25 +44,32 @@ impl Filesystem {
         if source == target && mode == RenameMode::Replace {
             return Ok(());
         }
-        let replaced = check_target(self, &entry, to, &target, mode)?;
+        let target_seen = check_target(self, &entry, &source, to, &target, mode)?;
         let old_file = held
             .iter()
             .map(Held::file)
             .find(|file| self.inodes.child(to.0, to.1) == Some(file.ino));
         if entry.is_dir() {
             self.engine.forget_trees(&[&source, &target]);
-            rename_dir(self, &source, &target, replaced.is_some())?;
+            rename_dir(self, &source, &target_seen)?;
         } else {
             // Before, should this be the last that the program does; and after, should a program have read meanwhile.
             self.engine.forget(&source);
             self.engine.forget(&target);
-            let renamed = rename_file(self, &source, &target, replaced.is_some(), old_file);
+            let want = match mode {
+                RenameMode::Replace => Want::AnyFile,
+                RenameMode::NoReplace => Want::Absent,
+            };
+            let renamed = rename_file(self, &source, &target_seen, want, old_file);
             self.engine.forget(&source);
             self.engine.forget(&target);
             renamed?;
         }
         self.server.check_name(&target, |stored| {
-            self.server.remote().rename(stored, &source)
+            let back = renaming::put(&self.server, stored.path(), &source);
+            back.map_err(|error| {
+                RemoteError::new(RemoteErrorKind::Failed, "RNTO").with_source(error.to_string())
+            })
         })?;
         rename_here(self, from, to, &entry, &source, &target);
         if let Some(file) = old_file {
@@ -105,60 +112,64 @@ fn hold_for_rename(fs: &Filesystem, source: &RemotePath, target: &RemotePath) ->
 fn check_target(
     fs: &Filesystem,
     entry: &RemoteEntry,
+    source: &RemotePath,
     to: Place<'_>,
     target: &RemotePath,
     mode: RenameMode,
-) -> Result<Option<Arc<RemoteEntry>>> {
+) -> Result<Evidence> {
     let ahead = fs
         .inodes
         .file_named(to.0, to.1)
         .filter(|file| file.lock().needs_upload());
-    let replaced = match ahead {
-        Some(_) => Some(Arc::new(RemoteEntry::new(to.1, EntryKind::File))),
-        // Servers replace without asking, so a listing that is some seconds old is not enough.
-        None => fs.server.evidence().look(target)?,
+    // Servers replace without asking, so a listing that is some seconds old is not enough.
+    let seen = if is_respelled(source, target) {
+        fs.server.evidence().look_spelled(target)?
+    } else {
+        fs.server.evidence().look(target)?
     };
-    let Some(found) = &replaced else {
-        return Ok(None);
+    let found = match seen.entry() {
+        Some(found) => Some(found.is_dir()),
+        // What this mount has not sent yet.
+        None => ahead.map(|_| false),
     };
-    let refusal = match (mode, entry.is_dir(), found.is_dir()) {
-        (RenameMode::NoReplace, ..) => Some(FsErrorKind::Exists),
-        (_, true, false) => Some(FsErrorKind::NotADirectory),
-        (_, false, true) => Some(FsErrorKind::IsADirectory),
-        (_, true, true) => {
-            check_empty(fs, fs.inodes.child(to.0, to.1), target)?;
-            None
+    let refusal = match (mode, entry.is_dir(), found) {
+        (.., None) | (RenameMode::Replace, false, Some(false)) => return Ok(seen),
+        (RenameMode::NoReplace, ..) => FsErrorKind::Exists,
+        (RenameMode::Replace, true, Some(false)) => FsErrorKind::NotADirectory,
+        (RenameMode::Replace, false, Some(true)) => FsErrorKind::IsADirectory,
+        (RenameMode::Replace, true, Some(true)) => {
+            return check_empty(fs, fs.inodes.child(to.0, to.1), target);
         }
-        (_, false, false) => None,
     };
-    match refusal {
-        Some(kind) => Err(FsError::new(kind, target)),
-        None => Ok(replaced),
-    }
+    Err(FsError::new(refusal, target))
+}
+
+/// Whether a name only gets another spelling, by a server to which both may be the same.
+fn is_respelled(source: &RemotePath, target: &RemotePath) -> bool {
+    let (Some(one), Some(other)) = (source.name(), target.name()) else {
+        return false;
+    };
+    source.parent() == target.parent() && is_same_spelled_otherwise(one, other)
 }
 
 /// Renames a file; `old_file` is the open one that it replaces.
 fn rename_file(
     fs: &Filesystem,
     source: &RemotePath,
-    target: &RemotePath,
-    is_replacing: bool,
+    target_seen: &Evidence,
+    want: Want,
     old_file: Option<&Arc<OpenFile>>,
 ) -> Result<()> {
+    let target = target_seen.path();
     let is_aside = match old_file {
         Some(file) => removed::move_aside(&fs.server, file, target)?,
         None => false,
     };
-    let is_unborn = old_file.is_some_and(|file| {
-        let state = file.lock();
-        state.on_server().base().is_none() && state.on_server().doubt().is_none()
-    });
-    let renamed = renaming::over(
-        &fs.server,
-        source,
-        target,
-        is_replacing && !is_aside && !is_unborn,
-    );
+    let renamed = if is_aside {
+        renaming::put(&fs.server, source, target)
+    } else {
+        renaming::over(&fs.server, source, target_seen, want)
+    };
     if let Some(file) = old_file {
         match &renamed {
             Ok(()) => {
@@ -172,14 +183,25 @@ fn rename_file(
     renamed
 }
 
-fn rename_dir(
-    fs: &Filesystem,
-    source: &RemotePath,
-    target: &RemotePath,
-    is_replacing: bool,
-) -> Result<()> {
-    match renaming::surely(&fs.server, source, target) {
-        Ok(()) if !is_replacing || fs.server.evidence().look_now(source)?.is_none() => {
+fn rename_dir(fs: &Filesystem, source: &RemotePath, target_seen: &Evidence) -> Result<()> {
+    let target = target_seen.path();
+    let is_replacing = !target_seen.is_absent();
+    let look = |again| {
+        let seen = match again {
+            Again::No => target_seen.clone(),
+            Again::Expired | Again::Unheard if is_replacing => fs.server.look_empty(target)?,
+            Again::Expired | Again::Unheard => fs.server.evidence().look_now(target)?,
+        };
+        let want = if is_replacing {
+            Want::EmptyDir
+        } else {
+            Want::Absent
+        };
+        seen.permit(want)
+            .map_err(|_| FsError::new(FsErrorKind::Exists, target))
+    };
+    match renaming::surely(&fs.server, source, target, look)? {
+        Ok(()) if !is_replacing || fs.server.evidence().look_now(source)?.is_absent() => {
             return Ok(());
         }
         Ok(()) => log::info!("this server only pretends to rename over {target}"),
@@ -192,17 +214,13 @@ fn rename_dir(
         }
     }
     // The server does not rename over an empty directory; it is known to be empty.
-    fs.server
-        .remote()
-        .remove_dir(target)
-        .map_err(|error| fs.server.explain(error, target, Intent::RemoveDir))?;
-    renaming::surely(&fs.server, source, target).map_err(|error| {
+    fs.server.remove_dir(target)?;
+    renaming::put(&fs.server, source, target).inspect_err(|_| {
         // As it was, as far as that is possible.
-        if let Err(error) = fs.server.remote().make_dir(target) {
+        if let Err(error) = fs.server.make_dir(target) {
             log::warn!("{target} was empty and is gone: {error}");
         }
         fs.server.kernel().forget_name(target);
-        fs.server.explain(error, source, Intent::Rename)
     })
 }
 

@@ -14,7 +14,9 @@ use crate::{
         number::{HandleId, Ino},
         server::Intent,
     },
-    remote::{Attributes, EntryKind, Modified, RemoteError, RemoteErrorKind, RemotePath},
+    remote::{
+        Attributes, EntryKind, Evidence, Modified, RemoteError, RemoteErrorKind, RemotePath, Want,
+    },
 };
 
 /// A time to set.
@@ -146,11 +148,12 @@ fn settle_attributes(
         // The time may be one that other content had.
         fs.engine.forget(path);
     }
-    let mut settled = fs
-        .server
-        .remote()
-        .settle(path, &attributes)
-        .map_err(|error| fs.server.explain(error, path, Intent::Attributes))?;
+    let (evidence, want) = seen_for_attributes(fs, path, kind)?;
+    let settled = fs.server.settle(&evidence, want, None, attributes);
+    let mut settled = settled.map_err(|error| match error.remote().cloned() {
+        Some(refusal) => fs.server.explain(refusal, path, Intent::Attributes),
+        None => error,
+    })?;
     if kind == EntryKind::Directory
         && let Err(error) = &settled.modified
         && is_impossible(error)
@@ -159,10 +162,11 @@ fn settle_attributes(
         // would fail over it. It is shown until the server's own is listed again.
         log::debug!("{path}: the time of a directory stays the server's: {error}");
         settled.modified = Ok(());
-        settled.seen_modified = None;
+        settled.report.modified = None;
     }
     let seen = settled
-        .seen_modified
+        .report
+        .modified
         .or(attributes.modified.map(Into::into));
     let (is_mode_set, is_time_set) = (settled.mode.is_ok(), settled.modified.is_ok());
     fs.server.tree().update(path, move |entry| {
@@ -181,6 +185,25 @@ fn settle_attributes(
         }
         Some(error) => Err(error.into()),
     }
+}
+
+/// That the file or directory is there.
+fn seen_for_attributes(
+    fs: &Filesystem,
+    path: &RemotePath,
+    kind: EntryKind,
+) -> Result<(Evidence, Want)> {
+    let evidence = fs.server.evidence().look(path)?;
+    let want = if kind == EntryKind::Directory {
+        Want::AnyDir
+    } else {
+        Want::AnyFile
+    };
+    if evidence.is_absent() || evidence.permit(want).is_err() {
+        fs.server.kernel().forget_name(path);
+        return Err(FsError::new(FsErrorKind::NotFound, path));
+    }
+    Ok((evidence, want))
 }
 
 fn is_impossible(error: &RemoteError) -> bool {

@@ -1,69 +1,125 @@
 //! Renames on servers that replace, refuse or only pretend, and whose reply may be lost.
 
-use super::{Server, refusal::Intent};
+use super::{
+    Server,
+    change::{Again, carry_out},
+    refusal::Intent,
+};
 use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         hidden::is_name_refusal,
     },
-    remote::{self, RemotePath},
+    remote::{self, Evidence, MadeName, Permit, RemotePath, Want},
 };
 
-/// Puts `source` in the place of `target`: by a rename over it, or, where the server refuses or only pretends that, by moving the
-/// old file aside first. The old bytes are removed only when the new ones are in place.
+/// Puts `source` in the place of what `target` shows, which must be what is wanted: by a rename over it, or, where the server refuses or only
+/// pretends that, by moving the old file aside first. The old bytes are removed only when the new ones are in place.
 pub(crate) fn over(
     server: &Server,
     source: &RemotePath,
-    target: &RemotePath,
-    is_replacing: bool,
+    target: &Evidence,
+    want: Want,
 ) -> Result<()> {
-    let is_refused = is_replacing && !server.learnt().renames_over();
-    if !is_refused {
-        match surely(server, source, target) {
-            Ok(()) if !is_replacing || server.evidence().look_now(source)?.is_none() => {
+    let path = target.path();
+    let is_replacing = !target.is_absent();
+    if !is_replacing || server.learnt().renames_over() {
+        match surely(server, source, path, |again| {
+            grant(server, target, want, again)
+        })? {
+            Ok(()) if !is_replacing || server.evidence().look_now(source)?.is_absent() => {
                 return Ok(());
             }
-            Ok(()) => log::info!("this server only pretends to rename over {target}"),
+            Ok(()) => log::info!("this server only pretends to rename over {path}"),
             // Only a no to the new name can be for the sake of the old file there.
             Err(error) if !error.is_answer() || error.command() != "RNTO" => {
-                server.kernel().forget_if_unknown(&error, &[source, target]);
+                server.kernel().forget_if_unknown(&error, &[source, path]);
                 return Err(server.explain(error, source, Intent::Rename));
             }
-            Err(error) if server.evidence().look_now(target)?.is_none() => {
+            Err(error) if server.evidence().look_now(path)?.is_absent() => {
                 return Err(server.explain(error, source, Intent::Rename));
             }
             Err(error) => log::info!("this server does not rename over files: {error}"),
         }
     }
-    swap_aside(server, source, target)
+    swap_aside(server, source, path, want)
 }
 
-fn swap_aside(server: &Server, source: &RemotePath, target: &RemotePath) -> Result<()> {
-    let explain = |error| {
-        server.kernel().forget_if_unknown(&error, &[source, target]);
-        server.explain(error, target, Intent::Rename)
+/// The permit to change what was seen, or, when that is too old, what is seen now.
+fn grant(server: &Server, seen: &Evidence, want: Want, again: Again) -> Result<Permit> {
+    let path = seen.path();
+    let permit = match again {
+        Again::No => seen.permit(want),
+        Again::Expired | Again::Unheard => server.evidence().look_now(path)?.permit(want),
     };
-    let dir = target.parent().unwrap_or_else(RemotePath::root);
-    let aside = aside(server, target, &dir).map_err(explain)?;
-    if aside.is_none() && server.evidence().look_now(target)?.is_some() {
-        return Err(FsError::new(FsErrorKind::AccessDenied, target));
+    permit.map_err(|_| changed(server, path, want))
+}
+
+/// The failure of a change of a name that holds something else than what is wanted.
+fn changed(server: &Server, path: &RemotePath, want: Want) -> FsError {
+    match want {
+        Want::Same(_) => server.conflict(path),
+        Want::AnyFile => FsError::new(FsErrorKind::IsADirectory, path),
+        Want::EmptyDir => FsError::new(FsErrorKind::NotEmpty, path),
+        _ => FsError::new(FsErrorKind::Exists, path),
     }
-    if let Err(error) = surely(server, source, target) {
-        if let Some(aside) = &aside
-            && let Err(back) = surely(server, aside, target)
-        {
+}
+
+fn swap_aside(server: &Server, source: &RemotePath, path: &RemotePath, want: Want) -> Result<()> {
+    let explain = |error| {
+        server.kernel().forget_if_unknown(&error, &[source, path]);
+        server.explain(error, path, Intent::Rename)
+    };
+    let dir = path.parent().unwrap_or_else(RemotePath::root);
+    let Some(aside) = aside(server, path, &dir)?.map_err(explain)? else {
+        return Err(FsError::new(FsErrorKind::AccessDenied, path));
+    };
+    // Moved away, it is out of others' reach: what is removed in the end is what was seen, or what is wanted whatever it is.
+    let is_wanted = matches!(want, Want::AnyFile)
+        || server
+            .evidence()
+            .look_now(aside.path())?
+            .permit(want)
+            .is_ok();
+    let placed = if is_wanted {
+        place(server, source, path)
+    } else {
+        Err(changed(server, path, want))
+    };
+    if !matches!(placed, Ok(Ok(()))) {
+        if let Err(back) = put(server, aside.path(), path) {
+            let aside = aside.path();
             log::error!(
-                "{target} is now called {aside} on the server, and could not be moved back: {back}"
+                "{path} is now called {aside} on the server, and could not be moved back: {back}"
             );
         }
-        return Err(explain(error));
+        // The reason is in a listing in which the old file is back.
+        return placed?.map_err(explain);
     }
-    let Some(aside) = aside else { return Ok(()) };
     server.learnt().note_rename_over_refused();
-    if let Err(error) = server.remote().remove_file(&aside) {
-        log::warn!("the old content of {target} stays on the server as {aside}: {error}");
+    if let Err(error) = server.remove_made(&aside) {
+        let aside = aside.path();
+        log::warn!("the old content of {path} stays on the server as {aside}: {error}");
     }
     Ok(())
+}
+
+/// Gives a file a name that must be free.
+pub(crate) fn put(server: &Server, source: &RemotePath, path: &RemotePath) -> Result<()> {
+    place(server, source, path)?.map_err(|error| {
+        server.kernel().forget_if_unknown(&error, &[source, path]);
+        server.explain(error, source, Intent::Rename)
+    })
+}
+
+/// The same; inside, what the server says.
+fn place(server: &Server, source: &RemotePath, path: &RemotePath) -> Result<remote::Result<()>> {
+    let look = |_| {
+        let seen = server.evidence().look_now(path)?;
+        seen.permit(Want::Absent)
+            .map_err(|_| FsError::new(FsErrorKind::Exists, path))
+    };
+    surely(server, source, path, look)
 }
 
 /// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none.
@@ -71,47 +127,55 @@ pub(crate) fn aside(
     server: &Server,
     path: &RemotePath,
     dir: &RemotePath,
-) -> remote::Result<Option<RemotePath>> {
+) -> Result<remote::Result<Option<MadeName>>> {
     // Once more for a server that forbids names with a dot.
     for _ in 0..2 {
         let had_dot = server.learnt().takes_dot_names();
         let Some(aside) = server.hidden().make(dir, had_dot) else {
             break;
         };
-        match surely(server, path, &aside) {
-            Ok(()) => return Ok(Some(aside)),
+        match surely(server, path, aside.path(), |_| Ok(aside.permit()))? {
+            Ok(()) => return Ok(Ok(Some(aside))),
             Err(error) if is_name_refusal(&error) && had_dot => {
                 server.learnt().note_dot_names(false);
             }
             Err(error) if is_name_refusal(&error) => break,
-            Err(error) => return Err(error),
+            Err(error) => return Ok(Err(error)),
         }
     }
     server.learnt().note_dot_names(true);
-    Ok(None)
+    Ok(Ok(None))
 }
 
-/// Renames, and finds out whether that happened when the reply was lost.
-pub(crate) fn surely(server: &Server, from: &RemotePath, to: &RemotePath) -> remote::Result<()> {
-    assured(server, from, to, server.remote().rename(from, to))
-}
-
-/// How a rename ended, if need be by looking.
-pub(crate) fn assured(
+/// Renames for the permit that `look` gives, and finds out whether that happened when the reply was lost.
+pub(crate) fn surely(
     server: &Server,
     from: &RemotePath,
     to: &RemotePath,
-    outcome: remote::Result<()>,
-) -> remote::Result<()> {
-    match outcome {
-        Err(error)
-            if error.is_reply_lost()
-                && matches!(server.evidence().look_now(from), Ok(None))
-                && matches!(server.evidence().look_now(to), Ok(Some(_))) =>
-        {
+    look: impl Fn(Again) -> Result<Permit>,
+) -> Result<remote::Result<()>> {
+    let look = |again| match again {
+        Again::Unheard if has_moved(server, from, to) => Ok(None),
+        again => look(again).map(Some),
+    };
+    let outcome = carry_out(server, &[from, to], look, |permit| {
+        server.remote().rename(from, permit)
+    })?;
+    Ok(match outcome {
+        None => Ok(()),
+        Some(Err(error)) if error.is_reply_lost() && has_moved(server, from, to) => {
             log::debug!("{from} was renamed to {to}, although: {error}");
             Ok(())
         }
-        answered => answered,
-    }
+        Some(answered) => answered,
+    })
+}
+
+/// Whether a rename has happened.
+fn has_moved(server: &Server, from: &RemotePath, to: &RemotePath) -> bool {
+    let is_there = |path| match server.evidence().look_now(path) {
+        Ok(evidence) => Some(!evidence.is_absent()),
+        Err(_) => None,
+    };
+    is_there(from) == Some(false) && is_there(to) == Some(true)
 }

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use super::spelling::is_same_spelled_otherwise;
 use crate::{
     cache::{CachedListing, ListingCache},
     clock::Clock,
     config::CacheConfig,
     fs::hidden::HiddenNames,
-    remote::{self, EntryKind, Remote, RemoteEntry, RemoteErrorKind, RemotePath},
+    remote::{self, EntryKind, Evidence, Remote, RemoteEntry, RemoteErrorKind, RemotePath},
 };
 
 /// A directory whose listing has more entries than this is not listed to learn of one name. 5000 entries are some 400 KB, what a slow line
@@ -157,17 +158,24 @@ impl Tree {
         Ok(Some(entry))
     }
 
-    /// One entry asked for alone, at this moment.
-    pub(super) fn stat_now(
-        &self,
-        path: &RemotePath,
-        dir: &RemotePath,
-    ) -> remote::Result<Option<Arc<RemoteEntry>>> {
-        let entry = self.remote.stat(path)?;
-        if let Some(entry) = &entry {
-            self.listings.upsert(dir, entry.clone());
+    /// What is at a path, asked for alone, at this moment.
+    pub(super) fn look_now(&self, path: &RemotePath, dir: &RemotePath) -> remote::Result<Evidence> {
+        let evidence = self.remote.look(path)?;
+        if let Some(entry) = evidence.entry()
+            && !self.is_listed_otherwise(dir, &entry.name)
+        {
+            self.listings.upsert(dir, (**entry).clone());
         }
-        Ok(entry.map(Arc::new))
+        Ok(evidence)
+    }
+
+    /// Whether what was found is listed under another spelling of its name.
+    fn is_listed_otherwise(&self, dir: &RemotePath, name: &[u8]) -> bool {
+        self.listings.last_known(dir).is_some_and(|listing| {
+            let mut entries = listing.entries().iter();
+            listing.find(name).is_none()
+                && entries.any(|entry| is_same_spelled_otherwise(&entry.name, name))
+        })
     }
 
     /// Enters a new name into its directory's listing.

@@ -6,10 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use super::{
-    evidence::Evidence,
+    evidence::Observer,
     refusal::{Intent, Refusals},
     tree::Tree,
 };
@@ -22,34 +23,17 @@ use crate::{
         streaming::CHUNK_BYTES,
     },
     remote::{
-        Attributes, EntryKind, Modified, Remote, RemoteEntry, RemoteErrorKind, RemotePath, Settled,
+        EntryKind, Evidence, Modified, Remote, RemoteEntry, RemoteErrorKind, RemotePath, Report,
+        Reported,
     },
 };
-
-/// Size and time of a file, as the server has just reported them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reported {
-    pub(crate) size: u64,
-    pub(crate) modified: Option<Modified>,
-}
-
-impl Reported {
-    /// Whether this is that version, as far as both are known.
-    pub(crate) fn is(&self, version: &Version) -> bool {
-        let agrees = match (self.modified, version.modified) {
-            (Some(one), Some(other)) => one.agrees_with(other),
-            _ => true,
-        };
-        self.size == version.size && agrees
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Versions {
     remote: Arc<dyn Remote>,
     tree: Arc<Tree>,
-    evidence: Arc<Evidence>,
+    evidence: Arc<Observer>,
     refusals: Arc<Refusals>,
     clock: Arc<dyn Clock>,
     /// Counts our own changes of content: the same size and second do not make two contents one version.
@@ -61,7 +45,7 @@ impl Versions {
     pub(super) fn new(
         remote: Arc<dyn Remote>,
         tree: Arc<Tree>,
-        evidence: Arc<Evidence>,
+        evidence: Arc<Observer>,
         refusals: Arc<Refusals>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -75,19 +59,28 @@ impl Versions {
         }
     }
 
-    /// Asks for a file's size and time; `None` when it is not there.
-    pub(crate) fn ask(&self, path: &RemotePath) -> Result<Option<Reported>> {
-        let settled = self.remote.settle(path, &Attributes::default())?;
-        match settled.size {
-            Ok(Some(size)) => Ok(Some(Reported {
-                size,
-                modified: settled.seen_modified,
-            })),
+    /// Asks for a file's size and time, which the evidence holds unless nothing is there.
+    pub(crate) fn ask(&self, path: &RemotePath) -> Result<Evidence> {
+        let report = self.remote.report(path)?;
+        match report.size {
+            Ok(Some(size)) => {
+                let mut entry = RemoteEntry::new(path.name().unwrap_or(b"/"), EntryKind::File);
+                entry.size = Some(size);
+                entry.modified = report.modified;
+                let entry = Some(Arc::new(entry));
+                Ok(Evidence::reported(
+                    path,
+                    entry,
+                    report.asked,
+                    self.clock.now(),
+                ))
+            }
             // Only listings show sizes on this server.
-            Ok(None) => self.listed(path, settled.seen_modified),
+            Ok(None) => self.listed(path, report.modified),
             Err(error) if error.kind() == RemoteErrorKind::Refused => {
-                match self.evidence.look_now(path)? {
-                    None => Ok(None),
+                let evidence = self.evidence.look_now(path)?;
+                match evidence.entry() {
+                    None => Ok(evidence),
                     Some(entry) if entry.kind == EntryKind::Directory => {
                         Err(FsError::explained(FsErrorKind::IsADirectory, error))
                     }
@@ -99,11 +92,7 @@ impl Versions {
     }
 
     /// The same in the way in which `base` was found out: times of listings and of MDTM may differ.
-    pub(crate) fn ask_as(
-        &self,
-        base: Option<&Base>,
-        path: &RemotePath,
-    ) -> Result<Option<Reported>> {
+    pub(crate) fn ask_as(&self, base: Option<&Base>, path: &RemotePath) -> Result<Evidence> {
         if base.is_none_or(|base| base.asked.is_some()) {
             return self.ask(path);
         }
@@ -111,20 +100,33 @@ impl Versions {
     }
 
     /// What a listing of this moment shows, with a time that was asked for where that is known.
-    fn listed(&self, path: &RemotePath, asked: Option<Modified>) -> Result<Option<Reported>> {
+    fn listed(&self, path: &RemotePath, reported: Option<Modified>) -> Result<Evidence> {
         if let Some(dir) = path.parent() {
             self.tree.relist(&dir)?;
         }
-        let Some(entry) = self.evidence.look(path)? else {
-            return Ok(None);
+        let evidence = self.evidence.look(path)?;
+        let Some(entry) = evidence.entry() else {
+            return Ok(evidence);
         };
-        let size = entry.size.ok_or_else(|| unknown_size(path))?;
-        let modified = asked.or(entry.modified);
-        Ok(Some(Reported { size, modified }))
+        if entry.is_dir() {
+            return Err(FsError::new(FsErrorKind::IsADirectory, path));
+        }
+        if entry.size.is_none() {
+            return Err(unknown_size(path));
+        }
+        let entry = RemoteEntry {
+            modified: reported.or(entry.modified),
+            ..(**entry).clone()
+        };
+        Ok(Evidence::listed(
+            path,
+            Some(Arc::new(entry)),
+            evidence.asked(),
+        ))
     }
 
-    /// The file that the server has just reported.
-    pub(crate) fn base(&self, reported: Reported, mode: Option<u32>) -> Base {
+    /// The file that the server has reported, when it was asked at that moment.
+    pub(crate) fn base(&self, reported: Reported, asked: Instant, mode: Option<u32>) -> Base {
         let version = Version {
             size: reported.size,
             modified: reported.modified,
@@ -133,9 +135,19 @@ impl Versions {
         Base {
             version,
             mode,
-            asked: Some(self.clock.now()),
+            asked: Some(asked),
             is_mode_asked: false,
         }
+    }
+
+    /// What was last seen of a file as evidence, if it was asked for alone.
+    pub(crate) fn evidence(&self, path: &RemotePath, base: &Base) -> Option<Evidence> {
+        let asked = base.asked?;
+        let mut entry = RemoteEntry::new(path.name()?, EntryKind::File);
+        entry.size = Some(base.version.size);
+        entry.modified = base.version.modified;
+        let evidence = Evidence::listed(path, Some(Arc::new(entry)), asked);
+        evidence.is_recent(self.clock.now()).then_some(evidence)
     }
 
     /// The file that a listing's entry shows; `None` when it does not show the size.
@@ -165,8 +177,8 @@ impl Versions {
         path: &RemotePath,
         entry: &RemoteEntry,
     ) -> Result<Base> {
-        let (settled, mode) = remote.examine(path)?;
-        let mut base = self.take_exact(path, entry, settled)?;
+        let (report, mode) = remote.examine(path)?;
+        let mut base = self.take_exact(path, entry, report)?;
         base.is_mode_asked = mode.is_some();
         base.mode = mode.or(base.mode);
         Ok(base)
@@ -177,19 +189,19 @@ impl Versions {
         &self,
         path: &RemotePath,
         entry: &RemoteEntry,
-        settled: Settled,
+        report: Report,
     ) -> Result<Base> {
-        let size = match settled.size {
+        let size = match report.size {
             Ok(size) => size.or(entry.size),
             Err(error) => return Err(self.refusals.explain(error, path, Intent::Content)),
         };
         let size = size.ok_or_else(|| unknown_size(path))?;
-        let modified = settled.seen_modified.or(entry.modified);
+        let modified = report.modified.or(entry.modified);
         self.tree.update(path, move |entry| {
             entry.size = Some(size);
             entry.modified = modified;
         });
-        Ok(self.base(Reported { size, modified }, entry.mode))
+        Ok(self.base(Reported { size, modified }, report.asked, entry.mode))
     }
 
     /// Whether the server's bytes in this range are a beginning of these.

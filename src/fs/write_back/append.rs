@@ -2,6 +2,7 @@
 
 use super::{
     replace::replace,
+    store::TRIES_MAX,
     upload::{Landed, Upload},
 };
 use crate::{
@@ -9,9 +10,8 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         hidden::is_name_refusal,
         on_server::Doubt,
-        server::Reported,
     },
-    remote::{RemoteErrorKind, UploadMode},
+    remote::{Evidence, Permit, RemoteErrorKind, Reported, Settled, UploadMode, Want},
 };
 
 /// The largest tail of which a copy is kept until it is confirmed. 1 MiB: more than programs append at once, and little memory.
@@ -20,11 +20,31 @@ const TAIL_BYTES_MAX: u64 = 1 << 20;
 /// Sends the tail, behind the end that the file has now: others may have appended meanwhile, or cut it off.
 pub(super) fn append(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
-    if !upload.is_base_recent() {
-        find_end(upload)?;
-    }
-    let at = upload.job.old_len();
-    let sending = match upload.server.remote().open_upload(path, UploadMode::Append) {
+    let mut seen = upload.recent_base();
+    let mut tries = 1;
+    let (at, sending) = loop {
+        let permit = match seen.take() {
+            Some(evidence) => permit(upload, &evidence)?,
+            None => find_end(upload)?,
+        };
+        let at = upload.job.old_len();
+        match upload
+            .server
+            .remote()
+            .open_upload(permit, UploadMode::Append)
+        {
+            Err(error)
+                if tries < TRIES_MAX
+                    && (error.kind() == RemoteErrorKind::Expired
+                        || error.kind() == RemoteErrorKind::Disconnected) =>
+            {
+                // It has not begun; the file may end elsewhere by now.
+                tries += 1;
+            }
+            begun => break (at, begun),
+        }
+    };
+    let sending = match sending {
         Ok(sending) => sending,
         Err(error) if is_name_refusal(&error) || error.kind() == RemoteErrorKind::Failed => {
             log::info!("{path} is not appended to ({error}): the whole file goes up instead");
@@ -48,19 +68,20 @@ pub(super) fn append(upload: &mut Upload<'_>) -> Result<Landed> {
     {
         return Err(error.clone().into());
     }
-    let settled = upload.settle();
+    let settled = match &sent {
+        Ok(evidence) => upload.settle(evidence),
+        Err(_) => settle_doubtful(upload),
+    };
     let size = settled
         .as_ref()
         .ok()
-        .and_then(|settled| settled.size.clone().ok());
+        .and_then(|settled| settled.report.size.clone().ok());
     let settled = settled.map(Landed::There);
     match (sent, size) {
-        (Ok(()), Some(None)) => settled,
-        (Ok(()), Some(Some(size))) if size == upload.job.len => settled,
+        (Ok(_), Some(None)) => settled,
+        (Ok(_), Some(Some(size))) if size == upload.job.len => settled,
         // Others have appended in the same moment, before or after what was sent; or the file had been cut off before.
-        (Ok(()), Some(Some(size)))
-            if size > upload.job.len || ends_with_tail(upload, at, size)? =>
-        {
+        (Ok(_), Some(Some(size))) if size > upload.job.len || ends_with_tail(upload, at, size)? => {
             check_appending(upload)?;
             let len = upload.job.len;
             upload.move_tail(len, size)?;
@@ -87,11 +108,28 @@ fn ends_with_tail(upload: &Upload<'_>, at: u64, size: u64) -> Result<bool> {
     })
 }
 
-/// Asks where the file ends now, and moves the tail there.
-fn find_end(upload: &mut Upload<'_>) -> Result<()> {
+/// The permit to append to the file that was seen, which is the version that the job is for.
+fn permit(upload: &Upload<'_>, seen: &Evidence) -> Result<Permit> {
+    let version = seen.version();
+    let permit = version.and_then(|version| seen.permit(Want::Same(version)).ok());
+    permit.ok_or_else(|| upload.conflict())
+}
+
+/// Asks what the file is after an append whose end is not known; no attributes are set on what may be another's.
+fn settle_doubtful(upload: &Upload<'_>) -> Result<Settled> {
+    Ok(Settled {
+        mode: Ok(()),
+        modified: Ok(()),
+        report: upload.server.remote().report(upload.path)?,
+    })
+}
+
+/// Asks where the file ends now, and moves the tail there; the permit to append to it.
+fn find_end(upload: &mut Upload<'_>) -> Result<Permit> {
     let path = upload.path;
     let not_found = || FsError::new(FsErrorKind::NotFound, path);
-    let reported = upload.ask()?;
+    let evidence = upload.ask()?;
+    let reported = evidence.version();
     let is_appended = upload.file.lock().changes().is_appended();
     // What was written through handles that only append may begin a new file: a log that was moved away.
     let reported = reported.or_else(|| {
@@ -111,9 +149,17 @@ fn find_end(upload: &mut Upload<'_>) -> Result<()> {
         );
         upload.move_tail(at, reported.size)?;
     }
-    let base = upload.server.versions().base(reported, upload.base_mode());
+    let base = upload
+        .server
+        .versions()
+        .base(reported, evidence.asked(), upload.base_mode());
     upload.see(base);
-    Ok(())
+    let want = if evidence.is_absent() {
+        Want::Absent
+    } else {
+        Want::Same(reported)
+    };
+    evidence.permit(want).map_err(|_| upload.conflict())
 }
 
 /// Only what was written through handles that append may move with the file's end: a program that wrote at an offset means that one.

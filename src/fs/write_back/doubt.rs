@@ -10,10 +10,12 @@
 //! Anything else was made by others, and stays.
 
 use super::upload::{Landed, Upload};
-use crate::fs::{
-    error::{FsError, FsErrorKind, Result},
-    on_server::{Doubt, Stage},
-    server::Reported,
+use crate::{
+    fs::{
+        error::{FsError, FsErrorKind, Result},
+        on_server::{Doubt, Stage},
+    },
+    remote::Reported,
 };
 
 /// How much of a range is compared to see whether it was written. 4 KiB: by chance no other file has the same there.
@@ -38,9 +40,11 @@ pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
             size: at,
             modified: None,
         };
-        upload.job.base = Some(upload.server.versions().base(gone, None));
+        let asked = upload.server.evidence().now();
+        upload.job.base = Some(upload.server.versions().base(gone, asked, None));
     }
-    let Some(reported) = upload.ask()? else {
+    let evidence = upload.ask()?;
+    let Some(reported) = evidence.version() else {
         return resolve_absent(&doubt, upload);
     };
     if upload.job.is_emptied {
@@ -65,20 +69,25 @@ pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
             let tail = tail.as_deref().unwrap_or_default();
             is_there || upload.holds(range, tail)?
         }
-        Doubt::Patch(before) => reported.is(&before) || holds_first_range(upload, reported)?,
+        Doubt::Patch(before) => {
+            reported.agrees_with(&before.reported()) || holds_first_range(upload, reported)?
+        }
         Doubt::Placed(version) => {
-            reported.is(&version)
+            reported.agrees_with(&version.reported())
                 || upload
                     .job
                     .base
                     .as_ref()
-                    .is_some_and(|base| reported.is(&base.version))
+                    .is_some_and(|base| reported.agrees_with(&base.version.reported()))
         }
     };
     if !is_ours {
         return Err(upload.conflict());
     }
-    let base = upload.server.versions().base(reported, upload.base_mode());
+    let base = upload
+        .server
+        .versions()
+        .base(reported, evidence.asked(), upload.base_mode());
     upload.job.base = Some(base);
     Ok(None)
 }

@@ -26,18 +26,19 @@ pub(super) fn fetch_missing(upload: &Upload<'_>) -> Result<Vec<Range<u64>>> {
     if missing.is_empty() {
         return Ok(missing);
     }
-    if !upload.is_base_recent() {
-        let reported = upload.ask_again()?;
-        if reported.is_none() {
+    if upload.recent_base().is_none() {
+        let evidence = upload.ask_again()?;
+        if evidence.is_absent() {
             return Err(FsError::new(FsErrorKind::NotFound, path));
         }
-        if !upload.is_still(reported) {
+        if !upload.is_still(evidence.version()) {
             return Err(upload.conflict());
         }
     }
     for gap in &missing {
         if let Err(error) = fetch(upload, gap) {
-            let is_other = matches!(upload.ask_again(), Ok(reported) if !upload.is_still(reported));
+            let is_other =
+                matches!(upload.ask_again(), Ok(seen) if !upload.is_still(seen.version()));
             return Err(if is_other {
                 upload.conflict()
             } else {

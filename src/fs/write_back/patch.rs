@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use super::{
     doubt::resolve,
     replace::replace,
+    store::TRIES_MAX,
     upload::{Landed, Upload, check_size},
 };
 use crate::{
@@ -15,29 +16,48 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         on_server::Doubt,
     },
-    remote::{RemoteErrorKind, UploadMode},
+    remote::{RemoteErrorKind, UploadMode, Want},
 };
 
 /// Writes the ranges into the file.
 pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
     // However recently it was opened: others may have replaced it since, and what is written into it cannot be taken back.
-    let reported = upload.ask_again()?;
-    let reported = reported.ok_or_else(|| FsError::new(FsErrorKind::NotFound, path))?;
-    if !upload.is_still(Some(reported)) {
-        return Err(upload.conflict());
+    let mut evidence = upload.ask_again()?;
+    if evidence.is_absent() {
+        return Err(FsError::new(FsErrorKind::NotFound, path));
     }
+    let mut want = upload.wanted(&evidence)?;
+    let mut tries = 1;
     let before = upload.job.base.as_ref().map(|base| base.version);
-    for range in upload.job.dirty.clone().iter() {
+    let mut ranges: Vec<_> = upload.job.dirty.iter().collect();
+    ranges.reverse();
+    while let Some(range) = ranges.pop() {
         let Some(offset) = NonZeroU64::new(range.start) else {
             return replace(upload);
         };
+        let permit = evidence.permit(want).map_err(|_| upload.conflict())?;
         let sending = match upload
             .server
             .remote()
-            .open_upload(path, UploadMode::At(offset))
+            .open_upload(permit, UploadMode::At(offset))
         {
             Ok(sending) => sending,
+            Err(error)
+                if want != Want::Ours
+                    && tries < TRIES_MAX
+                    && matches!(
+                        error.kind(),
+                        RemoteErrorKind::Disconnected | RemoteErrorKind::Expired
+                    ) =>
+            {
+                // Nothing was written yet.
+                tries += 1;
+                evidence = upload.ask_again()?;
+                want = upload.wanted(&evidence)?;
+                ranges.push(range);
+                continue;
+            }
             Err(error)
                 if error.command() == "REST"
                     && (error.is_answer() || error.kind() == RemoteErrorKind::Unsupported) =>
@@ -51,9 +71,10 @@ pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
             Err(error) => return Err(upload.explain(error)),
         };
         upload.begin_change(Doubt::Patch(before.unwrap_or_default()));
-        upload.send(range, sending)?;
+        evidence = upload.send(range, sending)?;
+        want = Want::Ours;
     }
-    let settled = upload.settle()?;
+    let settled = upload.settle(&evidence)?;
     check_size(path, &settled, upload.job.len)?;
     for range in upload.job.dirty.iter() {
         // What was written there again meanwhile goes up next.

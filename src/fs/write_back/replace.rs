@@ -5,7 +5,7 @@
 
 use super::{
     fetch::fetch_missing,
-    store::{no_replacing, store},
+    store::{check_name, no_replacing, store},
     upload::{Landed, Upload, check_size},
 };
 use crate::{
@@ -13,17 +13,17 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         hidden::is_name_refusal,
-        job::Want,
+        job,
         on_server::Doubt,
-        server::{Reported, renaming},
+        server::{change::carry_out, renaming},
     },
-    remote::{RemoteEntry, RemoteErrorKind, RemotePath, Settled, UploadMode},
+    remote::{Evidence, MadeName, RemoteErrorKind, RemotePath, Settled, UploadMode, Want},
 };
 
 /// What a trial on a file of our own has shown of renaming.
 enum Renaming {
     /// It works; the file is called so now.
-    Works(RemotePath),
+    Works(MadeName),
     /// The server knows no renaming.
     Unknown,
     /// It is refused.
@@ -52,7 +52,8 @@ fn replace_by(upload: &mut Upload<'_>) -> Result<Landed> {
     }
     let is_shown = !upload.server.account().hides_new_files(&dir);
     if is_shown
-        && (upload.job.want() == Want::Absent || upload.server.evidence().look(path)?.is_none())
+        && (upload.job.want() == job::Want::Absent
+            || upload.server.evidence().look(path)?.is_absent())
     {
         return store(upload);
     }
@@ -64,7 +65,7 @@ fn replace_by(upload: &mut Upload<'_>) -> Result<Landed> {
 }
 
 /// Uploads the whole file under a hidden name.
-fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
+fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<MadeName> {
     let path = upload.path;
     let mut was_broken = false;
     let mut refused = None;
@@ -76,11 +77,14 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
             .hidden()
             .make(dir, has_dot)
             .ok_or_else(|| FsError::new(FsErrorKind::NameTooLong, path))?;
-        let sending = match upload
-            .server
-            .remote()
-            .open_upload(&hidden, UploadMode::Replace)
-        {
+        let remote = upload.server.remote();
+        let begin = || remote.open_upload(hidden.permit(), UploadMode::Whole);
+        // The session may have died while it was idle; nobody else has a file of that name.
+        let begun = match begin() {
+            Err(error) if error.kind() == RemoteErrorKind::Disconnected => begin(),
+            begun => begun,
+        };
+        let sending = match begun {
             Ok(sending) => sending,
             Err(error) if is_name_refusal(&error) && has_dot => {
                 refused = Some(error);
@@ -102,7 +106,7 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
             upload.server.learnt().note_dot_names(false);
         }
         match upload.send(0..upload.job.len, sending) {
-            Ok(()) => return Ok(hidden),
+            Ok(_) => return Ok(hidden),
             Err(error) => {
                 upload.server.hidden().discard(hidden);
                 if was_broken || error.kind() != RemoteErrorKind::Disconnected {
@@ -118,42 +122,50 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
 /// Writes over the file itself, on a server that cannot rename at all.
 fn write_in_place(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
-    if upload.job.want() != Want::Any && !upload.is_still(upload.ask_again()?) {
-        return Err(upload.conflict());
-    }
     // Until all of it has been confirmed, anything may be there.
     let before = upload.file.lock().on_server().doubt().cloned();
     upload.begin_change(Doubt::InPlace);
-    let sending = match upload
-        .server
-        .remote()
-        .open_upload(path, UploadMode::Replace)
-    {
-        Ok(sending) => sending,
-        Err(error) => {
+    let look = |_| {
+        let evidence = upload.ask_again()?;
+        let (want, mode) = match upload.wanted(&evidence)? {
+            Want::Absent => (Want::Absent, UploadMode::Whole),
+            want => (want, UploadMode::InPlace),
+        };
+        let permit = evidence.permit(want).map_err(|_| upload.conflict())?;
+        Ok(Some((permit, mode)))
+    };
+    let begun = carry_out(upload.server, &[path], look, |(permit, mode)| {
+        upload.server.remote().open_upload(permit, mode)
+    });
+    let sending = match begun {
+        Ok(Some(Ok(sending))) => sending,
+        Ok(Some(Err(error))) => {
             if error.is_answer() {
                 upload.file.lock().on_server_mut().set_doubt(before);
             }
             return Err(upload.explain(error));
         }
+        Ok(None) => return Err(upload.conflict()),
+        Err(error) => {
+            upload.file.lock().on_server_mut().set_doubt(before);
+            return Err(error);
+        }
     };
-    upload
+    let evidence = upload
         .send(0..upload.job.len, sending)
         .map_err(|error| upload.explain(error))?;
-    let settled = upload.settle()?;
+    let settled = upload.settle(&evidence)?;
     check_size(path, &settled, upload.job.len)?;
     Ok(Landed::There(settled))
 }
 
 /// Gives a complete hidden file its attributes and its real name.
-pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Result<Landed> {
+pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &MadeName) -> Result<Landed> {
     let path = upload.path;
     let mut hidden = hidden.clone();
     let placed = take_place(upload, &hidden);
     let placed = placed.and_then(|landed| {
-        upload
-            .server
-            .check_name(path, |stored| upload.server.remote().remove_file(stored))?;
+        check_name(upload)?;
         Ok(landed)
     });
     let error = match placed {
@@ -172,13 +184,13 @@ pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Resu
         return Err(error);
     }
     match try_renaming(upload, &hidden) {
-        Renaming::Works(path) => hidden = path,
+        Renaming::Works(now) => hidden = now,
         Renaming::Refused => {
             upload.server.account().note_no_rename();
             upload.server.hidden().discard(hidden);
             return match upload.job.want() {
-                Want::Base => Err(no_replacing(path)),
-                Want::Absent | Want::Any => store(upload),
+                job::Want::Base => Err(no_replacing(path)),
+                job::Want::Absent | job::Want::Any => store(upload),
             };
         }
         Renaming::Unknown => {
@@ -197,7 +209,7 @@ fn store_where_files_are_taken(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
     let dir = path.parent().unwrap_or_else(RemotePath::root);
     upload.server.account().note_taken(&dir);
-    if upload.server.evidence().look(path)?.is_some() {
+    if !upload.server.evidence().look(path)?.is_absent() {
         log::error!("{path} is not replaced: the server takes the temporary file away");
         return Err(FsError::new(FsErrorKind::Unconfirmed, path));
     }
@@ -205,13 +217,16 @@ fn store_where_files_are_taken(upload: &mut Upload<'_>) -> Result<Landed> {
 }
 
 /// Tries on a hidden file whether anything can be renamed, after a rename of it was refused: that may have had a reason of its own.
-fn try_renaming(upload: &Upload<'_>, hidden: &RemotePath) -> Renaming {
-    let dir = hidden.parent().unwrap_or_else(RemotePath::root);
-    let has_dot = hidden.name().is_some_and(|name| name.starts_with(b"."));
+fn try_renaming(upload: &Upload<'_>, hidden: &MadeName) -> Renaming {
+    let dir = hidden.path().parent().unwrap_or_else(RemotePath::root);
+    let has_dot = hidden
+        .path()
+        .name()
+        .is_some_and(|name| name.starts_with(b"."));
     let Some(other) = upload.server.hidden().make(&dir, has_dot) else {
         return Renaming::Works(hidden.clone());
     };
-    match upload.server.remote().rename(hidden, &other) {
+    match upload.server.remote().rename(hidden.path(), other.permit()) {
         Ok(()) => Renaming::Works(other),
         Err(error) if !error.is_answer() => Renaming::Works(hidden.clone()),
         Err(error) if error.command() == "RNFR" && error.kind() == RemoteErrorKind::Unsupported => {
@@ -224,35 +239,29 @@ fn try_renaming(upload: &Upload<'_>, hidden: &RemotePath) -> Renaming {
 }
 
 /// Renames a file to the real name, once it is known to be whole, and the name to hold what it may take the place of.
-fn take_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Result<Landed> {
-    let path = upload.path;
+fn take_place(upload: &mut Upload<'_>, hidden: &MadeName) -> Result<Landed> {
     keep_mode(upload)?;
-    let (settled, reported) = settle_beside(upload, hidden)?;
-    if matches!(&settled.size, Err(error) if error.kind() == RemoteErrorKind::Refused)
-        && upload.server.evidence().is_gone(hidden)
+    let (settled, seen) = settle_beside(upload, hidden)?;
+    if matches!(&settled.report.size, Err(error) if error.kind() == RemoteErrorKind::Refused)
+        && upload.server.evidence().is_gone(hidden.path())
     {
         return Ok(Landed::Taken);
     }
-    check_size(hidden, &settled, upload.job.len)?;
-    let is_free = match reported {
-        Ok(reported) if upload.job.want() == Want::Any || upload.is_still(reported) => {
-            reported.is_none()
-        }
-        Ok(_) => return Err(upload.conflict()),
-        Err(error) => return Err(error),
-    };
+    check_size(hidden.path(), &settled, upload.job.len)?;
+    let seen = seen?;
+    let want = upload.wanted(&seen)?;
     upload.begin_change(Doubt::Placed(Version {
         size: upload.job.len,
-        modified: settled.seen_modified,
+        modified: settled.report.modified,
         epoch: 0,
     }));
-    renaming::over(upload.server, hidden, path, !is_free)?;
+    renaming::over(upload.server, hidden.path(), &seen, want)?;
     Ok(Landed::There(settled))
 }
 
 /// The mode that the old file has now is that of the new one, unless a program has set another.
 fn keep_mode(upload: &mut Upload<'_>) -> Result<()> {
-    let is_known = upload.is_base_recent()
+    let is_known = upload.recent_base().is_some()
         && upload
             .job
             .base
@@ -262,7 +271,7 @@ fn keep_mode(upload: &mut Upload<'_>) -> Result<()> {
         && upload.job.wanted.mode.is_none()
         && upload.server.learnt().sets_modes()
         && !is_known
-        && let Some(entry) = upload.server.evidence().look(upload.path)?
+        && let Some(entry) = upload.server.evidence().look(upload.path)?.entry()
         && let Some(base) = upload.job.base.as_mut()
     {
         base.mode = entry.mode.or(base.mode);
@@ -271,36 +280,35 @@ fn keep_mode(upload: &mut Upload<'_>) -> Result<()> {
 }
 
 /// Gives the hidden file its attributes, and asks what both names hold, in one exchange where the server takes that.
-fn settle_beside(
-    upload: &Upload<'_>,
-    hidden: &RemotePath,
-) -> Result<(Settled, Result<Option<Reported>>)> {
+fn settle_beside(upload: &Upload<'_>, hidden: &MadeName) -> Result<(Settled, Result<Evidence>)> {
     let path = upload.path;
     let attributes = upload.attributes_of_new();
-    let (settled, beside) = upload
-        .server
-        .remote()
-        .settle_beside(hidden, &attributes, path)?;
-    let settled = upload.server.note_settled(hidden, settled);
-    let reported = match beside {
-        Ok(None) => Ok(None),
-        Ok(Some(entry)) if entry.is_dir() => Err(FsError::new(FsErrorKind::IsADirectory, path)),
-        Ok(Some(RemoteEntry {
-            size: Some(size),
-            modified,
-            ..
-        })) => Ok(Some(Reported { size, modified })),
+    let remote = upload.server.remote();
+    let settle = || remote.settle_beside(hidden.permit(), &attributes, path);
+    // Nobody else has a file of that name: done twice is done once.
+    let (settled, beside) = match settle() {
+        Err(error) if error.kind() == RemoteErrorKind::Disconnected => settle()?,
+        settled => settled?,
+    };
+    let settled = upload.server.note_settled(hidden.path(), settled);
+    let seen = match beside {
+        Ok(evidence) if evidence.entry().is_some_and(|entry| entry.is_dir()) => {
+            Err(FsError::new(FsErrorKind::IsADirectory, path))
+        }
+        Ok(evidence) if evidence.is_absent() || evidence.version().is_some() => Ok(evidence),
         // It has to be asked in another way.
-        Ok(Some(_)) | Err(_) => upload.ask(),
+        Ok(_) | Err(_) => upload.ask(),
     };
     let is_listed = upload
         .job
         .base
         .as_ref()
         .is_some_and(|base| base.asked.is_none());
-    let reported = match reported {
-        Ok(Some(_)) if is_listed && upload.job.want() == Want::Base => upload.ask_again(),
-        reported => reported,
+    let seen = match seen {
+        Ok(seen) if !seen.is_absent() && is_listed && upload.job.want() == job::Want::Base => {
+            upload.ask_again()
+        }
+        seen => seen,
     };
-    Ok((settled, reported))
+    Ok((settled, seen))
 }

@@ -10,10 +10,13 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         hidden::is_name_refusal,
-        job::Want,
+        job,
         on_server::{Doubt, Stage},
     },
-    remote::{EntryKind, RemoteError, RemoteErrorKind, RemotePath, Settled, UploadMode},
+    remote::{
+        self, Confirmed, EntryKind, Permit, RemoteError, RemoteErrorKind, RemotePath, Settled,
+        UploadMode, Want,
+    },
 };
 
 /// What goes up at once under its own name: as much as a socket takes without waiting for the server.
@@ -25,8 +28,8 @@ pub(super) const TRIES_MAX: usize = 3;
 
 /// What a name holds for a file that is to be stored under it.
 pub(super) enum Place {
-    /// Nothing, or a file without a byte.
-    Free,
+    /// Nothing, or a file without a byte: it may be stored there.
+    Free(Permit),
     /// A file, which is to be replaced.
     Taken,
 }
@@ -52,23 +55,38 @@ pub(super) fn note_broken(upload: &Upload<'_>, error: &RemoteError) -> Option<Ar
     sent
 }
 
+/// Settles a file that the server has confirmed, unless that is done already, and makes sure that it is whole.
+///
+/// # Errors
+///
+/// What it holds is not known; inside, what the server says.
 pub(super) fn settle_stored(
     upload: &Upload<'_>,
-    settled: Option<Settled>,
-) -> std::result::Result<Landed, RemoteError> {
-    let path = upload.path;
-    let settled = match settled {
-        Some(settled) => settled,
-        None => upload.server.remote().settle(path, &upload.attributes())?,
+    confirmed: Confirmed,
+) -> Result<remote::Result<Landed>> {
+    let settled = match confirmed.settled {
+        Some(settled) => upload.server.note_settled(upload.path, settled),
+        None => match upload.settle(&confirmed.evidence) {
+            Ok(settled) => settled,
+            Err(error) => return error.remote().cloned().ok_or(error).map(Err),
+        },
     };
-    confirm(upload, settled)
+    Ok(confirm(upload, settled))
+}
+
+/// Sees to it that the server has not stored the file under another name than its own.
+pub(super) fn check_name(upload: &Upload<'_>) -> Result<()> {
+    let server = upload.server;
+    server.check_name(upload.path, |stored| match stored.permit(Want::AnyFile) {
+        Ok(permit) => server.remote().remove_file(permit),
+        Err(_) => Ok(()),
+    })
 }
 
 /// Makes sure that a file which the server has confirmed is there under its name and whole, or was taken away.
-fn confirm(upload: &Upload<'_>, settled: Settled) -> std::result::Result<Landed, RemoteError> {
+fn confirm(upload: &Upload<'_>, settled: Settled) -> remote::Result<Landed> {
     let path = upload.path;
-    let settled = upload.server.note_settled(path, settled);
-    match &settled.size {
+    match &settled.report.size {
         Err(error) if error.kind() == RemoteErrorKind::Refused => {
             if upload.server.evidence().is_gone(path) {
                 if let Some(dir) = path.parent() {
@@ -94,14 +112,21 @@ pub(super) fn store(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
     let mut tries = 1;
     let sending = loop {
-        if let Place::Taken = place(upload)? {
+        let Place::Free(permit) = place(upload)? else {
             return Err(no_replacing(path));
-        }
-        match upload.server.remote().open_upload(path, UploadMode::New) {
+        };
+        match upload
+            .server
+            .remote()
+            .open_upload(permit, UploadMode::Whole)
+        {
             Ok(sending) => break sending,
-            Err(error) if error.kind() == RemoteErrorKind::Disconnected && tries < TRIES_MAX => {
-                // What was asked before it broke counts no more.
-                upload.job.free_at = None;
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    RemoteErrorKind::Disconnected | RemoteErrorKind::Expired
+                ) && tries < TRIES_MAX =>
+            {
                 tries += 1;
             }
             Err(error) => return Err(put_failed(upload, &error)),
@@ -109,39 +134,41 @@ pub(super) fn store(upload: &mut Upload<'_>) -> Result<Landed> {
     };
     let begun = |stage| Doubt::New { stage, sent: None };
     upload.begin_change(begun(Stage::Begun));
-    if let Err(error) = upload.send(0..upload.job.len, sending) {
-        return Err(put_failed(upload, &error));
-    }
+    let evidence = match upload.send(0..upload.job.len, sending) {
+        Ok(evidence) => evidence,
+        Err(error) => return Err(put_failed(upload, &error)),
+    };
     upload.begin_change(begun(Stage::Confirmed));
-    upload
-        .server
-        .check_name(path, |stored| upload.server.remote().remove_file(stored))?;
-    settle_stored(upload, None).map_err(|error| put_failed(upload, &error))
+    check_name(upload)?;
+    let confirmed = Confirmed {
+        evidence,
+        settled: None,
+    };
+    settle_stored(upload, confirmed)?.map_err(|error| put_failed(upload, &error))
 }
 
-/// What is under the name now.
-pub(super) fn place(upload: &Upload<'_>) -> Result<Place> {
+/// What is under the name now. What was seen when the file was created counts once.
+pub(super) fn place(upload: &mut Upload<'_>) -> Result<Place> {
     let path = upload.path;
+    let seen = upload.job.seen.take();
     if upload.job.base.is_none()
-        && upload
-            .job
-            .free_at
-            .is_some_and(|asked| upload.server.evidence().is_recent(asked))
+        && let Some(seen) = seen.filter(|seen| upload.server.evidence().is_recent(seen))
+        && let Ok(permit) = seen.permit(Want::Absent)
     {
-        return Ok(Place::Free);
+        return Ok(Place::Free(permit));
     }
-    let Some(entry) = upload.server.evidence().look(path)? else {
-        return Ok(Place::Free);
+    let evidence = upload.server.evidence().look(path)?;
+    let Some(entry) = evidence.entry() else {
+        let permit = evidence.permit(Want::Absent);
+        return permit.map(Place::Free).map_err(|_| upload.conflict());
     };
     if entry.kind == EntryKind::Directory {
         return Err(FsError::new(FsErrorKind::IsADirectory, path));
     }
-    match upload.job.want() {
-        Want::Absent => Err(upload.conflict()),
-        Want::Any | Want::Base if entry.kind == EntryKind::File && entry.size == Some(0) => {
-            Ok(Place::Free)
-        }
-        Want::Any | Want::Base => Ok(Place::Taken),
+    match (upload.job.want(), evidence.permit(Want::Empty)) {
+        (job::Want::Absent, _) => Err(upload.conflict()),
+        (_, Ok(permit)) if entry.kind == EntryKind::File => Ok(Place::Free(permit)),
+        _ => Ok(Place::Taken),
     }
 }
 

@@ -6,13 +6,16 @@ use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
-        job::{UploadEnd, UploadJob},
+        job::{self, UploadEnd, UploadJob},
         on_server::{Base, Doubt},
-        server::{Intent, Reported, Server},
+        server::{Intent, Server},
         spool::SpoolLimits,
         streaming::CHUNK_BYTES,
     },
-    remote::{self, Attributes, RemoteError, RemoteErrorKind, RemotePath, Settled},
+    remote::{
+        self, Attributes, Evidence, RemoteError, RemoteErrorKind, RemotePath, Reported, Settled,
+        Want,
+    },
 };
 
 /// How an upload has ended well.
@@ -70,7 +73,7 @@ impl<'a> Upload<'a> {
         &self,
         range: Range<u64>,
         mut sending: Box<dyn remote::Upload>,
-    ) -> remote::Result<()> {
+    ) -> remote::Result<Evidence> {
         // At least this; a plan may send more than what was changed.
         self.file.lock().traffic.expect(range.end - range.start);
         let mut at = range.start;
@@ -122,35 +125,55 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sets mode and time and reads back what the server has.
-    pub(super) fn settle(&self) -> Result<Settled> {
-        self.server.settle(self.path, self.attributes())
+    /// Sets mode and time of the file that a change of ours has just been confirmed for, and reads back what the server has.
+    pub(super) fn settle(&self, evidence: &Evidence) -> Result<Settled> {
+        let len = Some(self.job.len);
+        self.server
+            .settle(evidence, Want::Ours, len, self.attributes())
     }
 
-    /// Asks for the file's size and time; `None` when it is not there.
-    pub(super) fn ask(&self) -> Result<Option<Reported>> {
+    /// The same for the file that evidence of now shows.
+    pub(super) fn settle_seen(&self, evidence: &Evidence) -> Result<Settled> {
+        self.server
+            .settle(evidence, Want::AnyFile, None, self.attributes())
+    }
+
+    /// Asks for the file's size and time.
+    pub(super) fn ask(&self) -> Result<Evidence> {
         self.server.versions().ask(self.path)
     }
 
     /// What the name holds now, found out in the way in which the job's base was.
-    pub(super) fn ask_again(&self) -> Result<Option<Reported>> {
+    pub(super) fn ask_again(&self) -> Result<Evidence> {
         let base = self.job.base.as_ref();
         self.server.versions().ask_as(base, self.path)
+    }
+
+    /// What the name must hold, of what it was just seen to hold, for the job to take its place.
+    pub(super) fn wanted(&self, seen: &Evidence) -> Result<Want> {
+        match (self.job.want(), &self.job.base) {
+            (job::Want::Any, _) => Ok(Want::AnyFile),
+            _ if seen.is_absent() => Ok(Want::Absent),
+            (job::Want::Base, Some(base)) if self.is_still(seen.version()) => {
+                Ok(Want::Same(base.version.reported()))
+            }
+            _ => Err(self.conflict()),
+        }
     }
 
     /// Whether the name holds what the job's bytes were made from, or nothing.
     pub(super) fn is_still(&self, reported: Option<Reported>) -> bool {
         match (reported, &self.job.base) {
             (None, _) => true,
-            (Some(reported), Some(base)) => reported.is(&base.version),
+            (Some(reported), Some(base)) => reported.agrees_with(&base.version.reported()),
             (Some(_), None) => false,
         }
     }
 
-    /// Whether what was last seen of the file is recent enough to decide by.
-    pub(super) fn is_base_recent(&self) -> bool {
-        let asked = self.job.base.as_ref().and_then(|base| base.asked);
-        asked.is_some_and(|asked| self.server.evidence().is_recent(asked))
+    /// What was last seen of the file, if it is recent enough to decide by.
+    pub(super) fn recent_base(&self) -> Option<Evidence> {
+        let base = self.job.base.as_ref()?;
+        self.server.versions().evidence(self.path, base)
     }
 
     /// The mode that the file was last seen to have.
@@ -213,7 +236,7 @@ impl<'a> Upload<'a> {
 
 /// Fails unless a file that was sent has `len` bytes on the server.
 pub(super) fn check_size(path: &RemotePath, settled: &Settled, len: u64) -> Result<()> {
-    match &settled.size {
+    match &settled.report.size {
         Ok(Some(size)) if *size != len => {
             log::error!("{path}: the server has {size} bytes of {len}");
             Err(FsError::new(FsErrorKind::Io, path))

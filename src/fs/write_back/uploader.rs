@@ -25,17 +25,17 @@ use super::{
 use crate::{
     cache::{FileId, ReadEngine},
     fs::{
-        error::{FsError, Result},
+        error::{FsError, FsErrorKind, Result},
         file::OpenFile,
         inode::Inodes,
         job::{UploadEnd, UploadJob},
         on_server::Base,
-        server::{Reported, Server},
+        server::Server,
         spool::SpoolLimits,
     },
     remote::{
         EntryKind, Modified, Precision, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath,
-        Settled,
+        Reported, Settled,
     },
 };
 
@@ -127,7 +127,7 @@ impl Uploader {
             upload.job.len
         );
         match plan {
-            Plan::Attributes => upload.settle().map(Landed::There),
+            Plan::Attributes => set_attributes(upload),
             Plan::Stream => finish_stream(upload),
             Plan::Put => put(upload),
             Plan::Append => append(upload),
@@ -181,7 +181,7 @@ impl Uploader {
         let mode = mode
             .filter(|_| self.server.learnt().sets_modes())
             .or(old_mode);
-        let shown = settled.seen_modified.unwrap_or(Modified {
+        let shown = settled.report.modified.unwrap_or(Modified {
             precision: Precision::Minute,
             ..self.server.tree().wall().into()
         });
@@ -198,10 +198,20 @@ impl Uploader {
         // Not what this machine's clock says: the file is known again by its time.
         let reported = Reported {
             size: job.len,
-            modified: settled.seen_modified,
+            modified: settled.report.modified,
         };
-        self.server.versions().base(reported, mode)
+        let asked = settled.report.asked;
+        self.server.versions().base(reported, asked, mode)
     }
+}
+
+/// Mode and time only, of the file that is there now.
+fn set_attributes(upload: &Upload<'_>) -> Result<Landed> {
+    let evidence = upload.server.evidence().look(upload.path)?;
+    if evidence.is_absent() {
+        return Err(FsError::new(FsErrorKind::NotFound, upload.path));
+    }
+    upload.settle_seen(&evidence).map(Landed::There)
 }
 
 fn finish_stream(upload: &mut Upload<'_>) -> Result<Landed> {

@@ -51,7 +51,7 @@ impl Pool {
     }
 
     /// Takes all idle sessions out.
-    pub(super) fn take_suspects(&self) -> Vec<Session> {
+    pub(in crate::ftp) fn take_suspects(&self) -> Vec<Session> {
         let mut state = self.lock();
         state.open -= state.idle.len();
         std::mem::take(&mut state.idle)

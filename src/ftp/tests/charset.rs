@@ -45,7 +45,7 @@ fn all_that_was_typed_is_sent_in_the_charset() {
     let remote = FtpRemote::connect(&cyrillic_config(server.port())).unwrap();
     let listing = remote.list(&RemotePath::root()).unwrap();
     assert_eq!(&*listing.entries[0].name, "я".as_bytes());
-    remote.remove_file(&path("я")).unwrap();
+    remote.remove_file(made(&path("я"))).unwrap();
     let said = server.take_batches().join("\n");
     for expected in [
         &b"USER \xc0\xed\xed\xe0 | PASS \xf1\xe5\xea\xf0\xe5\xf2 |"[..],
@@ -83,8 +83,10 @@ fn nothing_is_sent_for_a_name_that_the_charset_lacks() {
     assert!(remote.stat(&missing).unwrap().is_none());
     let refusals = [
         remote.make_dir(&missing),
-        remote.put(&missing, b"x", &Attributes::default()).map(drop),
-        remote.rename(&path("я"), &missing),
+        remote
+            .put(made(&missing), b"x", &Attributes::default())
+            .map(drop),
+        remote.rename(&path("я"), made(&missing)),
         remote.make_symlink("日本".as_bytes(), &path("я")),
         remote.open_download(&missing, 0, None).map(|_| ()),
     ];

@@ -86,7 +86,7 @@ fn use_everything(server: &ScriptedServer, config: &FtpConfig) -> Vec<String> {
         let mut download = remote.open_download(&path("f"), 4, None).unwrap();
         assert_eq!(read_all(&mut *download).unwrap(), content()[4..]);
         drop(download);
-        let settled = remote.put(&path("f"), b"small", &Attributes::default());
+        let settled = remote.put(made(&path("f")), b"small", &Attributes::default());
         settled.unwrap();
         assert_eq!(server.uploaded(), b"small");
         eventually(|| remote.pool.is_idle());

@@ -249,7 +249,7 @@ fn no_upload_follows_an_offset_that_is_not_agreed_on() {
         });
         let remote = connect_with(&config(server.port()));
         let mode = UploadMode::At(NonZeroU64::new(70_000).unwrap());
-        let refused = remote.open_upload(&path("f"), mode).unwrap_err();
+        let refused = remote.open_upload(made(&path("f")), mode).unwrap_err();
         assert_eq!(refused.command(), "REST", "{reply}");
         let sent = server.take_batches().join(" | ");
         assert!(!sent.contains("STOR"), "{reply}: {sent}");
@@ -278,7 +278,7 @@ fn an_offset_beyond_31_bits_is_believed_only_where_it_is_quoted() {
         });
         let remote = connect_with(&config(server.port()));
         let mode = UploadMode::At(NonZeroU64::new(far).unwrap());
-        let opened = remote.open_upload(&path("f"), mode);
+        let opened = remote.open_upload(made(&path("f")), mode);
         assert_eq!(opened.is_ok(), is_agreed, "{reply}");
     }
 }

@@ -62,10 +62,10 @@ fn no_request_is_sent_without_end() {
     };
     let store = |remote: &FtpRemote| drop(put(remote, "f", b"content").unwrap_err());
     let append = |remote: &FtpRemote| {
-        let opened = remote.open_upload(&path("f"), UploadMode::Append);
+        let opened = remote.open_upload(made(&path("f")), UploadMode::Append);
         assert!(opened.is_err() || opened.unwrap().finish().is_err());
     };
-    let remove = |remote: &FtpRemote| drop(remote.remove_file(&path("f")).unwrap_err());
+    let remove = |remote: &FtpRemote| drop(remote.remove_file(made(&path("f"))).unwrap_err());
     for failing in [
         Failing::Closes,
         Failing::NoData,

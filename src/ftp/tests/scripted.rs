@@ -12,7 +12,10 @@ use super::{
     server::{Client, Handled, ScriptedServer, content, eventually},
     *,
 };
-use crate::{ftp::shortcuts::Technique, remote::Phase};
+use crate::{
+    ftp::shortcuts::Technique,
+    remote::{Evidence, Phase, gate::AGE_MAX},
+};
 
 pub(super) fn usual(_: &mut Client, _: &str) -> Handled {
     Handled::No
@@ -81,10 +84,10 @@ fn each_of_the_common_requests_is_one_write_when_warm() {
     let expected = ["REST 0", "STOR /f | SIZE /f | MDTM /f | EPSV"];
     assert_eq!(batches[..2], expected);
     assert_eq!(server.uploaded(), b"content");
-    let (batch, count) = sent(&|| remote.rename(&path("f"), &path("g")).unwrap());
+    let (batch, count) = sent(&|| remote.rename(&path("f"), made(&path("g"))).unwrap());
     assert_eq!((batch.as_str(), count), ("RNFR /f | RNTO /g", 1));
     let (batch, count) = sent(&|| {
-        remote.settle(&path("f"), &Attributes::default()).unwrap();
+        remote.report(&path("f")).unwrap();
     });
     assert_eq!((batch.as_str(), count), ("SIZE /f | MDTM /f", 1));
 }
@@ -137,12 +140,12 @@ fn a_session_closed_while_idle_is_replaced_unseen() {
     });
     let remote = connect(&server);
     thread::sleep(Duration::from_millis(50));
-    remote.remove_file(&path("f")).unwrap();
+    remote.remove_file(made(&path("f"))).unwrap();
     assert_eq!(server.connections(), 2);
 }
 
 #[test]
-fn a_command_that_meets_421_is_repeated_once() {
+fn a_change_that_meets_421_is_not_repeated_below_the_filesystem() {
     let server = ScriptedServer::start(|client, line| {
         if client.number == 1 && line.starts_with("DELE") {
             client.say("421 too late");
@@ -150,22 +153,34 @@ fn a_command_that_meets_421_is_repeated_once() {
         }
         Handled::No
     });
-    connect(&server).remove_file(&path("f")).unwrap();
+    let remote = connect(&server);
+    let error = remote.remove_file(made(&path("f"))).unwrap_err();
+    assert!(error.is_unheard(), "{error}");
+    assert_eq!(server.connections(), 1);
+    remote.remove_file(made(&path("f"))).unwrap();
     assert_eq!(server.connections(), 2);
 }
 
-// SEMANTICS: S-reconnect
 #[test]
-fn a_removal_that_was_heard_after_all_succeeds() {
-    let server = ScriptedServer::start(|client, line| match line.split(' ').next() {
-        Some("DELE") if client.number == 1 => Handled::Close,
-        Some("DELE" | "MLST") => {
-            client.say("550 no such file");
-            Handled::Yes
-        }
-        _ => Handled::No,
-    });
-    connect(&server).remove_file(&path("f")).unwrap();
+fn a_permit_that_is_too_old_when_the_session_is_there_sends_nothing() {
+    let server = ScriptedServer::start(usual);
+    let remote = connect(&server);
+    let old = Instant::now().checked_sub(AGE_MAX * 2).unwrap();
+    let seen = Evidence::listed(&path("f"), None, old);
+    let free = || seen.permit(Want::Absent).unwrap();
+    server.take_batches();
+    let outcomes = [
+        remote.put(free(), b"new", &Attributes::default()).map(drop),
+        remote.open_upload(free(), UploadMode::Whole).map(drop),
+        remote.rename(&path("d"), free()),
+    ];
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap_err().kind(), RemoteErrorKind::Expired);
+    }
+    let sent = server.take_batches().concat();
+    for verb in ["STOR", "RNFR", "RNTO"] {
+        assert!(!sent.contains(verb), "{sent}");
+    }
 }
 
 #[test]
@@ -177,7 +192,9 @@ fn a_change_is_not_repeated_when_the_connection_breaks_in_the_middle() {
         let _ = client;
         Handled::No
     });
-    let error = connect(&server).rename(&path("f"), &path("g")).unwrap_err();
+    let error = connect(&server)
+        .rename(&path("f"), made(&path("g")))
+        .unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::Disconnected);
     assert_eq!(server.connections(), 1);
 }
@@ -364,7 +381,9 @@ fn what_the_server_says_at_the_end_of_an_upload_counts() {
             Handled::No
         });
         let remote = connect_single(&server);
-        let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+        let mut upload = remote
+            .open_upload(made(&path("f")), UploadMode::Whole)
+            .unwrap();
         upload.write_all(b"content").unwrap();
         assert_eq!(upload.finish().unwrap_err().kind(), kind);
         assert_eq!(put(&remote, "f", b"content").unwrap_err().kind(), kind);
@@ -386,7 +405,9 @@ fn a_full_disk_in_the_middle_of_an_upload_is_told_as_such() {
         Handled::No
     });
     let remote = connect(&server);
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let mut upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     let chunk = vec![0; 1 << 20];
     let error = (0..100)
         .find_map(|_| upload.write_all(&chunk).err())
@@ -422,7 +443,10 @@ fn a_stale_data_connection_is_replaced() {
         Handled::No
     });
     let remote = connect_warm(&server);
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let open = || remote.open_upload(made(&path("f")), UploadMode::Whole);
+    // Not by itself: who asked looks first.
+    assert_eq!(open().unwrap_err().kind(), RemoteErrorKind::Disconnected);
+    let mut upload = open().unwrap();
     upload.write_all(b"content").unwrap();
     upload.finish().unwrap();
     assert_eq!(server.uploaded(), b"content");
@@ -586,7 +610,7 @@ fn the_links_of_a_directory_cost_one_list() {
     server.take_batches();
     // On a machine that is busy the second may be over before the last one.
     assert!(lists <= 3, "{lists}");
-    remote.remove_file(&path("d/x")).unwrap();
+    remote.remove_file(made(&path("d/x"))).unwrap();
     link("4").unwrap();
     assert_eq!(count(), 1, "our own changes are seen at once");
 }
@@ -633,7 +657,7 @@ fn a_server_that_drops_commands_sent_together_gets_them_one_by_one() {
         timeout,
         ..config(server.port())
     });
-    remote.rename(&path("f"), &path("g")).unwrap();
+    remote.rename(&path("f"), made(&path("g"))).unwrap();
     assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
     let mut download = remote.open_download(&path("f"), 4, None).unwrap();
     assert!(read_all(&mut *download).unwrap() == content()[4..]);

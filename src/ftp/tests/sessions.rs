@@ -165,9 +165,11 @@ fn a_copy_leaves_a_session_for_metadata() {
         timeout: Duration::from_millis(300),
         ..config(server.port())
     });
-    let _upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let _upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     let error = remote
-        .open_upload(&path("g"), UploadMode::Replace)
+        .open_upload(made(&path("g")), UploadMode::Whole)
         .unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::TimedOut(Phase::Session));
     assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
@@ -184,7 +186,9 @@ fn a_wait_for_the_only_session_lasts_as_long_as_its_transfer_makes_progress() {
         connections_max: 1,
         ..config(server.port())
     });
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let mut upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     thread::scope(|scope| {
         let listing = scope.spawn(|| {
             let start = Instant::now();
@@ -200,7 +204,9 @@ fn a_wait_for_the_only_session_lasts_as_long_as_its_transfer_makes_progress() {
         assert!(waited > timeout * 2, "{waited:?}");
     });
     // One that stands still is not waited for.
-    let _upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let _upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     let start = Instant::now();
     let error = remote.list(&RemotePath::root()).unwrap_err();
     assert_eq!(error.kind(), RemoteErrorKind::TimedOut(Phase::Session));

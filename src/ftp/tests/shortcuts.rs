@@ -279,10 +279,12 @@ fn a_small_upload_and_what_settles_it_are_one_write() {
     ] {
         settle_down(&remote);
         server.take_batches();
-        let settled = remote.put(&path("f"), b"content", &attributes).unwrap();
-        let settled = settled.unwrap();
-        assert_eq!(settled.size.unwrap(), Some(7));
-        assert!(settled.mode.is_ok() && settled.seen_modified.is_some());
+        let settled = remote
+            .put(made(&path("f")), b"content", &attributes)
+            .unwrap();
+        let settled = settled.settled.unwrap();
+        assert_eq!(settled.report.size.unwrap(), Some(7));
+        assert!(settled.mode.is_ok() && settled.report.modified.is_some());
         assert_eq!(server.take_batches()[0], expected);
     }
 }
@@ -315,7 +317,8 @@ fn replies_that_overtake_an_upload_prove_nothing() {
         };
         // The second time they leave behind the end of the bytes.
         for _ in 0..2 {
-            let settled = remote.put(&path("f"), b"content", &attributes).unwrap();
+            let confirmed = remote.put(made(&path("f")), b"content", &attributes);
+            let settled = confirmed.unwrap().settled;
             assert!(settled.is_none(), "{early:?}: {settled:?}");
             assert_eq!(server.uploaded(), b"content");
         }
@@ -343,7 +346,7 @@ fn where_commands_do_not_wait_for_an_upload_they_leave_behind_its_end() {
     capabilities.give_up(Technique::Follow);
     for _ in 0..2 {
         let settled = put(&remote, "f", b"content").unwrap().unwrap();
-        assert_eq!(settled.size.unwrap(), Some(7));
+        assert_eq!(settled.report.size.unwrap(), Some(7));
         assert_eq!(server.uploaded(), b"content");
     }
     assert_eq!(capabilities.shortcut(Technique::FollowEnd), Shortcut::Works);
@@ -575,7 +578,7 @@ fn what_a_small_file_is_leaves_in_one_write_with_its_reading_and_ahead_of_it() {
             .read_small_exact(&path("f"), content().len())
             .unwrap();
         assert!(whole == content());
-        assert_eq!(told.seen_modified.unwrap().seconds, 1_767_323_045);
+        assert_eq!(told.modified.unwrap().seconds, 1_767_323_045);
         assert_eq!(told.size.unwrap_err().kind(), RemoteErrorKind::Refused);
         let mut batches = server.take_batches();
         batches.retain(|batch| batch != "EPSV");
@@ -714,8 +717,10 @@ fn a_long_upload_begins_with_its_command() {
     let remote = connect_single(&server);
     let content = content();
     let (first, rest) = content.split_at(100_000);
-    let mode = UploadMode::Replace;
-    let mut upload = remote.open_upload_with(&path("f"), mode, first).unwrap();
+    let mode = UploadMode::Whole;
+    let mut upload = remote
+        .open_upload_with(made(&path("f")), mode, first)
+        .unwrap();
     upload.write_all(rest).unwrap();
     upload.finish().unwrap();
     assert!(server.uploaded() == content);
@@ -732,7 +737,7 @@ fn a_long_upload_that_is_refused_says_why() {
         Handled::No
     });
     let remote = connect_single(&server);
-    let opened = remote.open_upload_with(&path("f"), UploadMode::Replace, &content());
+    let opened = remote.open_upload_with(made(&path("f")), UploadMode::Whole, &content());
     assert_eq!(opened.unwrap_err().kind(), RemoteErrorKind::NameRefused);
     settle_down(&remote);
     assert_eq!(remote.list(&path("d")).unwrap().entries.len(), 2);
@@ -762,7 +767,7 @@ fn what_is_appended_waits_for_the_go_ahead() {
         }
     });
     let remote = connect_single(&server);
-    let opened = remote.open_upload_with(&path("f"), UploadMode::Append, b"more");
+    let opened = remote.open_upload_with(made(&path("f")), UploadMode::Append, b"more");
     opened.unwrap().finish().unwrap();
     assert_eq!(early.load(Ordering::Relaxed), 0);
 }
@@ -786,10 +791,10 @@ fn what_a_file_is_to_replace_is_asked_for_in_the_write_that_settles_it() {
         settle_down(&remote);
         server.take_batches();
         let wanted = Attributes::default();
-        let outcome = remote.settle_beside(&path("t"), &wanted, &path(name));
+        let outcome = remote.settle_beside(made(&path("t")), &wanted, &path(name));
         let (settled, beside) = outcome.unwrap();
-        assert_eq!(settled.size.unwrap(), Some(400_000));
-        assert_eq!(beside.unwrap().and_then(|entry| entry.size), size);
+        assert_eq!(settled.report.size.unwrap(), Some(400_000));
+        assert_eq!(beside.unwrap().version().map(|version| version.size), size);
         let expected = format!("SIZE /t | MDTM /t | SIZE /{name} | MDTM /{name} | CWD /{name}");
         assert!(server.take_batches()[0].starts_with(&expected));
     }

@@ -15,7 +15,7 @@ use super::super::{ConnectError, FtpRemote, tests::server::content};
 use super::*;
 use crate::{
     config::{BaseDir, FtpConfig, NetworkConfig, Password, Pin, TlsIdentity, TlsMode},
-    remote::{Attributes, Download, Remote, RemoteErrorKind, RemotePath},
+    remote::{Attributes, Download, Permit, Remote, RemoteErrorKind, RemotePath, Want},
 };
 
 /// The address that the tests' servers listen on.
@@ -146,6 +146,11 @@ fn refusal(server: &TlsServer, tls: TlsConfig) -> String {
 
 fn path(name: &str) -> RemotePath {
     RemotePath::root().join(name.as_bytes()).unwrap()
+}
+
+/// The permit for a name of ours.
+fn made(path: &RemotePath) -> Permit {
+    Permit::granted(path, Want::Made)
 }
 
 fn read_all(download: &mut dyn Download) -> crate::remote::Result<Vec<u8>> {
@@ -332,7 +337,7 @@ fn a_session_lost_later_is_not_replaced_by_one_in_the_clear() {
     server.set_auth("502 no such command");
     server.close_sessions();
     server.forget();
-    assert!(remote.remove_file(&path("f")).is_err());
+    assert!(remote.remove_file(made(&path("f"))).is_err());
     assert!(!server.commands().is_empty());
     assert!(server.commands().iter().all(|line| line == "AUTH TLS"));
 }
@@ -407,7 +412,7 @@ fn data_connections_resume_the_session_of_their_own_control_connection() {
         let remote = connect(&server, trusting(&authority)).unwrap();
         for _ in 0..20 {
             remote
-                .put(&path("f"), b"content", &Attributes::default())
+                .put(made(&path("f")), b"content", &Attributes::default())
                 .unwrap();
             assert_eq!(server.uploaded(), b"content");
             assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
@@ -466,7 +471,7 @@ fn an_upload_ends_with_notice() {
     let remote = connect(&server, trusting(&authority)).unwrap();
     for content in [&b""[..], b"small", &content()] {
         remote
-            .put(&path("f"), content, &Attributes::default())
+            .put(made(&path("f")), content, &Attributes::default())
             .unwrap();
         assert!(server.uploaded() == content);
         assert!(server.has_been_notified());

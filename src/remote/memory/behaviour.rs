@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub can_append: bool,
     /// Whether bytes inside a file can be written, else [`RemoteErrorKind::Unsupported`].
     pub can_patch: bool,
+    /// Whether names that differ in case only are one name (FTP servers on Windows).
+    pub ignores_case: bool,
     /// Whether removing a directory removes all that is in it.
     pub removes_trees: bool,
     /// The mode of new files.
@@ -83,6 +85,7 @@ impl Default for Behaviour {
             can_symlink: true,
             can_append: true,
             can_patch: true,
+            ignores_case: false,
             removes_trees: false,
             file_mode: 0o644,
             dir_mode: 0o755,

@@ -75,6 +75,8 @@ pub(super) type Hook<R> = Box<dyn FnOnce(&R) + Send>;
 pub(super) enum Moment {
     /// Before the server has done anything.
     Before,
+    /// The same, as the session had died while it was idle.
+    Idle,
     /// When the server has done it, and the caller does not know yet.
     After,
 }
@@ -98,6 +100,8 @@ struct Fault {
 pub(super) struct Plan<R> {
     pub(super) before: Option<Hook<R>>,
     pub(super) fails: Option<RemoteErrorKind>,
+    /// Whether that is because the session had died while it was idle, whatever the server has heard.
+    pub(super) is_unheard: bool,
     pub(super) after: Option<Hook<R>>,
     pub(super) reply_lost: Option<RemoteErrorKind>,
 }
@@ -224,6 +228,7 @@ impl<R> Script<R> {
         let mut plan = Plan {
             before: self.take_hook(operation, Moment::Before),
             fails: None,
+            is_unheard: false,
             after: None,
             reply_lost: None,
         };
@@ -236,6 +241,10 @@ impl<R> Script<R> {
             if fault.calls_left == 0 {
                 match fault.moment {
                     Moment::Before => plan.fails = Some(fault.kind),
+                    Moment::Idle => {
+                        plan.fails = Some(fault.kind);
+                        plan.is_unheard = true;
+                    }
                     Moment::After => plan.reply_lost = Some(fault.kind),
                 }
             }

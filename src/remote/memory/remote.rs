@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     super::{
-        Attributes, Download, EntryKind, Habits, Listing, Modified, Precision, Remote, RemoteEntry,
-        RemoteError, RemoteErrorKind, RemotePath, Result, Settled, Upload, UploadMode,
+        Attributes, Confirmed, Download, EntryKind, Evidence, Habits, Listing, Modified, Permit,
+        Precision, Remote, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Report, Result,
+        Settled, Upload, UploadMode, gate::Change,
     },
     Behaviour, MemoryRemote, Operation, RenameOver, State,
     transfer::{MemoryDownload, MemoryUpload, OpenFile},
@@ -62,26 +63,61 @@ impl Remote for MemoryRemote {
         })
     }
 
-    fn open_upload(&self, path: &RemotePath, mode: UploadMode) -> Result<Box<dyn Upload>> {
-        self.ask(Operation::OpenUpload, path, || {
-            let file = self.start_upload(path, mode, Operation::OpenUpload)?;
+    fn look(&self, path: &RemotePath) -> Result<Evidence> {
+        let asked = self.now();
+        let entry = self.stat(path)?.map(Arc::new);
+        Ok(Evidence::reported(path, entry, asked, asked))
+    }
+
+    fn open_upload_with(
+        &self,
+        permit: Permit,
+        mode: UploadMode,
+        first: &[u8],
+    ) -> Result<Box<dyn Upload>> {
+        let path = permit.path().clone();
+        let mut upload = self.ask(Operation::OpenUpload, &path, || {
+            let path = self.spend(permit, mode.change())?;
+            let file = self.start_upload(&path, mode, Operation::OpenUpload)?;
             Ok(Box::new(MemoryUpload { file }) as Box<dyn Upload>)
-        })
+        })?;
+        if !first.is_empty() {
+            upload.write_all(first)?;
+        }
+        Ok(upload)
     }
 
     /// Like a server that answers commands out of order: settling is for later.
-    fn put(&self, path: &RemotePath, data: &[u8], _: &Attributes) -> Result<Option<Settled>> {
-        self.ask(Operation::Put, path, || {
-            let mut file = self.start_upload(path, UploadMode::Replace, Operation::Put)?;
+    fn put(&self, permit: Permit, data: &[u8], _: &Attributes) -> Result<Confirmed> {
+        let path = permit.path().clone();
+        self.ask(Operation::Put, &path, || {
+            let path = self.spend(permit, Change::Store)?;
+            let mut file = self.start_upload(&path, UploadMode::Whole, Operation::Put)?;
             file.write(data)?;
             file.complete()?;
-            Ok(None)
+            Ok(Confirmed {
+                evidence: Evidence::confirmed(&path, self.now()),
+                settled: None,
+            })
         })
     }
 
-    fn settle(&self, path: &RemotePath, attributes: &Attributes) -> Result<Settled> {
+    fn report(&self, path: &RemotePath) -> Result<Report> {
         self.ask(Operation::Settle, path, || {
-            Ok(self.lock().settle(path, attributes))
+            let nothing = Attributes::default();
+            let now = self.now();
+            Ok(self.lock().settle(path, &nothing, now).report)
+        })
+    }
+
+    fn settle(&self, permit: Permit, attributes: &Attributes) -> Result<Settled> {
+        let path = permit.path().clone();
+        self.ask(Operation::Settle, &path, || {
+            if !attributes.is_empty() {
+                self.spend(permit, Change::SetAttributes)?;
+            }
+            let now = self.now();
+            Ok(self.lock().settle(&path, attributes, now))
         })
     }
 
@@ -93,18 +129,21 @@ impl Remote for MemoryRemote {
         self.lock().behaviour.habits = habits;
     }
 
-    fn rename(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+    fn rename(&self, from: &RemotePath, to: Permit) -> Result<()> {
         let now = self.wall();
         self.ask(Operation::Rename, from, || {
-            self.lock().rename(from, to, now)
+            let to = self.spend(to, Change::Place)?;
+            self.lock().rename(from, &to, now)
         })
     }
 
-    fn remove_file(&self, path: &RemotePath) -> Result<()> {
+    fn remove_file(&self, permit: Permit) -> Result<()> {
         let now = self.wall();
-        self.ask(Operation::RemoveFile, path, || {
+        let path = permit.path().clone();
+        self.ask(Operation::RemoveFile, &path, || {
+            let path = self.spend(permit, Change::Remove)?;
             let mut state = self.lock();
-            let place = state.tree.place(path)?;
+            let place = state.tree.place(&path)?;
             match state.tree.node(place.node.ok_or(REFUSED)?)?.stored {
                 Stored::Directory(_) => Err(REFUSED),
                 Stored::File(_) | Stored::Symlink(_) => state.tree.remove(&place, now),
@@ -123,11 +162,13 @@ impl Remote for MemoryRemote {
         })
     }
 
-    fn remove_dir(&self, path: &RemotePath) -> Result<()> {
+    fn remove_dir(&self, permit: Permit) -> Result<()> {
         let now = self.wall();
-        self.ask(Operation::RemoveDir, path, || {
+        let path = permit.path().clone();
+        self.ask(Operation::RemoveDir, &path, || {
+            let path = self.spend(permit, Change::RemoveDir)?;
             let mut state = self.lock();
-            let place = state.tree.place(path)?;
+            let place = state.tree.place(&path)?;
             let is_empty = state.tree.children(place.node.ok_or(REFUSED)?)?.is_empty();
             if is_empty || state.behaviour.removes_trees {
                 state.tree.remove(&place, now)
@@ -179,6 +220,11 @@ impl Remote for MemoryRemote {
 }
 
 impl MemoryRemote {
+    fn spend(&self, permit: Permit, change: Change) -> Answer<RemotePath> {
+        let spent = permit.spend(change, self.now());
+        spent.map_err(|error| error.kind())
+    }
+
     fn start_upload(
         &self,
         path: &RemotePath,
@@ -187,9 +233,9 @@ impl MemoryRemote {
     ) -> Answer<OpenFile> {
         let now = self.wall();
         let mut state = self.lock();
-        let is_whole = matches!(mode, UploadMode::Replace | UploadMode::New);
+        let is_whole = matches!(mode, UploadMode::Whole | UploadMode::InPlace);
         let is_known = match mode {
-            UploadMode::Replace | UploadMode::New => true,
+            UploadMode::Whole | UploadMode::InPlace => true,
             UploadMode::Append => state.behaviour.can_append,
             UploadMode::At(_) => state.behaviour.can_patch,
         };
@@ -206,7 +252,7 @@ impl MemoryRemote {
         };
         let file = state.tree.file_mut(node)?;
         let position = match mode {
-            UploadMode::Replace | UploadMode::New => {
+            UploadMode::Whole | UploadMode::InPlace => {
                 file.clear();
                 0
             }
@@ -283,7 +329,7 @@ impl State {
         Ok(entry)
     }
 
-    fn settle(&mut self, path: &RemotePath, attributes: &Attributes) -> Settled {
+    fn settle(&mut self, path: &RemotePath, attributes: &Attributes, now: Instant) -> Settled {
         let error = |kind| RemoteError::new(kind, Operation::Settle.command()).with_path(path);
         let id = self.tree.resolve(path);
         let Behaviour {
@@ -314,8 +360,11 @@ impl State {
         Settled {
             mode: mode.map_err(error),
             modified: modified.map_err(error),
-            size: size.map(Some).map_err(error),
-            seen_modified: seen.map(|node| tell(node.modified, Precision::Second)),
+            report: Report {
+                size: size.map(Some).map_err(error),
+                modified: seen.map(|node| tell(node.modified, Precision::Second)),
+                asked: now,
+            },
         }
     }
 
@@ -331,7 +380,7 @@ impl State {
             return self.tree.rename(&old, &new, now);
         };
         if source == target {
-            return Ok(());
+            return self.tree.respell(&old, to.name().ok_or(REFUSED)?);
         }
         let is_dir = matches!(self.tree.node(source)?.stored, Stored::Directory(_));
         let fits = match &self.tree.node(target)?.stored {

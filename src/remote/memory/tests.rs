@@ -5,7 +5,7 @@ use std::{num::NonZeroU64, sync::mpsc, time::Duration};
 use super::*;
 use crate::{
     clock::ManualClock,
-    remote::{Attributes, EntryKind, Precision, Remote, UploadMode},
+    remote::{Attributes, EntryKind, Permit, Precision, Remote, UploadMode, Want},
 };
 
 fn path(text: &str) -> RemotePath {
@@ -14,6 +14,11 @@ fn path(text: &str) -> RemotePath {
         .fold(RemotePath::root(), |dir, name| {
             dir.join(name.as_bytes()).unwrap()
         })
+}
+
+/// The permit for a name of ours.
+fn made(path: &RemotePath) -> Permit {
+    Permit::granted(path, Want::Made)
 }
 
 fn remote() -> MemoryRemote {
@@ -47,7 +52,7 @@ fn read_all(remote: &MemoryRemote, file: &str, offset: u64, len: Option<u64>) ->
 
 fn put(remote: &MemoryRemote, name: &str, data: &[u8]) -> Result<()> {
     remote
-        .put(&path(name), data, &Attributes::default())
+        .put(made(&path(name)), data, &Attributes::default())
         .map(drop)
 }
 
@@ -83,15 +88,15 @@ fn every_refusal_looks_the_same() {
         kind(put(&remote, "d/f/g", b"")),
         kind(remote.make_dir(&path("d"))),
         kind(remote.make_dir(&RemotePath::root())),
-        kind(remote.remove_dir(&path("d"))),
-        kind(remote.remove_dir(&path("d/f"))),
-        kind(remote.remove_dir(&RemotePath::root())),
-        kind(remote.remove_file(&path("d"))),
-        kind(remote.remove_file(&path("none"))),
-        kind(remote.rename(&path("none"), &path("x"))),
-        kind(remote.rename(&path("d"), &path("d/inside"))),
-        kind(remote.rename(&path("d"), &path("d/f/g"))),
-        kind(remote.rename(&RemotePath::root(), &path("x"))),
+        kind(remote.remove_dir(made(&path("d")))),
+        kind(remote.remove_dir(made(&path("d/f")))),
+        kind(remote.remove_dir(made(&RemotePath::root()))),
+        kind(remote.remove_file(made(&path("d")))),
+        kind(remote.remove_file(made(&path("none")))),
+        kind(remote.rename(&path("none"), made(&path("x")))),
+        kind(remote.rename(&path("d"), made(&path("d/inside")))),
+        kind(remote.rename(&path("d"), made(&path("d/f/g")))),
+        kind(remote.rename(&RemotePath::root(), made(&path("x")))),
     ];
     assert!(
         refused.iter().all(|kind| *kind == RemoteErrorKind::Refused),
@@ -104,7 +109,9 @@ fn every_refusal_looks_the_same() {
 fn an_upload_shows_its_bytes_at_once_and_a_dropped_one_leaves_them() {
     let remote = remote();
     remote.write_file(&path("f"), b"old content");
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let mut upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     assert_eq!(remote.read_file(&path("f")).unwrap(), b"");
     upload.write_all(b"ne").unwrap();
     assert_eq!(remote.read_file(&path("f")).unwrap(), b"ne");
@@ -121,7 +128,7 @@ fn append_and_patch_keep_the_other_bytes() {
         (UploadMode::At(NonZeroU64::new(2).unwrap()), b"XX"),
         (UploadMode::At(NonZeroU64::new(13).unwrap()), b"yz"),
     ] {
-        let mut upload = remote.open_upload(&path("f"), mode).unwrap();
+        let mut upload = remote.open_upload(made(&path("f")), mode).unwrap();
         upload.write_all(data).unwrap();
         upload.finish().unwrap();
     }
@@ -132,11 +139,13 @@ fn append_and_patch_keep_the_other_bytes() {
 fn a_transfer_keeps_its_file_through_rename_and_removal() {
     let remote = remote();
     remote.write_file(&path("f"), b"");
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
-    remote.rename(&path("f"), &path("g")).unwrap();
+    let mut upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
+    remote.rename(&path("f"), made(&path("g"))).unwrap();
     upload.write_all(b"x").unwrap();
     assert_eq!(remote.read_file(&path("g")).unwrap(), b"x");
-    remote.remove_file(&path("g")).unwrap();
+    remote.remove_file(made(&path("g"))).unwrap();
     upload.write_all(b"y").unwrap();
     upload.finish().unwrap();
     assert!(remote.tree().is_empty());
@@ -149,17 +158,17 @@ fn rename_replaces_what_fits() {
     remote.write_file(&path("b"), b"b");
     remote.write_dir(&path("d"));
     remote.write_file(&path("full/f"), b"f");
-    remote.rename(&path("a"), &path("b")).unwrap();
+    remote.rename(&path("a"), made(&path("b"))).unwrap();
     assert_eq!(remote.read_file(&path("b")).unwrap(), b"a");
     assert_eq!(
-        kind(remote.rename(&path("b"), &path("d"))),
+        kind(remote.rename(&path("b"), made(&path("d")))),
         RemoteErrorKind::Refused
     );
     assert_eq!(
-        kind(remote.rename(&path("d"), &path("full"))),
+        kind(remote.rename(&path("d"), made(&path("full")))),
         RemoteErrorKind::Refused
     );
-    remote.rename(&path("full"), &path("d")).unwrap();
+    remote.rename(&path("full"), made(&path("d"))).unwrap();
     assert_eq!(names(&remote, ""), ["b", "d"]);
     assert_eq!(names(&remote, "d"), ["f"]);
 }
@@ -175,10 +184,10 @@ fn rename_over_may_be_refused_or_lied_about() {
         remote.write_file(&path("a"), b"a");
         remote.write_file(&path("b"), b"b");
         let before = remote.tree();
-        let result = remote.rename(&path("a"), &path("b"));
+        let result = remote.rename(&path("a"), made(&path("b")));
         assert_eq!(result.map_err(|error| error.kind()), answer);
         assert_eq!(remote.tree(), before);
-        remote.rename(&path("a"), &path("c")).unwrap();
+        remote.rename(&path("a"), made(&path("c"))).unwrap();
     }
 }
 
@@ -220,7 +229,7 @@ fn symbolic_links_are_followed_by_the_server() {
     remote.make_symlink(b"d/new", &path("dangling")).unwrap();
     put(&remote, "dangling", b"n").unwrap();
     assert_eq!(remote.read_file(&path("d/new")).unwrap(), b"n");
-    remote.remove_file(&path("up")).unwrap();
+    remote.remove_file(made(&path("up"))).unwrap();
     assert_eq!(names(&remote, "d"), ["f", "far", "new", "self", "top"]);
 }
 
@@ -241,13 +250,13 @@ fn new_names_are_refused_where_the_behaviour_says_so() {
         RemoteErrorKind::Refused
     );
     assert_eq!(
-        kind(remote.rename(&path("closed/f"), &path("closed/g"))),
+        kind(remote.rename(&path("closed/f"), made(&path("closed/g")))),
         RemoteErrorKind::Refused
     );
     put(&remote, "closed/f", b"y").unwrap();
     assert_eq!(kind(put(&remote, ".g", b"")), RemoteErrorKind::NameRefused);
     assert_eq!(
-        kind(remote.rename(&path("closed/f"), &path(".g"))),
+        kind(remote.rename(&path("closed/f"), made(&path(".g")))),
         RemoteErrorKind::NameRefused
     );
     assert_eq!(remote.tree().len(), 2);
@@ -268,7 +277,7 @@ fn an_unfriendly_server_does_not_know_the_extras() {
     assert_eq!(kind(put(&remote, "f", b"y")), RemoteErrorKind::Refused);
     for mode in [UploadMode::Append, UploadMode::At(NonZeroU64::MIN)] {
         assert_eq!(
-            kind(remote.open_upload(&path("f"), mode)),
+            kind(remote.open_upload(made(&path("f")), mode)),
             RemoteErrorKind::Unsupported
         );
     }
@@ -281,10 +290,10 @@ fn an_unfriendly_server_does_not_know_the_extras() {
         mode: Some(0o600),
         modified: Some(SystemTime::UNIX_EPOCH),
     };
-    let settled = remote.settle(&path("f"), &wanted).unwrap();
+    let settled = remote.settle(made(&path("f")), &wanted).unwrap();
     assert_eq!(kind(settled.mode), RemoteErrorKind::Unsupported);
     assert_eq!(kind(settled.modified), RemoteErrorKind::Unsupported);
-    assert_eq!(settled.size.unwrap(), Some(1));
+    assert_eq!(settled.report.size.unwrap(), Some(1));
     assert_eq!(remote.node(&path("f")).unwrap().mode, 0o644);
 }
 
@@ -297,14 +306,14 @@ fn settle_sets_and_reports() {
         mode: Some(0o4755),
         modified: Some(time),
     };
-    let settled = remote.settle(&path("f"), &wanted).unwrap();
+    let settled = remote.settle(made(&path("f")), &wanted).unwrap();
     settled.mode.unwrap();
     settled.modified.unwrap();
-    assert_eq!(settled.size.unwrap(), Some(2));
-    assert_eq!(settled.seen_modified.unwrap().seconds, 1_700_000_059);
+    assert_eq!(settled.report.size.unwrap(), Some(2));
+    assert_eq!(settled.report.modified.unwrap().seconds, 1_700_000_059);
     assert_eq!(remote.node(&path("f")).unwrap().mode, 0o4755);
-    let missing = remote.settle(&path("g"), &wanted).unwrap();
-    assert_eq!(kind(missing.size), RemoteErrorKind::Refused);
+    let missing = remote.settle(made(&path("g")), &wanted).unwrap();
+    assert_eq!(kind(missing.report.size), RemoteErrorKind::Refused);
 }
 
 #[test]
@@ -369,7 +378,7 @@ fn a_lost_reply_hides_what_was_done() {
     let remote = remote();
     remote.write_file(&path("a"), b"x");
     remote.lose_reply(Operation::Rename, 1, RemoteErrorKind::Disconnected);
-    let result = remote.rename(&path("a"), &path("b"));
+    let result = remote.rename(&path("a"), made(&path("b")));
     assert_eq!(kind(result), RemoteErrorKind::Disconnected);
     assert_eq!(names(&remote, ""), ["b"]);
 }
@@ -393,7 +402,9 @@ fn transfers_break_after_so_many_bytes() {
     assert_eq!(read_all(&remote, "f", 6, None).unwrap(), b"6789");
 
     remote.fail_after_bytes(Operation::OpenUpload, 3, RemoteErrorKind::NoSpace);
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let mut upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     upload.write_all(b"ab").unwrap();
     assert_eq!(kind(upload.write_all(b"cd")), RemoteErrorKind::NoSpace);
     assert_eq!(kind(upload.finish()), RemoteErrorKind::NoSpace);
@@ -413,7 +424,9 @@ fn transfers_break_after_so_many_bytes() {
 fn a_finish_may_err_although_the_bytes_arrived() {
     let remote = remote();
     remote.fail_next(Operation::Finish, 1, RemoteErrorKind::QuotaExceeded);
-    let mut upload = remote.open_upload(&path("f"), UploadMode::Replace).unwrap();
+    let mut upload = remote
+        .open_upload(made(&path("f")), UploadMode::Whole)
+        .unwrap();
     upload.write_all(b"all").unwrap();
     assert_eq!(kind(upload.finish()), RemoteErrorKind::QuotaExceeded);
     assert_eq!(remote.read_file(&path("f")).unwrap(), b"all");

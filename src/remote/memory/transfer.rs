@@ -1,7 +1,7 @@
 //! The memory remote's running transfers: they work on the file itself, byte by byte visible to everybody else.
 
 use super::{
-    super::{Download, RemoteErrorKind, RemotePath, Result, Upload},
+    super::{Download, Evidence, RemoteErrorKind, RemotePath, Result, Upload},
     MemoryRemote, Operation,
     delivery::Share,
     fault::ByteFault,
@@ -144,9 +144,10 @@ impl Upload for MemoryUpload {
         result
     }
 
-    fn finish(mut self: Box<Self>) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<Evidence> {
         let remote = self.file.remote.clone();
         let path = self.file.path.clone();
-        remote.ask(Operation::Finish, &path, || self.file.complete())
+        remote.ask(Operation::Finish, &path, || self.file.complete())?;
+        Ok(Evidence::confirmed(&path, remote.now()))
     }
 }

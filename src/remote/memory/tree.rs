@@ -96,6 +96,8 @@ impl Place {
 pub(super) struct Tree {
     nodes: HashMap<NodeId, Inode>,
     next: NodeId,
+    /// Whether names that differ in case only are one name.
+    pub(super) ignores_case: bool,
 }
 
 impl Tree {
@@ -111,6 +113,7 @@ impl Tree {
         Self {
             nodes: HashMap::from([(ROOT, root)]),
             next: ROOT + 1,
+            ignores_case: false,
         }
     }
 
@@ -178,19 +181,33 @@ impl Tree {
                     Place::dir(trail)
                 }
                 _ => {
-                    let node = self
-                        .children(*trail.last().ok_or(REFUSED)?)?
-                        .get(name)
-                        .copied();
-                    Place {
-                        trail,
-                        name: name.into(),
-                        node,
-                    }
+                    let (name, node) = self.find(*trail.last().ok_or(REFUSED)?, name)?;
+                    Place { trail, name, node }
                 }
             };
         }
         Ok(place)
+    }
+
+    /// The name as it is stored, and what it names.
+    fn find(&self, dir: NodeId, name: &[u8]) -> Answer<(Box<[u8]>, Option<NodeId>)> {
+        let children = self.children(dir)?;
+        let mut stored = name;
+        if self.ignores_case && !children.contains_key(name) {
+            let mut names = children.keys();
+            let other = names.find(|other| other.eq_ignore_ascii_case(name));
+            stored = other.map_or(name, |other| &**other);
+        }
+        Ok((stored.into(), children.get(stored).copied()))
+    }
+
+    /// Spells a name otherwise.
+    pub(super) fn respell(&mut self, place: &Place, name: &[u8]) -> Answer<()> {
+        let id = place.node.ok_or(REFUSED)?;
+        let children = self.children_mut(place.parent()?)?;
+        children.remove(&place.name);
+        children.insert(name.into(), id);
+        Ok(())
     }
 
     fn follow(&self, place: Place, links: usize) -> Answer<Place> {

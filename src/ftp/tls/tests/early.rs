@@ -9,7 +9,7 @@ use super::{
 use crate::ftp::shortcuts::{Shortcut, Technique};
 
 fn put(remote: &FtpRemote, content: &[u8]) -> crate::remote::Result<()> {
-    let put = remote.put(&path("f"), content, &Attributes::default());
+    let put = remote.put(made(&path("f")), content, &Attributes::default());
     put.map(drop)
 }
 
