@@ -26,6 +26,9 @@ mod directory;
 mod download;
 mod encoding;
 mod examine;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod links;
 pub mod listing;
