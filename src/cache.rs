@@ -18,6 +18,9 @@ mod testing;
 pub use block::{BLOCK_BYTES, Block, FileId, Version};
 pub use block_cache::BlockCache;
 pub use cursor::Cursor;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use disk::fuzzing;
 pub use engine::ReadEngine;
 pub use listing::{CachedListing, ListingCache, ListingId};
 pub use reader::Reader;

@@ -4,6 +4,9 @@
 mod arguments;
 mod credentials;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mount_options;
 mod netrc;
 mod proxy;

@@ -26,7 +26,10 @@ mod directory;
 mod download;
 mod encoding;
 mod examine;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 mod gate;
+pub mod fuzzing;
 mod host;
 mod links;
 pub mod listing;

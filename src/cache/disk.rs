@@ -7,6 +7,8 @@
 //!    may still wait in the queue then; they carry a flag ([`Binding`]) by which they are known.
 //! 4. Whatever the disk does, programs must not notice: any error switches the cache off, with one warning.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod key;
 mod queue;

@@ -138,6 +138,11 @@ impl Target {
         let user = user
             .map(|user| check_login("user", user.to_vec()))
             .transpose()?;
+        if user.as_ref().is_some_and(String::is_empty) {
+            return Err(UsageError::new(
+                "there is an '@' but no user before it".to_owned(),
+            ));
+        }
         let host = check_host(host.to_vec())?;
         check_bytes("directory", dir)?;
         Ok(Self {
@@ -157,12 +162,14 @@ impl Target {
             source.extend(percent_encode(user.as_bytes(), SHOWN));
             source.push('@');
         }
-        if self.host.contains(':') {
+        // The zone of an IPv6 address follows a '%' (RFC 6874).
+        let host = self.host.replace('%', "%25");
+        if host.contains(':') {
             source.push('[');
-            source.push_str(&self.host);
+            source.push_str(&host);
             source.push(']');
         } else {
-            source.push_str(&self.host);
+            source.push_str(&host);
         }
         if self.port != self.scheme.default_port() {
             source.push(':');
@@ -377,6 +384,21 @@ mod tests {
         BaseDir::Login(dir.to_vec())
     }
 
+    #[test]
+    fn what_is_shown_of_a_zone_can_be_mounted() {
+        let target = parse("ftp://[fe80::1%25eth0]/d");
+        assert_eq!(target.host, "fe80::1%eth0");
+        assert_eq!(target.to_source(), "ftp://[fe80::1%25eth0]/d");
+        assert_eq!(parse(&target.to_source()).host, target.host);
+    }
+
+    #[test]
+    fn an_at_sign_without_a_user_is_refused_in_both_forms() {
+        for text in ["ftp://@h/d", "@h:d"] {
+            assert!(refusal(text).contains("no user before it"), "{text}");
+        }
+    }
+
     /// Text, user, password, host, port, directory (L: below the login directory, A: absolute), and what /proc/mounts
     /// shows; `-` is none, `''` is empty.
     const READ: &str = r"
@@ -394,7 +416,7 @@ mod tests {
         ftp://h/a%FF,b%20c          -              -     h            21   L:a\xff,b\x20c ftp://h/a%FF%2Cb%20c
         ftp://h/a#b?c;type=i        -              -     h            21   L:a#b?c;type=i ftp://h/a%23b%3Fc%3Btype=i
         ftp://[::1]/                -              -     ::1          21   L:             ftp://[::1]/
-        ftp://u@[fe80::1%25eth0]:99 u              -     fe80::1%eth0 99   L:             ftp://u@[fe80::1%eth0]:99/
+        ftp://u@[fe80::1%25eth0]:99 u              -     fe80::1%eth0 99   L:             ftp://u@[fe80::1%25eth0]:99/
         h:                          -              -     h            21   L:             ftp://h/
         u@h:dir                     u              -     h            21   L:dir          ftp://u@h/dir
         u@h:/dir/                   u              -     h            21   A:/dir         ftp://u@h//dir

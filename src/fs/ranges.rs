@@ -1,17 +1,14 @@
 //! A set of byte ranges: disjoint, sorted, merged where they touch.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
-/// Which bytes of a file something is true of.
+/// Which bytes of a file something is true of. An empty range may be given anywhere and changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RangeSet {
-    /// Start to end (exclusive). Ranges never touch or overlap, and none is empty.
-    ranges: BTreeMap<u64, u64>,
-}
+pub(crate) struct RangeSet(rangemap::RangeSet<u64>);
 
 impl RangeSet {
     pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.0.is_empty()
     }
 
     /// How many bytes the set holds.
@@ -20,41 +17,18 @@ impl RangeSet {
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Range<u64>> + '_ {
-        self.ranges.iter().map(|(start, end)| *start..*end)
+        self.0.iter().cloned()
     }
 
     pub(crate) fn insert(&mut self, range: Range<u64>) {
-        if range.is_empty() {
-            return;
+        if !range.is_empty() {
+            self.0.insert(range);
         }
-        let (mut start, mut end) = (range.start, range.end);
-        // Everything that begins at or before our end and ends at or after our start becomes part of us.
-        while let Some((&near, &far)) = self.ranges.range(..=end).next_back() {
-            if far < start {
-                break;
-            }
-            start = start.min(near);
-            end = end.max(far);
-            self.ranges.remove(&near);
-        }
-        self.ranges.insert(start, end);
     }
 
     pub(crate) fn remove(&mut self, range: Range<u64>) {
-        if range.is_empty() {
-            return;
-        }
-        while let Some((&near, &far)) = self.ranges.range(..range.end).next_back() {
-            if far <= range.start {
-                break;
-            }
-            self.ranges.remove(&near);
-            if far > range.end {
-                self.ranges.insert(range.end, far);
-            }
-            if near < range.start {
-                self.ranges.insert(near, range.start);
-            }
+        if !range.is_empty() {
+            self.0.remove(range);
         }
     }
 
@@ -67,30 +41,18 @@ impl RangeSet {
 
     /// The part of `range` from its start on that is wholly inside or wholly outside the set, and which of both.
     pub(crate) fn run_at(&self, range: Range<u64>) -> (Range<u64>, bool) {
-        let before = self.ranges.range(..=range.start).next_back();
-        if let Some((_, &end)) = before.filter(|(_, end)| **end > range.start) {
-            return (range.start..range.end.min(end), true);
+        match self.0.overlapping(&range).next() {
+            Some(inside) if inside.start <= range.start => {
+                (range.start..range.end.min(inside.end), true)
+            }
+            Some(next) => (range.start..next.start, false),
+            None => (range, false),
         }
-        let next = self
-            .ranges
-            .range(range.start..)
-            .next()
-            .map_or(range.end, |(start, _)| *start);
-        (range.start..range.end.min(next), false)
     }
 
     /// The parts of `range` that are not in the set.
-    pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
-        let mut gaps = Vec::new();
-        let mut at = range.start;
-        while at < range.end {
-            let (run, is_inside) = self.run_at(at..range.end);
-            at = run.end;
-            if !is_inside {
-                gaps.push(run);
-            }
-        }
-        gaps
+    pub(crate) fn gaps(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        self.0.gaps(range).collect()
     }
 
     /// Whether all of `range` is in the set.
@@ -100,10 +62,7 @@ impl RangeSet {
 
     /// The end of the run that begins at 0; 0 when byte 0 is not in the set.
     pub(crate) fn prefix_end(&self) -> u64 {
-        self.ranges
-            .first_key_value()
-            .filter(|(start, _)| **start == 0)
-            .map_or(0, |(_, end)| *end)
+        self.0.get(&0).map_or(0, |range| range.end)
     }
 }
 
@@ -153,8 +112,20 @@ mod tests {
         let mut ranges = set(&[0..10]);
         ranges.remove(3..6);
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [0..3, 6..10]);
-        assert_eq!(ranges.gaps(0..12), [3..6, 10..12]);
+        assert_eq!(ranges.gaps(&(0..12)), [3..6, 10..12]);
         assert_eq!(ranges.prefix_end(), 3);
+    }
+
+    #[test]
+    fn an_empty_range_changes_nothing_and_is_in_every_set() {
+        let mut ranges = set(&[2..4, 9..9]);
+        ranges.insert(6..6);
+        ranges.remove(3..3);
+        assert_eq!(ranges, set(&[2..4]));
+        for at in 0..6 {
+            assert!(ranges.covers(at..at));
+            assert!(ranges.gaps(&(at..at)).is_empty());
+        }
     }
 
     proptest! {
@@ -172,7 +143,7 @@ mod tests {
                     bytes.retain(|byte| !range.contains(byte));
                 }
                 prop_assert_eq!(ranges.iter().flatten().collect::<Vec<_>>(), bytes.iter().copied().collect::<Vec<_>>());
-                let gaps: Vec<u64> = ranges.gaps(0..60).into_iter().flatten().collect();
+                let gaps: Vec<u64> = ranges.gaps(&(0..60)).into_iter().flatten().collect();
                 prop_assert_eq!(gaps, (0..60).filter(|byte| !bytes.contains(byte)).collect::<Vec<_>>());
                 let all: Vec<_> = ranges.iter().collect();
                 prop_assert!(all.windows(2).all(|pair| pair[0].end < pair[1].start));

@@ -120,7 +120,7 @@ impl Spool {
 
     /// The parts of the file that lie on the server only.
     pub(crate) fn missing(&self) -> Vec<Range<u64>> {
-        self.local.gaps(0..self.len)
+        self.local.gaps(&(0..self.len))
     }
 
     /// The part of `range` from its start on that is wholly local or wholly remote, and whether it is local.
@@ -149,7 +149,7 @@ impl Spool {
     /// Keeps bytes that were fetched from the server, where nothing newer is local.
     pub(crate) fn fill(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = (offset + data.len() as u64).min(self.len);
-        for gap in self.local.gaps(offset..end.max(offset)) {
+        for gap in self.local.gaps(&(offset..end.max(offset))) {
             let part = index(gap.start - offset)..index(gap.end - offset);
             if let Some(bytes) = data.get(part) {
                 self.put(gap.start, bytes)?;
@@ -162,7 +162,7 @@ impl Spool {
     /// Drops what was fetched from the server in these ranges, but for what was written there since.
     pub(crate) fn forget_fetched(&mut self, ranges: &[Range<u64>]) {
         for range in ranges {
-            for gap in self.dirty.gaps(range.clone()) {
+            for gap in self.dirty.gaps(range) {
                 self.local.remove(gap);
             }
         }

@@ -244,6 +244,8 @@ fn http(talk: &mut Talk, login: Option<&ProxyLogin>, host: &str, port: u16) -> R
         .split(|byte| *byte == b'\n')
         .next()
         .unwrap_or_default();
+    // The reason may be left out, with the space before it.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let status = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     match status {
         [b'2', _, _] => Ok(()),

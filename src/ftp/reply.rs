@@ -78,6 +78,9 @@ impl Reply {
     }
 
     fn complete(code: u16, bytes: &[u8], start: usize, end: usize) -> Parsed {
+        if end > REPLY_BYTES_MAX {
+            return Parsed::Malformed;
+        }
         let raw = bytes.get(start..end).unwrap_or_default();
         Parsed::Complete(Self::of(code, raw), end)
     }
@@ -431,6 +434,17 @@ mod tests {
         let mut endless = b"220-".to_vec();
         endless.resize(REPLY_BYTES_MAX, b'x');
         assert_eq!(Reply::parse(&endless), Parsed::Malformed);
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_in_pieces_is_too_long_at_once() {
+        let of_len = |len: usize| [b"220-", &vec![b'x'; len - 11][..], b"\n220 x\n"].concat();
+        let longest = of_len(REPLY_BYTES_MAX);
+        assert!(matches!(Reply::parse(&longest), Parsed::Complete(..)));
+        let longer = of_len(REPLY_BYTES_MAX + 1);
+        let piece = &longer[..REPLY_BYTES_MAX];
+        assert_eq!(Reply::parse(piece), Parsed::Malformed);
+        assert_eq!(Reply::parse(&longer), Parsed::Malformed);
     }
 
     #[test]

@@ -30,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PACKAGES: &[(&str, &[&str])] = &[
     ("fuser", &["fuse", "mount"]),
     ("lru", &["cache"]),
+    ("rangemap", &["fs"]),
     ("ring", &["ftp"]),
     ("rustls", &["ftp"]),
     ("suppaftp", &["ftp"]),

@@ -78,10 +78,12 @@ pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
     check_size(path, &settled, upload.job.len)?;
     for range in upload.job.dirty.iter() {
         // What was written there again meanwhile goes up next.
-        let is_untouched =
-            upload.file.lock().changes().spool().is_some_and(|spool| {
-                spool.dirty().gaps(range.clone()) == std::slice::from_ref(&range)
-            });
+        let is_untouched = upload
+            .file
+            .lock()
+            .changes()
+            .spool()
+            .is_some_and(|spool| spool.dirty().gaps(&range) == std::slice::from_ref(&range));
         if !is_untouched {
             continue;
         }

@@ -145,6 +145,15 @@ fn connect_is_asked_with_the_login_and_nothing_behind_the_headers_is_lost() {
     through(ProxyKind::Http, None, "::1", script).unwrap();
 }
 
+#[test]
+fn a_consent_to_connect_needs_no_reason() {
+    let script: Script = &[(
+        b"CONNECT h:2121 HTTP/1.1\r\nHost: h:2121\r\n\r\n",
+        b"HTTP/1.1 200\r\n\r\n",
+    )];
+    through(ProxyKind::Http, None, "h", script).unwrap();
+}
+
 // SEMANTICS: S-proxy
 #[test]
 fn refusals_of_connect_are_told_apart() {
