@@ -8,17 +8,19 @@ mod kernel;
 mod learnt;
 mod refusal;
 pub(crate) mod renaming;
+mod room;
 mod tree;
 mod version;
 
 use std::sync::Arc;
 
 use self::{
-    evidence::Evidence, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
+    evidence::Evidence, kernel::Kernel, learnt::Learnt, refusal::Refusals, room::Room, tree::Tree,
     version::Versions,
 };
 pub(crate) use self::{
     refusal::Intent,
+    room::Space,
     version::{Reported, unknown_size},
 };
 use super::{
@@ -44,6 +46,7 @@ pub(crate) struct Server {
     evidence: Arc<Evidence>,
     kernel: Arc<Kernel>,
     refusals: Arc<Refusals>,
+    room: Room,
     versions: Versions,
 }
 
@@ -68,6 +71,7 @@ impl Server {
         let refusals = Arc::new(Refusals::new(remote.clone(), tree.clone(), kernel.clone()));
         Self {
             learnt: Learnt::new(remote.clone()),
+            room: Room::new(remote.clone(), tree.clone()),
             versions: Versions::new(
                 remote.clone(),
                 tree.clone(),
@@ -118,6 +122,11 @@ impl Server {
         &self.kernel
     }
 
+    /// The room that it has.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
     /// Which versions of files it has.
     pub(crate) fn versions(&self) -> &Versions {
         &self.versions
@@ -132,7 +141,9 @@ impl Server {
     pub(crate) fn remove_file(&self, path: &RemotePath) -> Result<()> {
         self.remote
             .remove_file(path)
-            .map_err(|error| self.explain(error, path, Intent::RemoveFile))
+            .map_err(|error| self.explain(error, path, Intent::RemoveFile))?;
+        self.room.note_freed();
+        Ok(())
     }
 
     /// The path of a name in a directory.

@@ -10,6 +10,7 @@ mod listing;
 mod lost;
 mod replace;
 mod rights;
+mod space;
 mod unlisted;
 
 use std::{

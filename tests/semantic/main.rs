@@ -22,6 +22,7 @@ mod race;
 mod read;
 mod remove;
 mod rename;
+mod space;
 mod streaming;
 mod symlink;
 mod unsent;

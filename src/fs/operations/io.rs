@@ -101,10 +101,23 @@ impl Filesystem {
         Ok(all.freeze())
     }
 
-    /// Writes as [`Self::write`] does, for a program's `thread`; 0 when the kernel writes back a mapping.
-    pub fn write_by(&self, handle: HandleId, thread: u32, offset: u64, data: &[u8]) -> Result<()> {
-        self.handles.file(handle)?.writers.add(thread);
-        self.write(handle, offset, data)
+    /// Writes as [`Self::write`] does, for a program's `thread`; 0 when the kernel writes back a mapping. Waits for nothing: `None` when the
+    /// server must be asked first, and nothing was written.
+    pub fn write_cached_by(
+        &self,
+        handle: HandleId,
+        thread: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Option<Result<()>> {
+        let handle = match self.handles.file(handle) {
+            Ok(handle) => handle,
+            Err(error) => return Some(Err(error)),
+        };
+        handle.writers.add(thread);
+        let is_append = handle.access == Access::Append;
+        self.write_back
+            .write_cached(&handle.file, is_append, offset, data)
     }
 
     /// Writes all of `data` at `offset`, or at the end through a handle that appends.

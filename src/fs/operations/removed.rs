@@ -68,9 +68,13 @@ pub(super) fn leave(server: &Server, file: &OpenFile) {
         }
         state.name.take_hidden()
     };
-    if let Some(hidden) = hidden
-        && let Err(error) = server.remote().remove_file(&hidden)
-    {
-        log::warn!("{hidden}, which was removed while it was open, stays on the server: {error}");
+    let Some(hidden) = hidden else {
+        return;
+    };
+    match server.remote().remove_file(&hidden) {
+        Ok(()) => server.room().note_freed(),
+        Err(error) => log::warn!(
+            "{hidden}, which was removed while it was open, stays on the server: {error}"
+        ),
     }
 }
