@@ -12,6 +12,7 @@ mod replace;
 mod rights;
 mod space;
 mod unlisted;
+mod writers;
 
 use std::{
     fs::{self, File, OpenOptions},
