@@ -193,7 +193,8 @@ impl fuser::Filesystem for FuseServer {
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_ASYNC_DIO,
+            // Not FUSE_ASYNC_DIO: only after a direct write that it has waited for does the kernel drop the pages that others have read
+            // meanwhile. They would be shown for as long as size and time, to the second, are the same.
         ];
         for flag in wanted {
             if config.add_capabilities(flag).is_err() {

@@ -25,6 +25,7 @@ mod rename;
 mod space;
 mod streaming;
 mod symlink;
+mod unknown;
 mod unsent;
 mod upload;
 mod world;
