@@ -121,6 +121,9 @@ pub struct FsConfig {
     pub is_read_only: bool,
     /// The most memory that one file's unsent bytes take before they move to a file. 8 MiB: nearly all files fit.
     pub spool_memory_bytes_max: u64,
+    /// The most bytes that a file may grow to. 1 TiB: more than any file that goes over FTP in a day, and less than a slip of a program
+    /// (an offset of 2^62) needs to fill every disk.
+    pub file_bytes_max: u64,
     /// Where spool files live, and where bytes that could not be sent are left at unmount.
     pub spool_dir: PathBuf,
     /// How long the end of a mount waits for uploads that still make progress.

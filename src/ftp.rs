@@ -28,8 +28,8 @@ mod encoding;
 mod examine;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-mod gate;
 pub mod fuzzing;
+mod gate;
 mod host;
 mod links;
 pub mod listing;

@@ -90,10 +90,24 @@ impl FuseServer {
         work: impl FnOnce(&Filesystem) -> Result<T> + Send + 'static,
         send: impl FnOnce(T, R) + Send + 'static,
     ) {
+        self.answer_or_wait_for(request, reply, cached, || work, send);
+    }
+
+    /// The same; `work` is made only where it is waited for.
+    fn answer_or_wait_for<T, R: Refuse + Send + 'static, W>(
+        &self,
+        request: Name,
+        reply: R,
+        cached: impl FnOnce(&Filesystem) -> Option<Result<T>>,
+        work: impl FnOnce() -> W,
+        send: impl FnOnce(T, R) + Send + 'static,
+    ) where
+        W: FnOnce(&Filesystem) -> Result<T> + Send + 'static,
+    {
         let ready = catch_unwind(AssertUnwindSafe(|| cached(&self.filesystem)));
         match ready {
             Ok(Some(result)) => self.answer(&request, reply, |_| result, send),
-            Ok(None) => self.wait(request, reply, work, send),
+            Ok(None) => self.wait(request, reply, work(), send),
             Err(_) => reply.refuse(Errno::EIO),
         }
     }
@@ -179,7 +193,8 @@ impl fuser::Filesystem for FuseServer {
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_ASYNC_DIO,
+            // Not FUSE_ASYNC_DIO: only after a direct write that it has waited for does the kernel drop the pages that others have read
+            // meanwhile. They would be shown for as long as size and time, to the second, are the same.
         ];
         for flag in wanted {
             if config.add_capabilities(flag).is_err() {
@@ -442,12 +457,18 @@ impl fuser::Filesystem for FuseServer {
         reply: ReplyWrite,
     ) {
         let thread = request.pid();
-        // Here and now: it goes into the spool, which waits for no network, and the data need not be copied for another thread.
-        self.answer(
-            &Name::new("write", ino),
+        let written = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        // Nearly always here and now: it goes into the spool, which waits for no network, and the data need not be copied for another
+        // thread.
+        self.answer_or_wait_for(
+            Name::new("write", ino),
             reply,
-            |fs| fs.write_by(HandleId(handle.0), thread, offset, data),
-            |(), reply| reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            |fs| fs.write_cached_by(HandleId(handle.0), thread, offset, data),
+            || {
+                let data = data.to_vec();
+                move |fs: &Filesystem| fs.write(HandleId(handle.0), offset, &data)
+            },
+            move |(), reply| reply.written(written),
         );
     }
 

@@ -102,6 +102,10 @@ pub struct Opts {
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_bytes, help_heading = CACHES)]
     pub(super) spool_memory: u64,
 
+    /// Let no file grow beyond this size
+    #[arg(long, value_name = "SIZE", default_value = "1T", value_parser = parse_bytes, help_heading = CACHES)]
+    pub(super) max_file_size: u64,
+
     /// The `-o` lists, in their order.
     #[arg(help = "Mount options as in fstab: ro, allow_other, uid=, gid=, umask=, ...",
         short, value_name = "OPT[,OPT...]", action = ArgAction::Append, help_heading = "Mount")]

@@ -54,6 +54,7 @@ impl MountRequest {
                 dir_mask: list.dir_mask.or(list.mask).unwrap_or(0),
                 is_read_only: list.is_read_only(),
                 spool_memory_bytes_max: opts.spool_memory,
+                file_bytes_max: opts.max_file_size,
                 spool_dir: cache_dir.join("spool"),
                 drain_timeout: opts.drain_timeout,
             },

@@ -68,6 +68,7 @@ fn the_defaults_are_those_that_the_manual_names() {
     assert_eq!((config.fs.uid, config.fs.gid), (1000, 100));
     assert_eq!((config.fs.file_mask, config.fs.dir_mask), (0, 0));
     assert_eq!(config.fs.spool_memory_bytes_max, 8 << 20);
+    assert_eq!(config.fs.file_bytes_max, 1 << 40);
     assert_eq!(
         config.fs.spool_dir,
         PathBuf::from("/home/u/.cache/ftpfs/spool")
@@ -169,6 +170,7 @@ fn every_long_option_is_also_a_mount_option() {
                 opts.cache_size,
                 opts.cache_disk_size,
                 opts.spool_memory,
+                opts.max_file_size,
                 opts.verbose,
             );
             let files = (

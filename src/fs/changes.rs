@@ -163,6 +163,11 @@ impl Changes {
         }
     }
 
+    /// How many zeros stand in them for bytes that no program has written.
+    pub(crate) fn hole_bytes(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::hole_bytes)
+    }
+
     /// How much memory they take.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.spool.as_ref().map_or(0, Spool::memory_bytes)

@@ -89,6 +89,7 @@ impl Filesystem {
                 inodes.clone(),
                 engine.clone(),
                 limits,
+                config.file_bytes_max,
                 sessions_max / 2,
                 clock.clone(),
             ),

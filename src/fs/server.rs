@@ -9,6 +9,7 @@ mod kernel;
 mod learnt;
 mod refusal;
 pub(crate) mod renaming;
+mod room;
 mod spelling;
 mod tree;
 mod version;
@@ -16,11 +17,11 @@ mod version;
 use std::sync::Arc;
 
 use self::{
-    evidence::Observer, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
+    evidence::Observer, kernel::Kernel, learnt::Learnt, refusal::Refusals, room::Room, tree::Tree,
     version::Versions,
 };
 pub(crate) use self::{
-    refusal::Intent, spelling::is_same_spelled_otherwise, version::unknown_size,
+    refusal::Intent, room::Space, spelling::is_same_spelled_otherwise, version::unknown_size,
 };
 use super::{
     account::Account,
@@ -45,6 +46,7 @@ pub(crate) struct Server {
     evidence: Arc<Observer>,
     kernel: Arc<Kernel>,
     refusals: Arc<Refusals>,
+    room: Room,
     versions: Versions,
 }
 
@@ -69,6 +71,7 @@ impl Server {
         let refusals = Arc::new(Refusals::new(remote.clone(), tree.clone(), kernel.clone()));
         Self {
             learnt: Learnt::new(remote.clone()),
+            room: Room::new(remote.clone(), tree.clone()),
             versions: Versions::new(
                 remote.clone(),
                 tree.clone(),
@@ -117,6 +120,11 @@ impl Server {
     /// What the kernel is to ask for again.
     pub(crate) fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// The room that it has.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Which versions of files it has.

@@ -33,6 +33,8 @@ pub(crate) struct Spool {
     server_len: u64,
     local: RangeSet,
     dirty: RangeSet,
+    /// Zeros that the file has grown by and that the server does not have.
+    hole_bytes: u64,
     store: Store,
     limits: SpoolLimits,
 }
@@ -68,6 +70,7 @@ impl Spool {
             server_len,
             local: RangeSet::default(),
             dirty: RangeSet::default(),
+            hole_bytes: 0,
             store: Store::Memory(Pages::default()),
             limits,
         }
@@ -85,6 +88,11 @@ impl Spool {
     /// Whether the server's file differs from this.
     pub(crate) fn is_dirty(&self) -> bool {
         self.len != self.server_len || !self.dirty.is_empty()
+    }
+
+    /// How many zeros the file has grown by that the server does not have, at most.
+    pub(crate) fn hole_bytes(&self) -> u64 {
+        self.hole_bytes
     }
 
     /// The ranges that the server does not have.
@@ -139,6 +147,7 @@ impl Spool {
         let end = offset + data.len() as u64;
         self.put(offset, data)?;
         if offset > self.len {
+            self.hole_bytes += offset - self.len;
             self.mark_written(self.len..offset);
         }
         self.mark_written(offset..end);
@@ -185,7 +194,9 @@ impl Spool {
             self.local.remove(len..u64::MAX);
             self.dirty.remove(len..u64::MAX);
             self.store.cut(len)?;
+            self.hole_bytes = self.hole_bytes.min(len);
         } else {
+            self.hole_bytes += len - self.len;
             self.mark_written(self.len..len);
         }
         self.len = len;
@@ -267,6 +278,7 @@ impl Spool {
     /// The upload succeeded: the server's file has `len` bytes.
     pub(crate) fn set_server_len(&mut self, len: u64) {
         self.server_len = len;
+        self.hole_bytes = 0;
     }
 
     fn mark_written(&mut self, range: Range<u64>) {

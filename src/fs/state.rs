@@ -188,6 +188,7 @@ impl FileState {
         now: SystemTime,
     ) -> io::Result<()> {
         self.end_stream_beyond(offset);
+        self.failure.unhold_full();
         let server_len = self.on_server.len();
         self.changes
             .write(server_len, limits, offset, data, is_append, now)?;
@@ -205,6 +206,7 @@ impl FileState {
         now: SystemTime,
     ) -> io::Result<()> {
         self.end_stream_beyond(range.start);
+        self.failure.unhold_full();
         let server_len = self.on_server.len();
         self.changes.zero(server_len, limits, range, now)
     }
@@ -217,6 +219,7 @@ impl FileState {
         now: SystemTime,
     ) -> io::Result<()> {
         self.end_stream_beyond(len);
+        self.failure.unhold_full();
         if len < self.size() {
             // Also one that has sent nothing yet: the file may be as it is on the server now, and no upload would end the stream.
             self.stop_stream();

@@ -7,6 +7,7 @@
 mod append;
 mod doubt;
 mod fetch;
+mod growth;
 mod kept;
 mod patch;
 mod put;
@@ -19,11 +20,16 @@ mod uploader;
 
 use std::{ops::Range, sync::Arc};
 
+use self::{
+    growth::{Growth, GrowthLimit},
+    streams::Streams,
+    unsent::Backlog,
+    uploader::Uploader,
+};
 pub use self::{
     kept::Kept,
     unsent::{Progress, Round, Unsent},
 };
-use self::{streams::Streams, unsent::Backlog, uploader::Uploader};
 use super::{
     error::{FsError, FsErrorKind, Result},
     file::OpenFile,
@@ -42,18 +48,20 @@ pub(crate) struct WriteBack {
     inodes: Arc<Inodes>,
     clock: Arc<dyn Clock>,
     limits: SpoolLimits,
+    growth: GrowthLimit,
     uploader: Arc<Uploader>,
     streams: Streams,
     backlog: Arc<Backlog>,
 }
 
 impl WriteBack {
-    /// To `server`; `streams_max` files may go up while they are written.
+    /// To `server`; no file may grow beyond `file_bytes_max`, and `streams_max` may go up while they are written.
     pub(crate) fn new(
         server: Arc<Server>,
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
         limits: SpoolLimits,
+        file_bytes_max: u64,
         streams_max: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -65,6 +73,7 @@ impl WriteBack {
         ));
         Self {
             streams: Streams::new(server.clone(), inodes.clone(), streams_max),
+            growth: GrowthLimit::new(server.clone(), inodes.clone(), file_bytes_max),
             backlog: Arc::new(Backlog::new(
                 uploader.clone(),
                 server,
@@ -83,20 +92,29 @@ impl WriteBack {
         &self.backlog
     }
 
-    /// Writes all of `data` at `offset`; at the end for a handle that appends.
-    pub(crate) fn write(
+    /// Writes all of `data` at `offset`; at the end for a handle that appends. `None` when the server must be asked first whether it has
+    /// the room.
+    pub(crate) fn write_cached(
         &self,
         file: &Arc<OpenFile>,
         is_append: bool,
         offset: u64,
         data: &[u8],
-    ) -> Result<()> {
+    ) -> Option<Result<()>> {
         let mut state = file.lock();
         let offset = if is_append { state.size() } else { offset };
         let end = offset.checked_add(data.len() as u64);
-        if end.is_none_or(|end| end > FILE_BYTES_MAX) {
+        let Some(end) = end.filter(|end| *end <= FILE_BYTES_MAX) else {
             drop(state);
-            return Err(self.failure(FsErrorKind::TooLarge, file));
+            return Some(Err(self.failure(FsErrorKind::TooLarge, file)));
+        };
+        let growth = self.growth.of(&state, offset, end);
+        if growth != Growth::Ordinary {
+            drop(state);
+            if !self.growth.allows_cached(file, growth, end)? {
+                return Some(Err(self.failure(FsErrorKind::TooLarge, file)));
+            }
+            state = file.lock();
         }
         let written = state.write(&self.limits, offset, data, is_append, self.clock.wall());
         let wants_stream = written.is_ok() && state.wants_stream();
@@ -104,7 +122,23 @@ impl WriteBack {
         if wants_stream {
             self.streams.start(file);
         }
-        self.spooled(file, written)
+        Some(self.spooled(file, written))
+    }
+
+    /// The same; asks the server.
+    pub(crate) fn write(
+        &self,
+        file: &Arc<OpenFile>,
+        is_append: bool,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        loop {
+            if let Some(written) = self.write_cached(file, is_append, offset, data) {
+                return written;
+            }
+            self.growth.ask(file);
+        }
     }
 
     /// Makes a range read as zero.
@@ -119,6 +153,10 @@ impl WriteBack {
         if len > FILE_BYTES_MAX {
             return Err(self.failure(FsErrorKind::TooLarge, file));
         }
+        let growth = self.growth.of(&file.lock(), len, len);
+        if !self.growth.allows(file, growth, len) {
+            return Err(self.failure(FsErrorKind::TooLarge, file));
+        }
         let now = self.clock.wall();
         let cut = file.lock().set_len(&self.limits, len, now);
         self.spooled(file, cut)
@@ -129,9 +167,9 @@ impl WriteBack {
         self.uploader.upload(file)
     }
 
-    /// The same when a program asks for it, so that what was parked goes up again too.
+    /// The same when a program asks for it, so that what is held goes up again too.
     pub(crate) fn upload_as_asked(&self, file: &Arc<OpenFile>) -> Result<()> {
-        file.lock().failure.unpark();
+        file.lock().failure.unhold();
         self.upload(file)
     }
 

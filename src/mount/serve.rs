@@ -449,8 +449,8 @@ mod tests {
     #[test]
     fn after_the_unmount_what_came_since_is_sent_or_kept_also_when_the_first_uploads_failed() {
         let bench = Bench::new();
-        let full = RemoteErrorKind::QuotaExceeded;
-        bench.remote.fail_next(Operation::Put, 1, full);
+        let busy = RemoteErrorKind::Busy;
+        bench.remote.fail_next(Operation::Put, 1, busy);
         bench.write("a b", 0);
         bench.life().end_by_signal(SIGTERM).unwrap();
         assert_eq!(bench.content("a b").as_deref(), Some(&b"data"[..]));

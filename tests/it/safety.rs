@@ -3,6 +3,7 @@
 //! After each case the bytes on the server's disk are compared, and what the program was told has to agree with them.
 
 mod conflict;
+mod content;
 mod create;
 mod hotfolder;
 mod inside;
@@ -10,7 +11,9 @@ mod listing;
 mod lost;
 mod replace;
 mod rights;
+mod space;
 mod unlisted;
+mod writers;
 
 use std::{
     fs::{self, File, OpenOptions},

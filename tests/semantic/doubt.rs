@@ -111,12 +111,12 @@ fn a_retry_replaces_nothing_that_others_have_put_there_since() {
         let handle = world.create("/file", TRUNCATE).unwrap();
         world.write(handle, 0, b"ours");
         for nth in 1..=8 {
-            world.server.fail_next(Operation::Put, nth, Kind::NoSpace);
+            world.server.fail_next(Operation::Put, nth, Kind::Busy);
             world
                 .server
-                .fail_next(Operation::OpenUpload, nth, Kind::NoSpace);
+                .fail_next(Operation::OpenUpload, nth, Kind::Busy);
         }
-        assert_eq!(world.close(handle), Err(libc::ENOSPC));
+        assert_eq!(world.close(handle), Err(libc::EBUSY));
         world.server.forget_faults();
         world.advance(Duration::from_mins(5));
         world.put("/file", b"theirs, and newer");

@@ -382,10 +382,8 @@ fn a_truncate_by_name_is_on_the_server_when_it_returns() {
     assert_eq!(world.on("/file").unwrap(), b"0123");
     world.truncate("/file", 6).unwrap();
     assert_eq!(world.on("/file").unwrap(), b"0123\0\0");
-    world
-        .server
-        .fail_next(Operation::OpenUpload, 1, Kind::NoSpace);
-    assert_eq!(world.truncate("/file", 2), Err(libc::ENOSPC));
+    world.server.fail_next(Operation::OpenUpload, 1, Kind::Busy);
+    assert_eq!(world.truncate("/file", 2), Err(libc::EBUSY));
     world.clock.advance(Duration::from_mins(1));
     world.drain();
     assert_eq!(world.cat("/file").ok(), world.on("/file"));

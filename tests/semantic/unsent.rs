@@ -225,23 +225,23 @@ fn a_refused_login_keeps_the_file_in_the_mount_until_the_server_lets_us_in_again
     assert_eq!(world.on("/file").unwrap(), b"content");
 }
 
-/// A server without room for any upload.
-fn fill_up(world: &World) {
+/// A server that lets nobody log in for an upload.
+fn lock_out(world: &World) {
     for nth in 1..=1000 {
         for step in [Operation::Put, Operation::OpenUpload] {
-            world.server.fail_next(step, nth, Kind::NoSpace);
+            world.server.fail_next(step, nth, Kind::LoginRefused);
         }
     }
 }
 
 // SEMANTICS: S-upload-failed
 #[test]
-fn a_round_of_retries_ends_at_the_first_full_disk_and_the_next_goes_on_behind_it() {
+fn a_round_of_retries_ends_at_the_first_refused_login_and_the_next_goes_on_behind_it() {
     let world = World::new();
-    fill_up(&world);
+    lock_out(&world);
     let names = ["/a", "/b", "/c"];
     for name in names {
-        assert_eq!(world.save(name, name.as_bytes()), Err(libc::ENOSPC));
+        assert_eq!(world.save(name, name.as_bytes()), Err(libc::EACCES));
     }
     world.server.forget_calls();
     for round in 1..=3 {
@@ -266,17 +266,17 @@ fn of_many_unsent_files_some_wait_on_the_disk() {
     const LEN: usize = 6 << 20;
     let world = World::new();
     let in_dir = |world: &World| std::fs::read_dir(world.spool_dir.path()).unwrap().count();
-    fill_up(&world);
+    lock_out(&world);
     for number in 0..14 {
         let name = format!("/{number}");
-        assert_eq!(world.save(&name, &pattern(LEN, number)), Err(libc::ENOSPC));
+        assert_eq!(world.save(&name, &pattern(LEN, number)), Err(libc::EACCES));
     }
     // 84 MiB, of which 64 may stay in memory.
     assert!((3..=6).contains(&in_dir(&world)), "{}", in_dir(&world));
     assert!(world.cat("/13").unwrap() == pattern(LEN, 13));
     let handle = world.open("/13", WRITE).unwrap();
     world.write(handle, 0, b"changed");
-    assert_eq!(world.close(handle), Err(libc::ENOSPC));
+    assert_eq!(world.close(handle), Err(libc::EACCES));
     world.server.forget_faults();
     assert_eq!(world.fs.retry(), Round::Well);
     assert!(world.on("/12").unwrap() == pattern(LEN, 12));

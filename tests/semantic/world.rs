@@ -118,6 +118,7 @@ impl World {
                 dir_mask: 0,
                 is_read_only: false,
                 spool_memory_bytes_max: 8 << 20,
+                file_bytes_max: 1 << 40,
                 spool_dir: spool_dir.path().to_path_buf(),
                 drain_timeout: Duration::from_secs(1),
             },

@@ -186,9 +186,9 @@ fn appending_goes_to_the_end_that_other_writers_have_made() {
 fn a_huge_sparse_file_costs_no_memory_until_it_is_sent() {
     let world = World::new();
     let handle = world.create("/file", WRITE).unwrap();
-    world.write(handle, 1 << 40, b"x");
-    assert_eq!(world.size("/file"), (1 << 40) + 1);
-    assert_eq!(world.read(handle, (1 << 40) - 2, 10).unwrap(), b"\0\0x");
+    world.write(handle, 1 << 39, b"x");
+    assert_eq!(world.size("/file"), (1 << 39) + 1);
+    assert_eq!(world.read(handle, (1 << 39) - 2, 10).unwrap(), b"\0\0x");
     world.unlink("/file").unwrap();
     world.fs.release(handle);
 }

@@ -80,31 +80,50 @@ impl Filesystem {
         };
         let pieces = pieces(spool, offset, len);
         drop(state);
-        let mut pieces = self.write_back.spooled(&handle.file, pieces)?;
-        if let (1, Some(Piece::Remote(_))) = (pieces.len(), pieces.first())
-            && let Some(Piece::Remote(range)) = pieces.pop()
-        {
-            return fetch(range);
-        }
-        let mut all = BytesMut::with_capacity(len);
+        let pieces = self.write_back.spooled(&handle.file, pieces)?;
+        let mut all = BytesMut::with_capacity(if pieces.len() > 1 { len } else { 0 });
+        let is_one = pieces.len() == 1;
         for piece in pieces {
-            match piece {
-                Piece::Local(bytes) => all.extend_from_slice(&bytes),
+            let (bytes, is_whole) = match piece {
+                Piece::Local(bytes) => (bytes, true),
                 Piece::Remote(range) => {
-                    let wanted = all.len() + usize::try_from(range.end - range.start).unwrap_or(0);
-                    all.extend_from_slice(&fetch(range)?);
-                    // The server's file became shorter: what follows must not move to the left.
-                    all.resize(wanted, 0);
+                    let bytes = fetch(range.clone())?;
+                    let is_whole = bytes.len() as u64 == range.end - range.start;
+                    if !is_whole && handle.file.lock().size() >= range.end {
+                        return Err(missing(self, &handle.file));
+                    }
+                    (bytes, is_whole)
                 }
+            };
+            if is_one {
+                return Ok(bytes);
+            }
+            all.extend_from_slice(&bytes);
+            if !is_whole {
+                // A program has cut the file off in the same moment.
+                break;
             }
         }
         Ok(all.freeze())
     }
 
-    /// Writes as [`Self::write`] does, for a program's `thread`; 0 when the kernel writes back a mapping.
-    pub fn write_by(&self, handle: HandleId, thread: u32, offset: u64, data: &[u8]) -> Result<()> {
-        self.handles.file(handle)?.writers.add(thread);
-        self.write(handle, offset, data)
+    /// Writes as [`Self::write`] does, for a program's `thread`; 0 when the kernel writes back a mapping. Waits for nothing: `None` when the
+    /// server must be asked first, and nothing was written.
+    pub fn write_cached_by(
+        &self,
+        handle: HandleId,
+        thread: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Option<Result<()>> {
+        let handle = match self.handles.file(handle) {
+            Ok(handle) => handle,
+            Err(error) => return Some(Err(error)),
+        };
+        handle.writers.add(thread);
+        let is_append = handle.access == Access::Append;
+        self.write_back
+            .write_cached(&handle.file, is_append, offset, data)
     }
 
     /// Writes all of `data` at `offset`, or at the end through a handle that appends.
@@ -164,6 +183,13 @@ impl Filesystem {
                 .zero(&file, range.start..range.end.min(size)),
         }
     }
+}
+
+/// The failure to read bytes of a changed file that only the server had: they are unknown, and not zeros.
+fn missing(fs: &Filesystem, file: &OpenFile) -> FsError {
+    let error = fs.write_back.failure(FsErrorKind::Io, file);
+    log::warn!("{error}: it became shorter on the server while it was changed here");
+    error
 }
 
 /// Splits a read of a file with a spool.

@@ -80,6 +80,7 @@ impl Filesystem {
         // No server is trusted to refuse a directory that has entries: some remove all that is in it.
         check_empty(self, self.inodes.child(parent, name), &path)?;
         remove_dir(self, &path)?;
+        self.server.room().note_freed();
         self.server.tree().leave(&path);
         self.server.tree().listings().forget_tree(&path);
         self.inodes.unlink(parent, name);

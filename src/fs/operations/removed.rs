@@ -71,10 +71,14 @@ pub(super) fn leave(server: &Server, file: &OpenFile) {
         }
         state.name.take_hidden()
     };
-    if let Some(hidden) = hidden
-        && let Err(error) = server.remove_made(&hidden)
-    {
-        let hidden = hidden.path();
-        log::warn!("{hidden}, which was removed while it was open, stays on the server: {error}");
+    let Some(hidden) = hidden else {
+        return;
+    };
+    match server.remove_made(&hidden) {
+        Ok(()) => server.room().note_freed(),
+        Err(error) => log::warn!(
+            "{}, which was removed while it was open, stays on the server: {error}",
+            hidden.path()
+        ),
     }
 }

@@ -86,6 +86,8 @@ fn hold_for_rename(fs: &Filesystem, source: &RemotePath, target: &RemotePath) ->
         let mut files = fs.inodes.files_within(source);
         files.retain(|file| !file.lock().name.is_removed());
         for file in &files {
+            // A program waits for this one.
+            file.lock().failure.unhold_full();
             fs.write_back.upload(file)?;
         }
         let is_source = |file: &OpenFile| files.iter().any(|one| one.ino == file.ino);
@@ -170,6 +172,9 @@ fn rename_file(
     } else {
         renaming::over(&fs.server, source, target_seen, want)
     };
+    if renamed.is_ok() && !target_seen.is_absent() && !is_aside {
+        fs.server.room().note_freed();
+    }
     if let Some(file) = old_file {
         match &renamed {
             Ok(()) => {

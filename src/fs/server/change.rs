@@ -74,7 +74,10 @@ impl Server {
             self.remote().remove_file(permit)
         })? {
             Some(Err(error)) => Err(self.explain(error, path, Intent::RemoveFile)),
-            None | Some(Ok(())) => Ok(()),
+            None | Some(Ok(())) => {
+                self.room().note_freed();
+                Ok(())
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
         file::OpenFile,
         inode::Inodes,
         number::Ino,
-        server::Server,
+        server::{Server, Space},
     },
     remote::RemoteErrorKind,
 };
@@ -143,8 +143,11 @@ impl Backlog {
         let stopped_at = Ino(self.stopped_at.load(Ordering::Relaxed));
         let behind = files.partition_point(|file| file.ino <= stopped_at);
         files.rotate_left(behind);
-        let (mut is_any_done, mut is_any_left) = (false, false);
+        let (mut is_any_done, mut is_any_left) = (false, self.look_for_room(&files));
         for file in files {
+            if file.lock().failure.held().is_some() {
+                continue;
+            }
             forget_emptied(&file);
             let sent = self.send_or_keep(&file);
             self.inodes.release_if_done(&file);
@@ -167,6 +170,49 @@ impl Backlog {
         } else {
             Round::Well
         }
+    }
+
+    /// Lets those of the files be tried again for which the server had no room and may have some now. Whether the server was asked in vain.
+    fn look_for_room(&self, files: &[Arc<OpenFile>]) -> bool {
+        let room = self.server.room();
+        let mut was_in_vain = false;
+        for file in files {
+            let freed = {
+                let mut state = file.lock();
+                let Some(seen) = state.failure.seen_full() else {
+                    continue;
+                };
+                seen.freed != room.freed()
+            };
+            let dir = self.inodes.path(file.ino).and_then(|path| path.parent());
+            let free = match dir {
+                Some(dir) if !freed => match room.ask(&dir) {
+                    Space::Free(bytes) => Some(bytes),
+                    Space::Unknown => None,
+                },
+                _ => None,
+            };
+            let mut state = file.lock();
+            let needed = state
+                .changes()
+                .spool()
+                .map_or(0, |spool| spool.dirty().bytes());
+            let Some(seen) = state.failure.seen_full() else {
+                continue;
+            };
+            // As much more as the file needs: what others write and remove all the time is not a reason to fill the server again.
+            let has_grown = match (free, seen.free) {
+                (Some(free), Some(before)) => free > before && free >= needed,
+                _ => false,
+            };
+            seen.free = seen.free.or(free);
+            if freed || has_grown {
+                state.failure.unhold_full();
+            } else {
+                was_in_vain |= free.is_some();
+            }
+        }
+        was_in_vain
     }
 
     fn unsent_and_closed(&self) -> Vec<Arc<OpenFile>> {
@@ -193,7 +239,11 @@ impl Backlog {
         let name = Inodes::describe_path(path.as_ref());
         // No program waits for this, so it is said here.
         if error.is_transient() {
-            log::warn!("{name} is not on the server, its bytes are kept and sent later: {error}");
+            let later = match file.lock().failure.held() {
+                Some(_) => "when there is room or a program asks",
+                None => "later",
+            };
+            log::warn!("{name} is not on the server, its bytes are kept and sent {later}: {error}");
             self.limit_memory(file, &name);
             return Err(error);
         }
@@ -258,6 +308,7 @@ impl Backlog {
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         // Not what comes later: a program that goes on writing would keep the mount from ending.
         let mut files = self.unsent();
+        self.look_for_room(&files);
         let mut deadline = None;
         loop {
             let mut is_hopeless = true;
@@ -270,7 +321,8 @@ impl Backlog {
                     continue;
                 };
                 log::debug!("not sent: {error}");
-                is_hopeless &= !error.is_transient();
+                let is_held = file.lock().failure.held().is_some();
+                is_hopeless &= is_held || !error.is_transient();
                 failed.push(file);
                 // A frozen server would take as long over each of the others.
                 if error.kind() == FsErrorKind::TimedOut {

@@ -90,21 +90,31 @@ impl Uploader {
             return Err(FsError::stale());
         };
         let mut upload = Upload::new(&self.server, &self.limits, file, &path, job);
-        let parked = file.lock().failure.parked().cloned();
-        if let Some(failure) = parked {
+        let (held, moved) = {
+            let state = file.lock();
+            (state.failure.held().cloned(), state.traffic.moved())
+        };
+        if let Some(failure) = held {
             return Err(failure);
         }
+        let freed = self.server.room().freed();
         // Before, should this be the last that the program does; and after, should a program have read meanwhile.
         self.engine.forget(&path);
         let landed = self.run_plan(&mut upload);
         self.engine.forget(&path);
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
         let landed = landed.inspect_err(|error| {
-            file.lock().failure.note(error.clone());
+            let mut state = file.lock();
+            let bytes = state.traffic.moved().wrapping_sub(moved);
+            state.failure.note(error.clone(), bytes, freed);
+            drop(state);
             // What is known of the file may not be so any more.
             self.server.kernel().forget_name(&path);
         })?;
         self.engine.invalidate(FileId(file.ino.0));
+        if upload.job.len < upload.job.old_len() {
+            self.server.room().note_freed();
+        }
         let done = match landed {
             Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),
             Landed::Taken => {
