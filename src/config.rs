@@ -125,6 +125,20 @@ pub struct FsConfig {
     pub spool_dir: PathBuf,
     /// How long the end of a mount waits for uploads that still make progress.
     pub drain_timeout: Duration,
+    /// Which file stays when others have changed one that was changed here. Both: neither side loses a byte.
+    pub on_conflict: OnConflict,
+}
+
+/// Which file stays when others have changed one that was changed here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Theirs; ours is stored beside it.
+    #[default]
+    KeepBoth,
+    /// Theirs; ours is kept on this machine.
+    Fail,
+    /// Ours takes its place.
+    Ours,
 }
 
 /// How much is kept, and for how long, for [`crate::cache`].

@@ -56,6 +56,7 @@ impl MountRequest {
                 spool_memory_bytes_max: opts.spool_memory,
                 spool_dir: cache_dir.join("spool"),
                 drain_timeout: opts.drain_timeout,
+                on_conflict: opts.conflict,
             },
             cache: CacheConfig {
                 dir_ttl: opts.dir_ttl,

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::{arguments::Opts, request::DoctorRequest, *};
 use crate::config::{
-    Access, BaseDir, CacheConfig, Config, LogConfig, MountFlag, Password, TlsMode,
+    Access, BaseDir, CacheConfig, Config, LogConfig, MountFlag, OnConflict, Password, TlsMode,
 };
 
 fn surroundings() -> Surroundings {
@@ -73,6 +73,7 @@ fn the_defaults_are_those_that_the_manual_names() {
         PathBuf::from("/home/u/.cache/ftpfs/spool")
     );
     assert_eq!(config.fs.drain_timeout, Duration::from_mins(1));
+    assert_eq!(config.fs.on_conflict, OnConflict::KeepBoth);
     assert!(!config.fs.is_read_only && !config.mount.is_foreground);
     assert!(!config.mount.default_permissions);
     assert_eq!(config.mount.source, "ftp://u@h/d");
@@ -152,6 +153,7 @@ fn every_long_option_is_also_a_mount_option() {
             "ca-file" | "client-cert" | "client-key" => "/dev/null",
             "pin" => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "tls" => "off",
+            "conflict" => "ours",
             _ => "3",
         };
         let (item, long) = if needs_value {
@@ -162,7 +164,12 @@ fn every_long_option_is_also_a_mount_option() {
         let by_item = options(&["ftp://h/", "/mnt", "-o", &item.replace('-', "_")]);
         let by_long = options(&["ftp://h/", "/mnt", &long]);
         let seen = |opts: &Opts| {
-            let times = (opts.timeout, opts.dir_ttl, opts.drain_timeout);
+            let times = (
+                opts.timeout,
+                opts.dir_ttl,
+                opts.drain_timeout,
+                opts.conflict,
+            );
             let sizes = (
                 opts.connections,
                 opts.streams,

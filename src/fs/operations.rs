@@ -89,6 +89,7 @@ impl Filesystem {
                 inodes.clone(),
                 engine.clone(),
                 limits,
+                config.on_conflict,
                 sessions_max / 2,
                 clock.clone(),
             ),

@@ -5,6 +5,7 @@
 //! of one [`upload`].
 
 mod append;
+mod conflict;
 mod doubt;
 mod fetch;
 mod kept;
@@ -31,7 +32,7 @@ use super::{
     server::Server,
     spool::SpoolLimits,
 };
-use crate::{cache::ReadEngine, clock::Clock};
+use crate::{cache::ReadEngine, clock::Clock, config::OnConflict};
 
 /// The kernel's own limit of a file's size.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -54,6 +55,7 @@ impl WriteBack {
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
         limits: SpoolLimits,
+        on_conflict: OnConflict,
         streams_max: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -62,6 +64,7 @@ impl WriteBack {
             inodes.clone(),
             engine,
             limits.clone(),
+            on_conflict,
         ));
         Self {
             streams: Streams::new(server.clone(), inodes.clone(), streams_max),

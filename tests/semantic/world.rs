@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ftpfs::{
     clock::ManualClock,
-    config::{CacheConfig, FsConfig},
+    config::{CacheConfig, FsConfig, OnConflict},
     fs::{
         Access, Attr, DirItem, DirSink, Filesystem, FsError, HandleId, Ino, OpenMode, Opened,
         RenameMode,
@@ -120,6 +120,7 @@ impl World {
                 spool_memory_bytes_max: 8 << 20,
                 spool_dir: spool_dir.path().to_path_buf(),
                 drain_timeout: Duration::from_secs(1),
+                on_conflict: OnConflict::default(),
             },
             cache: CacheConfig::default(),
             sessions_max: 8,

@@ -189,6 +189,9 @@ impl Backlog {
         let Err(error) = self.uploader.upload(file) else {
             return Ok(());
         };
+        if !file.lock().needs_upload() {
+            return Ok(());
+        }
         let path = self.inodes.location(file);
         let name = Inodes::describe_path(path.as_ref());
         // No program waits for this, so it is said here.
@@ -270,6 +273,11 @@ impl Backlog {
                     continue;
                 };
                 log::debug!("not sent: {error}");
+                // What it was about is elsewhere.
+                if !file.lock().needs_upload() {
+                    deadline = None;
+                    continue;
+                }
                 is_hopeless &= !error.is_transient();
                 failed.push(file);
                 // A frozen server would take as long over each of the others.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::{
     append::append,
+    conflict,
     doubt::resolve,
     patch::patch,
     put::put,
@@ -24,8 +25,9 @@ use super::{
 };
 use crate::{
     cache::{FileId, ReadEngine},
+    config::OnConflict,
     fs::{
-        error::{FsError, Result},
+        error::{FsError, FsErrorKind, Result},
         file::OpenFile,
         inode::Inodes,
         job::{UploadEnd, UploadJob},
@@ -62,6 +64,7 @@ pub(super) struct Uploader {
     inodes: Arc<Inodes>,
     engine: Arc<ReadEngine>,
     limits: SpoolLimits,
+    on_conflict: OnConflict,
 }
 
 impl Uploader {
@@ -71,12 +74,14 @@ impl Uploader {
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
         limits: SpoolLimits,
+        on_conflict: OnConflict,
     ) -> Self {
         Self {
             server,
             inodes,
             engine,
             limits,
+            on_conflict,
         }
     }
 
@@ -96,7 +101,12 @@ impl Uploader {
         }
         // Before, should this be the last that the program does; and after, should a program have read meanwhile.
         self.engine.forget(&path);
-        let landed = self.run_plan(&mut upload);
+        let landed = match self.run_plan(&mut upload) {
+            Err(error) if error.kind() == FsErrorKind::Conflict => {
+                conflict::resolve(&mut upload, self.on_conflict, error)
+            }
+            landed => landed,
+        };
         self.engine.forget(&path);
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
         let landed = landed.inspect_err(|error| {
