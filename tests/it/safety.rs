@@ -8,6 +8,7 @@ mod hotfolder;
 mod inside;
 mod listing;
 mod lost;
+mod remount;
 mod replace;
 mod rights;
 mod unlisted;
