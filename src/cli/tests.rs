@@ -140,6 +140,20 @@ fn what_is_learnt_of_servers_is_kept_in_the_state_directory_or_nowhere() {
     let dir = PathBuf::from("/home/u/.local/state/ftpfs/servers");
     assert_eq!(kept(&[]), Some(dir));
     assert_eq!(kept(&["--no-profile"]), None);
+    assert_eq!(
+        config(&["--no-profile"]).mount.presence_dir,
+        PathBuf::from("/home/u/.local/state/ftpfs/draining/u@h:21")
+    );
+}
+
+#[test]
+fn what_becomes_of_a_conflict_is_one_of_three_words() {
+    let chosen = |word: &str| config(&["-o", &format!("conflict={word}")]).fs.on_conflict;
+    assert_eq!(chosen("keep-both"), OnConflict::KeepBoth);
+    assert_eq!(chosen("fail"), OnConflict::Fail);
+    assert_eq!(chosen("ours"), OnConflict::Ours);
+    let refusal = refusal(&["ftp://h/", "/mnt", "--conflict=theirs"]);
+    assert!(refusal.contains("keep-both, fail or ours"), "{refusal}");
 }
 
 #[test]

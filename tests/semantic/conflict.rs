@@ -290,6 +290,22 @@ fn a_name_of_full_length_has_a_copy_too() {
 
 // SEMANTICS: S-conflict
 #[test]
+fn who_may_not_read_the_file_may_not_read_its_copy() {
+    let world = World::new();
+    world.put("/file", b"old content");
+    world.server.set_mode(&path("/file"), 0o600);
+    let handle = world.open("/file", WRITE).unwrap();
+    world.write(handle, 0, b"ours, as a whole");
+    world.advance(Duration::from_mins(5));
+    world.put("/file", b"theirs");
+    assert_eq!(world.close(handle), Err(libc::ESTALE));
+    let tree = world.server.tree();
+    let copy = tree.iter().find(|(path, _)| **path != self::path("/file"));
+    assert_eq!(copy.unwrap().1.mode, 0o600);
+}
+
+// SEMANTICS: S-conflict
+#[test]
 fn a_new_file_without_a_byte_leaves_no_copy() {
     let world = World::new();
     let handle = world.create("/file", EXCLUSIVE).unwrap();

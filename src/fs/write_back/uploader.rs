@@ -109,11 +109,16 @@ impl Uploader {
         };
         self.engine.forget(&path);
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
-        let landed = landed.inspect_err(|error| {
-            file.lock().failure.note(error.clone());
-            // What is known of the file may not be so any more.
-            self.server.kernel().forget_name(&path);
-        })?;
+        let landed = match landed {
+            Ok(landed) => landed,
+            Err(error) => {
+                file.lock().failure.note(error.clone());
+                drop(upload);
+                // What is known of the file may not be so any more.
+                self.server.kernel().forget_name(&path);
+                return Err(error);
+            }
+        };
         self.engine.invalidate(FileId(file.ino.0));
         let done = match landed {
             Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),

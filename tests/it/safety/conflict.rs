@@ -99,6 +99,10 @@ fn an_open_file_writes_nothing_into_theirs(site: &mut Site) {
     file.write_all_at(&pattern(2, 3_000_000), 0).unwrap();
     swap_on_disk(&t, "f", &pattern(3, 2_000_000));
     assert_eq!(errno(file.sync_all()), libc::ESTALE);
+    let mut shown = vec![0; 2_000_000];
+    file.read_exact_at(&mut shown, 0).unwrap();
+    assert!(shown == pattern(3, 2_000_000), "theirs is shown");
+    assert_eq!(file.metadata().unwrap().len(), 2_000_000);
     // A database puts back what it has changed.
     assert_eq!(
         errno(file.write_all_at(b"OLD PAGE", 1_500_000)),
