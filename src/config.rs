@@ -12,6 +12,16 @@ pub use password::Password;
 
 use std::{path::PathBuf, time::Duration};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+/// Bytes of a file's name that stand for themselves.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'@')
+    .remove(b':');
+
 /// Everything a mount needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -51,6 +61,14 @@ pub struct FtpConfig {
     pub connections_max: usize,
     /// Whether and how connections are protected.
     pub tls: TlsConfig,
+}
+
+impl FtpConfig {
+    /// User, host and port as what a file may be called.
+    pub fn file_name(&self) -> String {
+        let name = format!("{}@{}:{}", self.user, self.host, self.port);
+        percent_encode(name.as_bytes(), PLAIN).to_string()
+    }
 }
 
 /// Whether and how connections are protected, for [`crate::ftp`].
@@ -128,6 +146,20 @@ pub struct FsConfig {
     pub spool_dir: PathBuf,
     /// How long the end of a mount waits for uploads that still make progress.
     pub drain_timeout: Duration,
+    /// Which file stays when others have changed one that was changed here. Both: neither side loses a byte.
+    pub on_conflict: OnConflict,
+}
+
+/// Which file stays when others have changed one that was changed here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Theirs; ours is stored beside it.
+    #[default]
+    KeepBoth,
+    /// Theirs; ours is kept on this machine.
+    Fail,
+    /// Ours takes its place.
+    Ours,
 }
 
 /// How much is kept, and for how long, for [`crate::cache`].
@@ -176,6 +208,8 @@ pub struct MountConfig {
     pub mountpoint: PathBuf,
     /// What /proc/mounts shows as the source: `ftp://user@host/dir`, never a password.
     pub source: String,
+    /// Where the mounts of this server by this user say that they send their last changes.
+    pub presence_dir: PathBuf,
     /// Whether to stay in the foreground.
     pub is_foreground: bool,
     /// Who may look in.

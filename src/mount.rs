@@ -3,11 +3,12 @@
 //! What is hard here, and which part solves it:
 //! 1. The user must see every failure, and the prompt must come back only when the mount works: `daemon`.
 //! 2. A mount must never be taken away that is not ours, and ours never left behind: `attach`, `table`.
-//! 3. Bytes that were written must reach the server before the process ends: `serve`.
+//! 3. Bytes that were written must reach the server before the process ends: `serve`; and before the next mount begins: `draining`.
 
 mod attach;
 mod daemon;
 mod dead;
+mod draining;
 mod error;
 mod fusermount;
 mod layers;
@@ -55,6 +56,7 @@ pub fn run(config: &Config) -> Result<Ending, MountError> {
     sys::share_heaps();
     let mountpoint = mountpoint::prepare(&config.mount.mountpoint)?;
     prepare_spool_dir(&config.fs.spool_dir, &mountpoint)?;
+    draining::wait_for_others(config);
     if config.mount.is_foreground {
         return serve(config, &mountpoint, &mut None).map(|()| Ending::Well);
     }

@@ -9,11 +9,11 @@ use super::{
     proxy::parse_proxy,
     tls::TlsOpts,
     values::{
-        Streams, parse_bytes, parse_charset, parse_ports, parse_seconds, parse_streams,
-        parse_timeout,
+        Streams, parse_bytes, parse_charset, parse_conflict, parse_ports, parse_seconds,
+        parse_streams, parse_timeout,
     },
 };
-use crate::config::{Charset, ProxyConfig};
+use crate::config::{Charset, OnConflict, ProxyConfig};
 
 /// The heading of the options of the caches.
 pub(super) const CACHES: &str = "Caches";
@@ -114,6 +114,10 @@ pub struct Opts {
     /// Stay in the foreground
     #[arg(short, long, help_heading = "Mount")]
     pub(super) foreground: bool,
+
+    /// Where others have changed a file meanwhile: keep-both, fail (keep theirs), or ours
+    #[arg(long, value_name = "WHAT", default_value = "keep-both", value_parser = parse_conflict, help_heading = "Mount")]
+    pub(super) conflict: OnConflict,
 
     /// At the end, wait this long for uploads that make no progress
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds, help_heading = "Mount")]

@@ -20,7 +20,7 @@ use super::{
 const DOCTOR: &str = "doctor";
 
 /// Options that make no difference to the doctor, besides those of the caches. It takes them, and its help leaves them out.
-const UNLISTED: &[&str] = &["streams", "foreground", "drain_timeout"];
+const UNLISTED: &[&str] = &["streams", "foreground", "conflict", "drain_timeout"];
 
 /// What the command line asks for.
 #[derive(Debug)]

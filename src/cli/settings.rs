@@ -19,6 +19,9 @@ use crate::config::{
 /// The directory below the state directory that holds a file for each server.
 const PROFILES: &str = "servers";
 
+/// The one that holds a directory for each server, in which its mounts say that they send their last changes.
+const PRESENCES: &str = "draining";
+
 impl MountRequest {
     /// Checks everything, finds the password, and makes the settings that a mount uses.
     ///
@@ -45,6 +48,8 @@ impl MountRequest {
             server: server_name(&ftp),
             bytes_max: opts.cache_disk_size,
         });
+        let presences = surroundings.state_dir().join(PRESENCES);
+        let presence_dir = presences.join(ftp.file_name());
         Ok(Config {
             ftp,
             fs: FsConfig {
@@ -57,6 +62,7 @@ impl MountRequest {
                 file_bytes_max: opts.max_file_size,
                 spool_dir: cache_dir.join("spool"),
                 drain_timeout: opts.drain_timeout,
+                on_conflict: opts.conflict,
             },
             cache: CacheConfig {
                 dir_ttl: opts.dir_ttl,
@@ -68,6 +74,7 @@ impl MountRequest {
             mount: MountConfig {
                 mountpoint: self.mountpoint.clone(),
                 source,
+                presence_dir,
                 is_foreground: opts.foreground,
                 access: list.access,
                 // Without it every local user could do on the server what the FTP user can.

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::{arguments::Opts, request::DoctorRequest, *};
 use crate::config::{
-    Access, BaseDir, CacheConfig, Config, LogConfig, MountFlag, Password, TlsMode,
+    Access, BaseDir, CacheConfig, Config, LogConfig, MountFlag, OnConflict, Password, TlsMode,
 };
 
 fn surroundings() -> Surroundings {
@@ -74,6 +74,7 @@ fn the_defaults_are_those_that_the_manual_names() {
         PathBuf::from("/home/u/.cache/ftpfs/spool")
     );
     assert_eq!(config.fs.drain_timeout, Duration::from_mins(1));
+    assert_eq!(config.fs.on_conflict, OnConflict::KeepBoth);
     assert!(!config.fs.is_read_only && !config.mount.is_foreground);
     assert!(!config.mount.default_permissions);
     assert_eq!(config.mount.source, "ftp://u@h/d");
@@ -140,6 +141,20 @@ fn what_is_learnt_of_servers_is_kept_in_the_state_directory_or_nowhere() {
     let dir = PathBuf::from("/home/u/.local/state/ftpfs/servers");
     assert_eq!(kept(&[]), Some(dir));
     assert_eq!(kept(&["--no-profile"]), None);
+    assert_eq!(
+        config(&["--no-profile"]).mount.presence_dir,
+        PathBuf::from("/home/u/.local/state/ftpfs/draining/u@h:21")
+    );
+}
+
+#[test]
+fn what_becomes_of_a_conflict_is_one_of_three_words() {
+    let chosen = |word: &str| config(&["-o", &format!("conflict={word}")]).fs.on_conflict;
+    assert_eq!(chosen("keep-both"), OnConflict::KeepBoth);
+    assert_eq!(chosen("fail"), OnConflict::Fail);
+    assert_eq!(chosen("ours"), OnConflict::Ours);
+    let refusal = refusal(&["ftp://h/", "/mnt", "--conflict=theirs"]);
+    assert!(refusal.contains("keep-both, fail or ours"), "{refusal}");
 }
 
 #[test]
@@ -153,6 +168,7 @@ fn every_long_option_is_also_a_mount_option() {
             "ca-file" | "client-cert" | "client-key" => "/dev/null",
             "pin" => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "tls" => "off",
+            "conflict" => "ours",
             _ => "3",
         };
         let (item, long) = if needs_value {
@@ -163,7 +179,12 @@ fn every_long_option_is_also_a_mount_option() {
         let by_item = options(&["ftp://h/", "/mnt", "-o", &item.replace('-', "_")]);
         let by_long = options(&["ftp://h/", "/mnt", &long]);
         let seen = |opts: &Opts| {
-            let times = (opts.timeout, opts.dir_ttl, opts.drain_timeout);
+            let times = (
+                opts.timeout,
+                opts.dir_ttl,
+                opts.drain_timeout,
+                opts.conflict,
+            );
             let sizes = (
                 opts.connections,
                 opts.streams,
@@ -436,7 +457,7 @@ fn help_fits_a_screen_and_names_the_groups() {
     let Err(Stop::Print(help)) = parse(&["--help"]) else {
         panic!("no help")
     };
-    assert!(help.lines().count() <= 60, "{} lines", help.lines().count());
+    assert!(help.lines().count() <= 62, "{} lines", help.lines().count());
     for group in [
         "Connection:",
         "Caches:",

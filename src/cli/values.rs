@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 
-use crate::config::{Charset, Pin};
+use crate::config::{Charset, OnConflict, Pin};
 
 /// A number of bytes: `8388608`, `8192K`, `8M`, `8MiB`, `1G`; the suffixes count in 1024s.
 ///
@@ -75,6 +75,20 @@ pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
 /// Which names there are.
 pub(super) fn parse_charset(text: &str) -> Result<Charset, String> {
     Charset::for_label(text)
+}
+
+/// What is done about a conflict.
+///
+/// # Errors
+///
+/// Which words there are.
+pub(super) fn parse_conflict(text: &str) -> Result<OnConflict, String> {
+    match text {
+        "keep-both" => Ok(OnConflict::KeepBoth),
+        "fail" => Ok(OnConflict::Fail),
+        "ours" => Ok(OnConflict::Ours),
+        _ => Err("it is keep-both, fail or ours".to_owned()),
+    }
 }
 
 /// A SHA-256 digest as openssl, browsers and curl show it: 64 hexadecimal digits, with colons or without, or base64;

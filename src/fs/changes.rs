@@ -189,6 +189,12 @@ impl Changes {
         (dirty.unwrap_or_default(), is_emptied)
     }
 
+    /// Whether nothing was changed since it took the file, which had `len` bytes.
+    pub(super) fn is_as_taken(&self, len: u64) -> bool {
+        let is_same = |spool: &Spool| spool.dirty().is_empty() && spool.len() == len;
+        self.way != Way::Emptied && self.spool.as_ref().is_none_or(is_same)
+    }
+
     /// It has failed: what it was to bring to the server is missing there still.
     pub(super) fn give_back(&mut self, dirty: &RangeSet, is_emptied: bool, wanted: Attributes) {
         if is_emptied {

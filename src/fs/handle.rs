@@ -10,10 +10,11 @@ use std::{
 
 use super::{
     dir_handle::DirHandle,
-    error::{FsError, Result},
+    error::{FsError, FsErrorKind, Result},
     file::OpenFile,
     number::{HandleId, Ino},
     process::Writers,
+    state::SetAsides,
 };
 use crate::cache::{Cursor, ListingId};
 
@@ -46,6 +47,18 @@ pub(crate) struct FileHandle {
     pub(crate) access: Access,
     /// Whose closing uploads.
     pub(crate) writers: Writers,
+    /// What the file's count was when this was opened.
+    pub(crate) set_asides: SetAsides,
+}
+
+impl FileHandle {
+    /// Fails when others' file has taken the place of the one that was opened to be written: what a program writes next is not meant for it.
+    pub(crate) fn check_current(&self) -> Result<()> {
+        if !self.access.is_write() || self.file.lock().set_asides() == self.set_asides {
+            return Ok(());
+        }
+        Err(FsError::about(FsErrorKind::Conflict, None))
+    }
 }
 
 /// The one listing of an open directory that goes through the kernel's pages, and how many handles show it.

@@ -74,6 +74,8 @@ pub(crate) enum UploadEnd {
     /// With nothing achieved, as far as is known.
     #[default]
     Failed,
+    /// What was to go up is elsewhere now, and this file of others has the name.
+    SetAside(Base),
     /// The server has confirmed it, and the file is this now; `None` when it was taken away.
     Done(Option<Base>),
 }

@@ -90,6 +90,7 @@ impl Filesystem {
                 engine.clone(),
                 limits,
                 config.file_bytes_max,
+                config.on_conflict,
                 sessions_max / 2,
                 clock.clone(),
             ),

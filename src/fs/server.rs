@@ -230,9 +230,6 @@ impl Server {
 
     /// The failure of an upload over something else than what its bytes were made from.
     pub(crate) fn conflict(&self, path: &RemotePath) -> FsError {
-        log::error!(
-            "{path} was changed on the server since it was opened here: that stays, and what was written here is kept on this machine"
-        );
         self.kernel.forget_name(path);
         FsError::new(FsErrorKind::Conflict, path)
     }

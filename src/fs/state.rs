@@ -30,7 +30,8 @@ const STREAM_BYTES_MIN: u64 = 1 << 20;
 /// 2. A running stream has sent nothing that has been changed since: the change ends it.
 /// 3. What an upload has taken is either on the server when it ends, or back in the changes.
 /// 4. A file whose name was removed is not uploaded any more.
-/// 5. What the server shows is taken over only while programs see just that ([`Self::is_ahead`]).
+/// 5. What the server shows is taken over only while programs see just that ([`Self::is_ahead`]), or when all that they have written was
+///    set aside.
 #[derive(Debug)]
 pub(crate) struct FileState {
     handles: u32,
@@ -46,7 +47,13 @@ pub(crate) struct FileState {
     pub(crate) failure: Failure,
     /// How far uploads have come.
     pub(crate) traffic: Traffic,
+    /// How often what was written has given way to a file of others.
+    set_asides: SetAsides,
 }
+
+/// A count, by which a handle knows whether its file is still the one that it was opened on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SetAsides(u32);
 
 /// What keeps an upload from beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +89,7 @@ impl FileState {
             name: Name::Kept,
             failure: Failure::None,
             traffic: Traffic::default(),
+            set_asides: SetAsides::default(),
         }
     }
 
@@ -89,8 +97,15 @@ impl FileState {
         self.handles > 0
     }
 
-    pub(crate) fn add_handle(&mut self) {
+    /// One handle more, of the file as it is now.
+    pub(crate) fn add_handle(&mut self) -> SetAsides {
         self.handles += 1;
+        self.set_asides
+    }
+
+    /// How often what was written has given way to a file of others.
+    pub(crate) fn set_asides(&self) -> SetAsides {
+        self.set_asides
     }
 
     /// A program has created the file under a name that the server was asked about at that moment.
@@ -304,9 +319,19 @@ impl FileState {
                 }
                 self.failure = Failure::None;
             }
-            UploadEnd::Failed => self
-                .changes
-                .give_back(&job.dirty, job.is_emptied, job.wanted),
+            // What was written meanwhile is not among it: all of that stays to be sent.
+            UploadEnd::SetAside(theirs) if self.changes.is_as_taken(job.len) => {
+                self.changes.give_up();
+                self.on_server = OnServer::Known(theirs);
+                self.reader = None;
+                self.stream = Stream::No;
+                self.failure = Failure::None;
+                self.set_asides.0 = self.set_asides.0.wrapping_add(1);
+            }
+            UploadEnd::Failed | UploadEnd::SetAside(_) => {
+                self.changes
+                    .give_back(&job.dirty, job.is_emptied, job.wanted);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! of one [`upload`].
 
 mod append;
+mod conflict;
 mod doubt;
 mod fetch;
 mod growth;
@@ -37,7 +38,7 @@ use super::{
     server::Server,
     spool::SpoolLimits,
 };
-use crate::{cache::ReadEngine, clock::Clock};
+use crate::{cache::ReadEngine, clock::Clock, config::OnConflict};
 
 /// The kernel's own limit of a file's size.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -62,6 +63,7 @@ impl WriteBack {
         engine: Arc<ReadEngine>,
         limits: SpoolLimits,
         file_bytes_max: u64,
+        on_conflict: OnConflict,
         streams_max: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -70,6 +72,7 @@ impl WriteBack {
             inodes.clone(),
             engine,
             limits.clone(),
+            on_conflict,
         ));
         Self {
             streams: Streams::new(server.clone(), inodes.clone(), streams_max),

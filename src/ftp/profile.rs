@@ -14,7 +14,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::{capabilities::Learnt, reply::Reply};
@@ -28,14 +27,6 @@ const AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// The longest file that is read. 64 KiB: a hundred times a real one.
 const BYTES_MAX: u64 = 64 << 10;
-
-/// Bytes of a file's name that stand for themselves.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'.')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'@')
-    .remove(b':');
 
 /// The file as it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,8 +50,7 @@ pub(super) struct Profile {
 impl Profile {
     /// The file for a server and user below `dir`, read if it is there and of use.
     pub(super) fn open(dir: &Path, config: &FtpConfig) -> Self {
-        let name = format!("{}@{}:{}", config.user, config.host, config.port);
-        let path = dir.join(format!("{}.json", percent_encode(name.as_bytes(), PLAIN)));
+        let path = dir.join(format!("{}.json", config.file_name()));
         let stored = match read(&path) {
             Ok(stored) => stored.filter(Stored::is_of_use),
             Err(error) => {

@@ -82,6 +82,11 @@ impl Attached {
         }
     }
 
+    /// Its `major:minor`.
+    pub(super) fn device(&self) -> &str {
+        &self.entry.device
+    }
+
     /// Lets the kernel read ahead further, where that is permitted.
     pub(super) fn widen_read_ahead(&self) {
         let path = format!("/sys/class/bdi/{}/read_ahead_kb", self.entry.device);

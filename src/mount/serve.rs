@@ -20,6 +20,7 @@ use signal_hook::{
 use super::{
     attach::{Attached, can_clone_device},
     daemon::Announcement,
+    draining::{DRAIN_GRACE, Presence},
     error::MountError,
     layers::Layers,
     names,
@@ -34,9 +35,6 @@ use crate::{
 /// The threads that read requests from the kernel. 2: none of them ever blocks, so one could do, and the second
 /// takes over while the first is in the middle of a large write.
 const EVENT_LOOPS: usize = 2;
-
-/// How much longer than `--drain-timeout` uploads that do not move are waited for: the drain itself gives up first, unless it hangs.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the uploads move. Short against all limits.
 const PROGRESS_CHECK: Duration = Duration::from_millis(250);
@@ -83,9 +81,11 @@ pub(super) fn serve(
     // From here on a signal ends the mount in good order; before, it just ends the process.
     watch_signals(sender.clone())?;
     let (device, attached) = Attached::new(&config.mount, mountpoint)?;
+    let presence = Presence::new(config, mountpoint, attached.device());
     let mut life = Life {
         config,
         attached,
+        presence,
         filesystem: layers.filesystem.clone(),
         events,
         sender,
@@ -106,9 +106,19 @@ pub(super) fn serve(
         mountpoint.display()
     );
     let ended = life.wait_for_end();
-    if life.is_drain_left {
-        // What hangs would be waited for, and the user waits no longer.
-        mem::forget(layers);
+    let Life {
+        attached,
+        presence,
+        is_drain_left,
+        ..
+    } = life;
+    drop(attached);
+    if is_drain_left {
+        // What hangs would be waited for, and the user waits no longer. Until the process has ended it may send.
+        mem::forget((layers, presence));
+    } else {
+        drop(layers);
+        drop(presence);
     }
     ended
 }
@@ -117,6 +127,7 @@ pub(super) fn serve(
 struct Life<'a> {
     config: &'a Config,
     attached: Attached,
+    presence: Presence,
     filesystem: Arc<Filesystem>,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -167,6 +178,8 @@ impl Life<'_> {
 
     /// Uploads what is unsent, for as long as it moves and `limit` longer; a further signal stops the wait.
     fn drain(&mut self, limit: Duration) -> Result<Drained, MountError> {
+        self.presence
+            .note_draining(self.filesystem.progress().files_left);
         let filesystem = self.filesystem.clone();
         let sender = self.sender.clone();
         spawn("drain", move || {
@@ -408,6 +421,7 @@ mod tests {
             Life {
                 config: &self.config,
                 attached: Attached::released(),
+                presence: Presence::none(),
                 filesystem: self.filesystem.clone(),
                 events,
                 sender,

@@ -58,6 +58,11 @@ impl MountTable {
         })
     }
 
+    /// Whether a filesystem is mounted anywhere.
+    pub(super) fn has_device(&self, device: &str) -> bool {
+        self.0.iter().any(|entry| entry.device == device)
+    }
+
     /// A mount that lies on `entry`, over its root or somewhere inside.
     pub(super) fn child_of(&self, entry: &MountEntry) -> Option<&MountEntry> {
         self.0

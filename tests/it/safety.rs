@@ -9,6 +9,7 @@ mod hotfolder;
 mod inside;
 mod listing;
 mod lost;
+mod remount;
 mod replace;
 mod rights;
 mod space;

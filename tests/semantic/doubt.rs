@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ftpfs::remote::{RemoteErrorKind as Kind, memory::Operation};
 
-use crate::world::{APPEND, EXCLUSIVE, TRUNCATE, WRITE, World, path, pattern};
+use crate::world::{APPEND, EXCLUSIVE, WRITE, World, path, pattern};
 
 const MIB: usize = 1 << 20;
 
@@ -97,38 +97,6 @@ fn ranges_are_not_repeated_in_another_file_of_the_same_size() {
         assert_eq!(told, wanted);
         assert!(world.on("/file").unwrap() == expected, "{is_replaced}");
         world.fs.release(handle);
-    }
-}
-
-// SEMANTICS: S-conflict
-#[test]
-fn a_retry_replaces_nothing_that_others_have_put_there_since() {
-    for (is_new, is_unmounting) in [(true, false), (false, false), (true, true), (false, true)] {
-        let world = World::new();
-        if !is_new {
-            world.put("/file", b"old");
-        }
-        let handle = world.create("/file", TRUNCATE).unwrap();
-        world.write(handle, 0, b"ours");
-        for nth in 1..=8 {
-            world.server.fail_next(Operation::Put, nth, Kind::Busy);
-            world
-                .server
-                .fail_next(Operation::OpenUpload, nth, Kind::Busy);
-        }
-        assert_eq!(world.close(handle), Err(libc::EBUSY));
-        world.server.forget_faults();
-        world.advance(Duration::from_mins(5));
-        world.put("/file", b"theirs, and newer");
-        if is_unmounting {
-            assert!(!world.fs.drain(Duration::ZERO));
-            assert_eq!(world.fs.keep_unsent().len(), 1);
-        } else {
-            world.fs.retry();
-        }
-        assert_eq!(world.on("/file").unwrap(), b"theirs, and newer", "{is_new}");
-        // Ours is kept on this machine, and theirs is shown.
-        assert!(world.spool_dir.path().join("unsent").is_dir(), "{is_new}");
     }
 }
 

@@ -10,7 +10,7 @@ use ftpfs::{
 use crate::world::{TRUNCATE, WRITE, World, path, pattern};
 
 /// Makes a file whose closing failed.
-fn unsent(world: &World, at: &str, content: &[u8]) {
+pub(crate) fn unsent(world: &World, at: &str, content: &[u8]) {
     let handle = world.create(at, TRUNCATE).unwrap();
     world.write(handle, 0, content);
     for step in [Operation::Put, Operation::OpenUpload] {
@@ -23,7 +23,8 @@ fn unsent(world: &World, at: &str, content: &[u8]) {
     world.server.forget_faults();
 }
 
-fn kept(world: &World) -> Vec<Vec<u8>> {
+/// What was kept on this machine.
+pub(crate) fn kept(world: &World) -> Vec<Vec<u8>> {
     let Ok(dir) = std::fs::read_dir(world.spool_dir.path().join("unsent")) else {
         return Vec::new();
     };

@@ -237,7 +237,7 @@ fn a_full_server_is_enospc_for_every_plan_and_the_old_file_stays() {
     assert!(world.on("/file").unwrap() == pattern(MIB + MIB / 2, 1));
 }
 
-// SEMANTICS: S-conflict
+// SEMANTICS: S-conflict-emptied
 #[test]
 fn a_file_that_others_have_replaced_is_replaced_by_who_closes_last() {
     let world = World::new();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ftpfs::{
     clock::ManualClock,
-    config::{CacheConfig, FsConfig},
+    config::{CacheConfig, FsConfig, OnConflict},
     fs::{
         Access, Attr, DirItem, DirSink, Filesystem, FsError, HandleId, Ino, OpenMode, Opened,
         RenameMode,
@@ -121,6 +121,7 @@ impl World {
                 file_bytes_max: 1 << 40,
                 spool_dir: spool_dir.path().to_path_buf(),
                 drain_timeout: Duration::from_secs(1),
+                on_conflict: OnConflict::default(),
             },
             cache: CacheConfig::default(),
             sessions_max: 8,

@@ -129,6 +129,7 @@ impl Filesystem {
     /// Writes all of `data` at `offset`, or at the end through a handle that appends.
     pub fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<()> {
         let handle = self.handles.file(handle)?;
+        handle.check_current()?;
         self.write_back
             .write(&handle.file, handle.access == Access::Append, offset, data)
     }
@@ -136,6 +137,9 @@ impl Filesystem {
     /// Whether closing a descriptor needs nothing of the server; `None` when it does.
     pub fn flush_cached(&self, handle: HandleId) -> Option<Result<()>> {
         let handle = self.handles.file(handle).ok()?;
+        if let Err(error) = handle.check_current() {
+            return Some(Err(error));
+        }
         let is_done = !handle.access.is_write() || handle.file.lock().is_sent();
         is_done.then_some(Ok(()))
     }
@@ -152,14 +156,14 @@ impl Filesystem {
 
     /// Brings what was written through a handle to the server.
     pub fn flush(&self, handle: HandleId) -> Result<()> {
-        self.write_back
-            .upload_as_asked(&self.handles.file(handle)?.file)
+        let handle = self.handles.file(handle)?;
+        handle.check_current()?;
+        self.write_back.upload_as_asked(&handle.file)
     }
 
     /// Brings everything written to a file to the server.
     pub fn fsync(&self, handle: HandleId) -> Result<()> {
-        self.write_back
-            .upload_as_asked(&self.handles.file(handle)?.file)
+        self.flush(handle)
     }
 
     /// Makes room in a file.
@@ -169,7 +173,9 @@ impl Filesystem {
         range: Range<u64>,
         mode: PreallocateMode,
     ) -> Result<()> {
-        let file = self.handles.file(handle)?.file.clone();
+        let handle = self.handles.file(handle)?;
+        handle.check_current()?;
+        let file = handle.file.clone();
         if range.end > FILE_BYTES_MAX {
             return Err(self.write_back.failure(FsErrorKind::TooLarge, &file));
         }

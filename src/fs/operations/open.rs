@@ -13,6 +13,7 @@ use crate::{
         on_server::Base,
         process::Writers,
         server::{is_ordinary, unknown_size},
+        state::SetAsides,
     },
     remote::{EntryKind, RemoteEntry, RemotePath},
 };
@@ -187,6 +188,7 @@ fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Resu
     let now = fs.clock.wall();
     let last = fs.inodes.last_version(ino);
     let mut is_content_known = false;
+    let mut set_asides = SetAsides::default();
     let file = fs.inodes.open_file(
         ino,
         || OpenFile::new(ino, now),
@@ -196,7 +198,7 @@ fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Resu
                 None => state.on_server().base().is_some() || state.changes().spool().is_some(),
                 Some(base) => state.open_as(base, last),
             };
-            state.add_handle();
+            set_asides = state.add_handle();
         },
     );
     let file = file.ok_or_else(FsError::stale)?;
@@ -210,6 +212,7 @@ fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Resu
         cursor: Cursor::new(&fs.engine),
         access: mode.access,
         writers: Writers::default(),
+        set_asides,
     };
     let handle = fs.handles.add_file(handle);
     truncated.inspect_err(|_| fs.release(handle))?;

@@ -76,7 +76,9 @@ fn keeps_owner(fs: &Filesystem, change: &Change) -> bool {
 
 fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> Result<()> {
     if let Some(handle) = handle {
-        return fs.write_back.set_len(&fs.handles.file(handle)?.file, size);
+        let handle = fs.handles.file(handle)?;
+        handle.check_current()?;
+        return fs.write_back.set_len(&handle.file, size);
     }
     // truncate(2): no handle will be closed, so it goes up at once.
     let mode = OpenMode {

@@ -235,6 +235,9 @@ impl Backlog {
         let Err(error) = self.uploader.upload(file) else {
             return Ok(());
         };
+        if !file.lock().needs_upload() {
+            return Ok(());
+        }
         let path = self.inodes.location(file);
         let name = Inodes::describe_path(path.as_ref());
         // No program waits for this, so it is said here.
@@ -321,6 +324,11 @@ impl Backlog {
                     continue;
                 };
                 log::debug!("not sent: {error}");
+                // What it was about is elsewhere.
+                if !file.lock().needs_upload() {
+                    deadline = None;
+                    continue;
+                }
                 let is_held = file.lock().failure.held().is_some();
                 is_hopeless &= is_held || !error.is_transient();
                 failed.push(file);

@@ -1,6 +1,6 @@
 //! One upload of one file: what each way of it needs.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use crate::{
     fs::{
@@ -8,6 +8,7 @@ use crate::{
         file::OpenFile,
         job::{self, UploadEnd, UploadJob},
         on_server::{Base, Doubt},
+        ranges::RangeSet,
         server::{Intent, Server},
         spool::SpoolLimits,
         streaming::CHUNK_BYTES,
@@ -34,13 +35,15 @@ pub(super) struct Upload<'a> {
     pub(super) path: &'a RemotePath,
     pub(super) job: UploadJob,
     limits: &'a SpoolLimits,
-    end: UploadEnd,
+    /// `None` for a part of another upload, which ends with that.
+    end: Option<UploadEnd>,
 }
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
-        let end = std::mem::take(&mut self.end);
-        self.file.end_upload(&self.job, end);
+        if let Some(end) = self.end.take() {
+            self.file.end_upload(&self.job, end);
+        }
     }
 }
 
@@ -59,13 +62,51 @@ impl<'a> Upload<'a> {
             path,
             job,
             limits,
-            end: UploadEnd::Failed,
+            end: Some(UploadEnd::Failed),
         }
+    }
+
+    /// The same bytes as a new file at another path, as a part of this upload.
+    pub(super) fn beside<'b>(&'b self, path: &'b RemotePath) -> Upload<'b> {
+        let mut dirty = RangeSet::default();
+        dirty.insert(0..self.job.len);
+        let job = UploadJob {
+            base: None,
+            len: self.job.len,
+            dirty,
+            // Who may not read the file may not read this one.
+            wanted: Attributes {
+                mode: self.job.wanted.mode.or(self.base_mode()),
+                ..self.job.wanted
+            },
+            stream: None,
+            seen: None,
+            doubt: None,
+            is_emptied: false,
+        };
+        Upload {
+            server: self.server,
+            file: self.file,
+            path,
+            job,
+            limits: self.limits,
+            end: None,
+        }
+    }
+
+    /// How it will have ended when it is over.
+    pub(super) fn end_as(&mut self, end: UploadEnd) {
+        self.end = Some(end);
     }
 
     /// It is over.
     pub(super) fn end(mut self, end: UploadEnd) {
-        self.end = end;
+        self.end_as(end);
+    }
+
+    /// The directory of files for bytes that the server does not have.
+    pub(super) fn spool_dir(&self) -> &Path {
+        &self.limits.dir
     }
 
     /// Sends a range of the file, and waits until the server has it.

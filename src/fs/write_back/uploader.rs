@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::{
     append::append,
+    conflict,
     doubt::resolve,
     patch::patch,
     put::put,
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     cache::{FileId, ReadEngine},
+    config::OnConflict,
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
@@ -62,6 +64,7 @@ pub(super) struct Uploader {
     inodes: Arc<Inodes>,
     engine: Arc<ReadEngine>,
     limits: SpoolLimits,
+    on_conflict: OnConflict,
 }
 
 impl Uploader {
@@ -71,12 +74,14 @@ impl Uploader {
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
         limits: SpoolLimits,
+        on_conflict: OnConflict,
     ) -> Self {
         Self {
             server,
             inodes,
             engine,
             limits,
+            on_conflict,
         }
     }
 
@@ -100,17 +105,27 @@ impl Uploader {
         let freed = self.server.room().freed();
         // Before, should this be the last that the program does; and after, should a program have read meanwhile.
         self.engine.forget(&path);
-        let landed = self.run_plan(&mut upload);
+        let landed = match self.run_plan(&mut upload) {
+            Err(error) if error.kind() == FsErrorKind::Conflict => {
+                conflict::resolve(&mut upload, self.on_conflict, error)
+            }
+            landed => landed,
+        };
         self.engine.forget(&path);
         // A failure is the caller's to log: most answer a program, and `fuse` says it then.
-        let landed = landed.inspect_err(|error| {
-            let mut state = file.lock();
-            let bytes = state.traffic.moved().wrapping_sub(moved);
-            state.failure.note(error.clone(), bytes, freed);
-            drop(state);
-            // What is known of the file may not be so any more.
-            self.server.kernel().forget_name(&path);
-        })?;
+        let landed = match landed {
+            Ok(landed) => landed,
+            Err(error) => {
+                let mut state = file.lock();
+                let bytes = state.traffic.moved().wrapping_sub(moved);
+                state.failure.note(error.clone(), bytes, freed);
+                drop(state);
+                drop(upload);
+                // What is known of the file may not be so any more.
+                self.server.kernel().forget_name(&path);
+                return Err(error);
+            }
+        };
         self.engine.invalidate(FileId(file.ino.0));
         if upload.job.len < upload.job.old_len() {
             self.server.room().note_freed();

@@ -157,8 +157,8 @@ impl Mount {
         String::from_utf8_lossy(&log[start..]).into_owned()
     }
 
-    /// Unmounts as a user does and waits for the filesystem's end; whether it was a good one.
-    pub(crate) fn unmount(&mut self) -> bool {
+    /// Unmounts as a user does, and does not wait for the filesystem's end.
+    pub(crate) fn begin_unmount(&self) {
         let started = Instant::now();
         while is_mounted(self.path()) && started.elapsed() < END_TIMEOUT {
             let unmounted = Command::new("fusermount3")
@@ -171,6 +171,12 @@ impl Mount {
                 std::thread::sleep(POLL_INTERVAL * 5);
             }
         }
+    }
+
+    /// Unmounts and waits for the filesystem's end; whether it was a good one.
+    pub(crate) fn unmount(&mut self) -> bool {
+        let started = Instant::now();
+        self.begin_unmount();
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return status.success() && !is_mounted(self.path()),

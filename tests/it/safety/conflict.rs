@@ -2,13 +2,18 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{self, Write},
     os::unix::fs::{FileExt, PermissionsExt},
     time::Duration,
 };
 
-use super::{SIZES, assert_disk, change, changed, close, look, lost::append, open, swap_on_disk};
-use crate::common::{Kind, Rig, Site, errno, for_each_rig, for_each_site, pattern, wait_for};
+use super::{
+    SIZES, assert_disk, change, changed, close, grow_old, look, lost::append, open, open_or_create,
+    swap_on_disk,
+};
+use crate::common::{
+    Kind, Rig, Site, Target, errno, for_each_rig, for_each_site, names_in, pattern, wait_for,
+};
 
 for_each_site!(crate::safety::OLD;
     a_file_that_was_replaced_while_it_was_open_stays,
@@ -17,9 +22,132 @@ for_each_site!(crate::safety::OLD;
     an_append_through_an_open_file_goes_behind_the_present_end,
 );
 
+for_each_site!(&["dir-ttl=600", "drain-timeout=1", "conflict=keep-both"];
+    what_meets_others_is_stored_beside_theirs,
+    an_open_file_writes_nothing_into_theirs,
+);
+
+for_each_site!(&["dir-ttl=600", "drain-timeout=1", "conflict=fail"]; what_meets_others_is_kept_here);
+
+for_each_site!(&["dir-ttl=600", "drain-timeout=1", "conflict=ours"]; what_meets_others_replaces_theirs);
+
 for_each_rig!(crate::safety::OLD; a_change_leaves_the_mode_to_others);
 
+/// A file that was written as a whole, and changed by others before it was closed: its name, what was written, what others have
+/// written, and what close said.
+type Met = (String, Vec<u8>, Vec<u8>, io::Result<()>);
+
+/// Such files, new ones and ones that exist.
+fn meet(t: &Target) -> Vec<Met> {
+    look(t, "");
+    let cases = SIZES
+        .into_iter()
+        .flat_map(|size| [(size, true), (size, false)]);
+    let mut met = Vec::new();
+    for (number, (size, is_new)) in cases.enumerate() {
+        let name = format!("f{number}.txt");
+        if !is_new {
+            t.put_on_disk(&name, &pattern(1, size / 2));
+            // Seen before it is opened.
+            t.sh(&format!("cat {name} > /dev/null"));
+        }
+        let file = open_or_create(&t.path(&name)).unwrap();
+        let ours = pattern(200 + number as u64, size);
+        file.write_all_at(&ours, 0).unwrap();
+        let theirs = pattern(100 + number as u64, 70_000);
+        if is_new {
+            grow_old();
+        }
+        swap_on_disk(t, &name, &theirs);
+        met.push((name, ours, theirs, close(file)));
+    }
+    met
+}
+
+/// The copies of a file on the server's disk.
+fn copies(t: &Target, name: &str) -> Vec<Vec<u8>> {
+    let stem = name.trim_end_matches(".txt");
+    let start = format!("{stem}.ftpfs-conflict-").into_bytes();
+    let names = names_in(&t.disk("")).into_iter();
+    let copies = names.filter(|name| name.starts_with(&start) && name.ends_with(b".txt"));
+    copies
+        .map(|name| t.on_disk(String::from_utf8(name).unwrap()))
+        .collect()
+}
+
 // SEMANTICS: S-conflict
+fn what_meets_others_is_stored_beside_theirs(site: &mut Site) {
+    let t = site.target();
+    for (name, ours, theirs, told) in meet(&t) {
+        let what = format!("{name}: {told:?}");
+        assert_eq!(errno(told), libc::ESTALE, "{what}");
+        assert_disk(&t, &name, &theirs, &what);
+        assert!(copies(&t, &name) == [ours], "{what}");
+        assert!(fs::read(t.path(&name)).unwrap() == theirs, "{what}: shown");
+    }
+    assert_eq!(site.mount.logged("is stored as /"), SIZES.len() * 2);
+    // Nothing is unsent any more.
+    assert!(site.mount.unmount());
+    assert!(site.mount.kept().is_empty());
+}
+
+// SEMANTICS: S-conflict
+fn an_open_file_writes_nothing_into_theirs(site: &mut Site) {
+    let t = site.target();
+    t.put_on_disk("f", &pattern(1, 3_000_000));
+    let file = open(&t.path("f"));
+    file.write_all_at(&pattern(2, 3_000_000), 0).unwrap();
+    swap_on_disk(&t, "f", &pattern(3, 2_000_000));
+    assert_eq!(errno(file.sync_all()), libc::ESTALE);
+    let mut shown = vec![0; 2_000_000];
+    file.read_exact_at(&mut shown, 0).unwrap();
+    assert!(shown == pattern(3, 2_000_000), "theirs is shown");
+    assert_eq!(file.metadata().unwrap().len(), 2_000_000);
+    // A database puts back what it has changed.
+    assert_eq!(
+        errno(file.write_all_at(b"OLD PAGE", 1_500_000)),
+        libc::ESTALE
+    );
+    assert_eq!(errno(file.sync_all()), libc::ESTALE);
+    assert_eq!(errno(close(file)), libc::ESTALE);
+    assert_disk(&t, "f", &pattern(3, 2_000_000), "theirs");
+    let again = open(&t.path("f"));
+    again.write_all_at(b"PAGE", 1_500_000).unwrap();
+    close(again).unwrap();
+    let new = changed(&pattern(3, 2_000_000), 1_500_000, b"PAGE");
+    assert_disk(&t, "f", &new, "opened anew");
+}
+
+// SEMANTICS: S-conflict
+fn what_meets_others_is_kept_here(site: &mut Site) {
+    let t = site.target();
+    let met = meet(&t);
+    let all_kept = || {
+        met.iter()
+            .all(|(_, ours, ..)| site.mount.kept().contains(ours))
+    };
+    wait_for("our bytes", Duration::from_secs(5), all_kept);
+    for (name, _, theirs, told) in met {
+        let what = format!("{name}: {told:?}");
+        assert_eq!(errno(told), libc::ESTALE, "{what}");
+        assert_disk(&t, &name, &theirs, &what);
+        assert!(copies(&t, &name).is_empty(), "{what}");
+    }
+}
+
+// SEMANTICS: S-conflict
+fn what_meets_others_replaces_theirs(site: &mut Site) {
+    let t = site.target();
+    for (name, ours, _, told) in meet(&t) {
+        let what = format!("{name}: {told:?}");
+        assert!(told.is_ok(), "{what}");
+        assert_disk(&t, &name, &ours, &what);
+        assert!(copies(&t, &name).is_empty(), "{what}");
+    }
+    site.assert_same();
+}
+
+// SEMANTICS: S-conflict-part
 fn a_file_that_was_replaced_while_it_was_open_stays(site: &mut Site) {
     site.mount.may_end_badly();
     let t = site.target();
