@@ -5,11 +5,13 @@
 
 mod entry;
 mod error;
+mod fresh;
 pub mod memory;
 mod path;
 
 pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, Rejected, RemoteEntry};
 pub use error::{Phase, RemoteError, RemoteErrorKind};
+pub(crate) use fresh::fresh_bits;
 pub use path::{InvalidName, RemotePath};
 
 use std::{fmt::Debug, num::NonZeroU64, time::SystemTime};

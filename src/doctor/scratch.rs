@@ -1,8 +1,6 @@
 //! Scratch files on the server: what is made is written down, and removed at the end whatever happened.
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +18,7 @@ use crate::{
     ftp::FtpRemote,
     remote::{
         Attributes, Habits, Modified, Precision, Remote, RemoteError, RemoteErrorKind, RemotePath,
-        Result, UploadMode,
+        Result, UploadMode, fresh_bits,
     },
 };
 
@@ -90,6 +88,7 @@ const TRIALS: &[Trial] = &[
 #[derive(Debug)]
 pub(super) struct Scratch {
     remote: Arc<FtpRemote>,
+    /// How all names begin; empty where the system has no randomness, and then nothing is made.
     prefix: String,
     files: Vec<RemotePath>,
     dirs: Vec<RemotePath>,
@@ -102,8 +101,6 @@ impl Scratch {
     /// From here on, Ctrl-C and the signals that end a program are waited for until everything is removed; the second one ends it at
     /// once.
     pub(super) fn new(remote: Arc<FtpRemote>) -> Self {
-        // No secret, only unlikely to be taken.
-        let random = RandomState::new().build_hasher().finish();
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let flag = || Arc::clone(&is_interrupted);
@@ -119,7 +116,7 @@ impl Scratch {
         }
         Self {
             remote,
-            prefix: format!("{PREFIX}{random:016x}"),
+            prefix: fresh_bits().map_or_else(String::new, |bits| format!("{PREFIX}{bits}")),
             files: Vec::new(),
             dirs: Vec::new(),
             habits: Habits::default(),
@@ -149,6 +146,10 @@ impl Scratch {
     }
 
     fn name(&self, name: &str) -> Result<RemotePath> {
+        if self.prefix.is_empty() {
+            return Err(RemoteError::new(RemoteErrorKind::InvalidPath, "doctor")
+                .with_source("the system has no randomness for a name"));
+        }
         let name = format!("{}-{name}", self.prefix);
         RemotePath::root()
             .join(name.as_bytes())

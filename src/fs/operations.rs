@@ -24,7 +24,7 @@ use super::{
     handle::Handles,
     inode::Inodes,
     number::Ino,
-    server::Server,
+    server::{Payer, Payments, Server},
     spool::SpoolLimits,
     write_back::{Progress, Round, Unsent, WriteBack},
 };
@@ -38,6 +38,7 @@ use crate::{
 /// The mounted tree.
 pub struct Filesystem {
     server: Arc<Server>,
+    payer: Arc<Payer>,
     write_back: WriteBack,
     guesses: Arc<Guesses>,
     inodes: Arc<Inodes>,
@@ -77,7 +78,13 @@ impl Filesystem {
         let engine = ReadEngine::new(remote.clone(), cache, readers_max, clock.clone());
         let engine = Arc::new(engine);
         let inodes = Arc::new(Inodes::new(cache.entries_max));
-        let server = Server::new(remote, inodes.clone(), cache, clock.clone());
+        let server = Server::new(
+            remote,
+            inodes.clone(),
+            cache,
+            clock.clone(),
+            config.debts_dir.clone(),
+        );
         let server = Arc::new(server);
         let limits = SpoolLimits {
             memory_bytes_max: config.spool_memory_bytes_max,
@@ -100,6 +107,7 @@ impl Filesystem {
                 cache,
                 clock.clone(),
             )),
+            payer: Arc::new(Payer::new(server.clone(), inodes.clone())),
             handles: Handles::default(),
             view: View::new(server.clone(), inodes.clone(), &config, clock.wall()),
             server,
@@ -125,9 +133,22 @@ impl Filesystem {
         self.server.kernel().forget_attributes_by(forget);
     }
 
-    /// Starts the thread that tries closed files again; it ends with the filesystem.
+    /// Starts the threads that try closed files again, and clean up what they and earlier mounts leave; they end with the filesystem.
     pub fn start_retrying(&self) -> std::io::Result<()> {
+        if !self.config.is_read_only {
+            self.payer.start()?;
+        }
         self.write_back.backlog().start_retrying()
+    }
+
+    /// Takes over the temporary files that earlier mounts have left.
+    pub fn adopt_debts(&self) {
+        self.payer.adopt();
+    }
+
+    /// Tries once to remove what temporary files are of no more use, and to bring back what was moved aside; whether none is left.
+    pub fn pay_debts(&self) -> bool {
+        self.payer.pay() == Payments::Done
     }
 
     /// Tries once more what was closed and is not on the server; stops at a failure that the others would meet too.
@@ -138,7 +159,12 @@ impl Filesystem {
     /// Brings to the server what it lacks at this moment, for the end of the mount; whether that was all done. Goes on as long as
     /// files get done, and gives up when a failure has lasted for `limit`. [`Self::progress`] shows how it goes on.
     pub fn drain(&self, limit: Duration) -> bool {
-        self.write_back.backlog().drain(limit)
+        let is_all_sent = self.write_back.backlog().drain(limit);
+        if is_all_sent {
+            // What is left is for the next mount.
+            self.payer.pay();
+        }
+        is_all_sent
     }
 
     /// What the server lacks now.

@@ -1,17 +1,18 @@
 //! The server as the filesystem sees it: what it shows, what it was seen to do and refuse, and why it says no.
 //!
 //! Calls go one way: [`Tree`] and [`Learnt`] know the remote alone; [`Evidence`], [`Kernel`], [`Refusals`] and [`Versions`] use what stands
-//! before them; [`Server`] holds them all, and [`renaming`] uses it.
+//! before them; [`Server`] holds them all, and [`renaming`] and [`repay`] use it.
 
 mod evidence;
 mod kernel;
 mod learnt;
 mod refusal;
 pub(crate) mod renaming;
+mod repay;
 mod tree;
 mod version;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use self::{
     evidence::Evidence, kernel::Kernel, learnt::Learnt, refusal::Refusals, tree::Tree,
@@ -19,6 +20,7 @@ use self::{
 };
 pub(crate) use self::{
     refusal::Intent,
+    repay::{Payer, Payments, Returned, bring_back},
     version::{Reported, unknown_size},
 };
 use super::{
@@ -48,15 +50,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The server that is `remote`; nothing is asked of it yet.
+    /// The server that is `remote`; nothing is asked of it yet. What is owed to it is written down below `debts_dir`.
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         inodes: Arc<Inodes>,
         cache: &CacheConfig,
         clock: Arc<dyn Clock>,
+        debts_dir: Option<PathBuf>,
     ) -> Self {
         let account = Arc::<Account>::default();
-        let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone()));
+        let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone(), debts_dir));
         let tree = Arc::new(Tree::new(
             remote.clone(),
             hidden.clone(),

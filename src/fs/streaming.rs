@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use super::hidden::{HiddenNames, is_name_refusal};
-use crate::remote::{Remote, RemoteError, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+use super::hidden::{HiddenNames, MadeName, is_name_refusal};
+use crate::remote::{Remote, RemoteError, RemoteErrorKind, Result, Upload, UploadMode};
 
 /// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
@@ -30,7 +30,7 @@ pub(crate) struct UploadStream {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
     names: Arc<HiddenNames>,
-    hidden: RemotePath,
+    hidden: MadeName,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl UploadStream {
     pub(crate) fn start(
         remote: Arc<dyn Remote>,
         names: Arc<HiddenNames>,
-        hidden: RemotePath,
+        hidden: MadeName,
         read_chunk: Box<ReadChunk>,
     ) -> Option<Self> {
         let shared = Arc::new(Shared::default());
@@ -66,7 +66,10 @@ impl UploadStream {
         let thread = std::thread::Builder::new()
             .name("ftpfs-upload".into())
             .spawn(move || sender.run())
-            .inspect_err(|error| log::warn!("no thread to stream {hidden}: {error}"))
+            .inspect_err(|error| {
+                log::warn!("no thread to stream {hidden}: {error}");
+                names.debts().settle(&hidden);
+            })
             .ok()?;
         Some(Self {
             shared,
@@ -91,7 +94,7 @@ impl UploadStream {
     /// # Errors
     ///
     /// The stream broke or was given up; nothing is left under the hidden name.
-    pub(crate) fn finish(mut self, len: u64) -> Result<RemotePath> {
+    pub(crate) fn finish(mut self, len: u64) -> Result<MadeName> {
         self.shared.lock().end = Some(len);
         self.shared.changed.notify_all();
         let Some(thread) = self.thread.take() else {
@@ -103,7 +106,7 @@ impl UploadStream {
                 // A server that did not answer the upload would let us wait for this too.
                 match error.kind() {
                     RemoteErrorKind::TimedOut(_) => self.names.discard(self.hidden.clone()),
-                    _ => self.names.remove(&self.hidden),
+                    _ => drop(self.names.remove(&self.hidden)),
                 }
                 Err(error)
             }
@@ -131,7 +134,9 @@ impl Drop for UploadStream {
                 // Where the server did not even let it begin there is nothing to remove.
                 let was_refused =
                     matches!(thread.join(), Ok(Err(error)) if is_name_refusal(&error));
-                if !was_refused {
+                if was_refused {
+                    names.debts().settle(&hidden);
+                } else {
                     names.remove(&hidden);
                 }
             });
@@ -152,7 +157,7 @@ impl fmt::Debug for UploadStream {
 struct Sender {
     shared: Arc<Shared>,
     remote: Arc<dyn Remote>,
-    hidden: RemotePath,
+    hidden: MadeName,
     read_chunk: Box<ReadChunk>,
 }
 

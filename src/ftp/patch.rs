@@ -3,14 +3,12 @@
 //! vsftpd patches, `ProFTPD` does where two directives allow it, Pure-FTPd truncates, `LightFTP` ignores REST. So it is
 //! tried once, on a scratch file of ours.
 
-use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
-    num::NonZeroU64,
-};
+use std::num::NonZeroU64;
 
 use super::{client::FtpRemote, download::FileDownload, upload};
-use crate::remote::{Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode};
+use crate::remote::{
+    Download, Remote, RemoteErrorKind, RemotePath, Result, Upload, UploadMode, fresh_bits,
+};
 
 const BEFORE: &[u8] = b"0123456789abcdef";
 const PATCH: &[u8] = b"WXYZ";
@@ -19,11 +17,8 @@ const AFTER: &[u8] = b"0123WXYZ89abcdef";
 
 /// Tries it in `dir`. `None` when the trial itself could not be made, so that nothing was learnt.
 pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
-    // No secret, only unlikely to be taken.
-    let random = RandomState::new().build_hasher().finish();
-    let path = dir
-        .join(format!(".ftpfs-probe-{random:016x}").as_bytes())
-        .ok()?;
+    let name = format!(".ftpfs-probe-{}", fresh_bits()?);
+    let path = dir.join(name.as_bytes()).ok()?;
     let outcome = try_patch(remote, &path);
     if let Err(error) = remote.remove_file(&path) {
         log::warn!("the scratch file {path} could not be removed: {error}");

@@ -4,6 +4,7 @@
 
 mod conflict;
 mod create;
+mod debts;
 mod hotfolder;
 mod inside;
 mod listing;

@@ -10,6 +10,7 @@
 
 mod ahead;
 mod attributes;
+mod debts;
 mod directory;
 mod disk;
 mod doubt;

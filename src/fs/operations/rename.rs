@@ -56,7 +56,13 @@ impl Filesystem {
             // Before, should this be the last that the program does; and after, should a program have read meanwhile.
             self.engine.forget(&source);
             self.engine.forget(&target);
-            let renamed = rename_file(self, &source, &target, replaced.is_some(), old_file);
+            let renamed = rename_file(
+                self,
+                &entry,
+                (&source, &target),
+                replaced.is_some(),
+                old_file,
+            );
             self.engine.forget(&source);
             self.engine.forget(&target);
             renamed?;
@@ -140,13 +146,13 @@ fn check_target(
 /// Renames a file; `old_file` is the open one that it replaces.
 fn rename_file(
     fs: &Filesystem,
-    source: &RemotePath,
-    target: &RemotePath,
+    entry: &RemoteEntry,
+    (source, target): (&RemotePath, &RemotePath),
     is_replacing: bool,
     old_file: Option<&Arc<OpenFile>>,
 ) -> Result<()> {
     let is_aside = match old_file {
-        Some(file) => removed::move_aside(&fs.server, file, target)?,
+        Some(file) => removed::move_aside(&fs.server, file, target, entry.size)?,
         None => false,
     };
     let is_unborn = old_file.is_some_and(|file| {
@@ -158,11 +164,12 @@ fn rename_file(
         source,
         target,
         is_replacing && !is_aside && !is_unborn,
+        entry.size,
     );
     if let Some(file) = old_file {
         match &renamed {
             Ok(()) => {
-                file.lock().name.remove();
+                removed::lose_name(&fs.server, file);
                 removed::leave(&fs.server, file);
             }
             Err(_) if is_aside => removed::bring_back(&fs.server, file, target),

@@ -1,21 +1,27 @@
 //! Renames on servers that replace, refuse or only pretend, and whose reply may be lost.
 
-use super::{Server, refusal::Intent};
+use super::{
+    Server,
+    refusal::Intent,
+    repay::{Returned, bring_back},
+};
 use crate::{
     fs::{
+        debts::Debt,
         error::{FsError, FsErrorKind, Result},
-        hidden::is_name_refusal,
+        hidden::{MadeName, Removal, is_name_refusal},
     },
     remote::{self, RemotePath},
 };
 
 /// Puts `source` in the place of `target`: by a rename over it, or, where the server refuses or only pretends that, by moving the
-/// old file aside first. The old bytes are removed only when the new ones are in place.
+/// old file aside first. The old bytes are removed only when the new ones are in place; `size` is that of these, if it is known.
 pub(crate) fn over(
     server: &Server,
     source: &RemotePath,
     target: &RemotePath,
     is_replacing: bool,
+    size: Option<u64>,
 ) -> Result<()> {
     let is_refused = is_replacing && !server.learnt().renames_over();
     if !is_refused {
@@ -35,56 +41,77 @@ pub(crate) fn over(
             Err(error) => log::info!("this server does not rename over files: {error}"),
         }
     }
-    swap_aside(server, source, target)
+    swap_aside(server, source, target, size)
 }
 
-fn swap_aside(server: &Server, source: &RemotePath, target: &RemotePath) -> Result<()> {
+fn swap_aside(
+    server: &Server,
+    source: &RemotePath,
+    target: &RemotePath,
+    size: Option<u64>,
+) -> Result<()> {
     let explain = |error| {
         server.kernel().forget_if_unknown(&error, &[source, target]);
         server.explain(error, target, Intent::Rename)
     };
     let dir = target.parent().unwrap_or_else(RemotePath::root);
-    let aside = aside(server, target, &dir).map_err(explain)?;
+    let aside = aside(server, target, &dir, size).map_err(explain)?;
     if aside.is_none() && server.evidence().look_now(target)?.is_some() {
         return Err(FsError::new(FsErrorKind::AccessDenied, target));
     }
     if let Err(error) = surely(server, source, target) {
         if let Some(aside) = &aside
-            && let Err(back) = surely(server, aside, target)
+            && bring_back(server, aside) == Returned::Superseded
         {
-            log::error!(
-                "{target} is now called {aside} on the server, and could not be moved back: {back}"
-            );
+            server.hidden().release(aside);
         }
         return Err(explain(error));
     }
     let Some(aside) = aside else { return Ok(()) };
     server.learnt().note_rename_over_refused();
-    if let Err(error) = server.remote().remove_file(&aside) {
-        log::warn!("the old content of {target} stays on the server as {aside}: {error}");
+    if server.hidden().release(&aside) == Removal::Refused {
+        log::warn!("the old content of {target} stays on the server as {aside}");
     }
     Ok(())
 }
 
-/// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none.
+/// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none. `size` is that of the file
+/// that is to take its place.
 pub(crate) fn aside(
     server: &Server,
     path: &RemotePath,
     dir: &RemotePath,
-) -> remote::Result<Option<RemotePath>> {
+    size: Option<u64>,
+) -> remote::Result<Option<MadeName>> {
+    let debts = server.hidden().debts();
     // Once more for a server that forbids names with a dot.
     for _ in 0..2 {
         let had_dot = server.learnt().takes_dot_names();
-        let Some(aside) = server.hidden().make(dir, had_dot) else {
+        let Some(aside) = server.hidden().make_for(
+            dir,
+            had_dot,
+            Debt::Aside {
+                of: path.clone(),
+                size,
+            },
+        ) else {
             break;
         };
         match surely(server, path, &aside) {
             Ok(()) => return Ok(Some(aside)),
             Err(error) if is_name_refusal(&error) && had_dot => {
+                debts.settle(&aside);
                 server.learnt().note_dot_names(false);
             }
-            Err(error) if is_name_refusal(&error) => break,
-            Err(error) => return Err(error),
+            Err(error) if is_name_refusal(&error) => {
+                debts.settle(&aside);
+                break;
+            }
+            Err(error) => {
+                // It may have happened all the same.
+                debts.fall_due(&aside);
+                return Err(error);
+            }
         }
     }
     server.learnt().note_dot_names(true);

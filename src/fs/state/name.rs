@@ -1,6 +1,6 @@
 //! What has become of the name of an open file.
 
-use crate::remote::RemotePath;
+use crate::fs::made::MadeName;
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
@@ -8,11 +8,11 @@ pub(crate) enum Name {
     /// It leads to the file.
     Kept,
     /// The file was moved to a hidden name, out of the way of what removes or takes its own.
-    Aside(RemotePath),
+    Aside(MadeName),
     /// It was removed: nothing goes up any more.
     Removed {
         /// Where the file lives on for its handles.
-        hidden: Option<RemotePath>,
+        hidden: Option<MadeName>,
     },
 }
 
@@ -22,7 +22,7 @@ impl Name {
     }
 
     /// Where the file lies instead of under its own name.
-    pub(crate) fn hidden(&self) -> Option<&RemotePath> {
+    pub(crate) fn hidden(&self) -> Option<&MadeName> {
         match self {
             Self::Aside(path) => Some(path),
             Self::Removed { hidden } => hidden.as_ref(),
@@ -31,7 +31,7 @@ impl Name {
     }
 
     /// The file has the hidden name no more.
-    pub(crate) fn take_hidden(&mut self) -> Option<RemotePath> {
+    pub(crate) fn take_hidden(&mut self) -> Option<MadeName> {
         match self {
             Self::Removed { hidden } => hidden.take(),
             Self::Kept => None,

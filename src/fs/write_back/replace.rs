@@ -12,7 +12,7 @@ use crate::{
     cache::Version,
     fs::{
         error::{FsError, FsErrorKind, Result},
-        hidden::is_name_refusal,
+        hidden::{MadeName, is_name_refusal},
         job::Want,
         on_server::Doubt,
         server::{Reported, renaming},
@@ -23,7 +23,7 @@ use crate::{
 /// What a trial on a file of our own has shown of renaming.
 enum Renaming {
     /// It works; the file is called so now.
-    Works(RemotePath),
+    Works(MadeName),
     /// The server knows no renaming.
     Unknown,
     /// It is refused.
@@ -64,7 +64,7 @@ fn replace_by(upload: &mut Upload<'_>) -> Result<Landed> {
 }
 
 /// Uploads the whole file under a hidden name.
-fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
+fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<MadeName> {
     let path = upload.path;
     let mut was_broken = false;
     let mut refused = None;
@@ -83,10 +83,12 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<RemotePath> {
         {
             Ok(sending) => sending,
             Err(error) if is_name_refusal(&error) && has_dot => {
+                upload.server.hidden().debts().settle(&hidden);
                 refused = Some(error);
                 continue;
             }
             Err(error) if is_name_refusal(&error) => {
+                upload.server.hidden().debts().settle(&hidden);
                 log::warn!(
                     "{path} is not replaced: no temporary file can be made beside it ({error}); it needs the right to make files in {dir}, and room on the server's disk"
                 );
@@ -146,7 +148,7 @@ fn write_in_place(upload: &mut Upload<'_>) -> Result<Landed> {
 }
 
 /// Gives a complete hidden file its attributes and its real name.
-pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Result<Landed> {
+pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &MadeName) -> Result<Landed> {
     let path = upload.path;
     let mut hidden = hidden.clone();
     let placed = take_place(upload, &hidden);
@@ -157,7 +159,10 @@ pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Resu
         Ok(landed)
     });
     let error = match placed {
-        Ok(Landed::There(settled)) => return Ok(Landed::There(settled)),
+        Ok(Landed::There(settled)) => {
+            upload.server.hidden().debts().settle(&hidden);
+            return Ok(Landed::There(settled));
+        }
         Ok(Landed::Taken) => {
             upload.server.hidden().discard(hidden);
             return store_where_files_are_taken(upload);
@@ -205,13 +210,20 @@ fn store_where_files_are_taken(upload: &mut Upload<'_>) -> Result<Landed> {
 }
 
 /// Tries on a hidden file whether anything can be renamed, after a rename of it was refused: that may have had a reason of its own.
-fn try_renaming(upload: &Upload<'_>, hidden: &RemotePath) -> Renaming {
+fn try_renaming(upload: &Upload<'_>, hidden: &MadeName) -> Renaming {
     let dir = hidden.parent().unwrap_or_else(RemotePath::root);
     let has_dot = hidden.name().is_some_and(|name| name.starts_with(b"."));
-    let Some(other) = upload.server.hidden().make(&dir, has_dot) else {
+    let names = upload.server.hidden();
+    let Some(other) = names.make(&dir, has_dot) else {
         return Renaming::Works(hidden.clone());
     };
-    match upload.server.remote().rename(hidden, &other) {
+    let renamed = upload.server.remote().rename(hidden, &other);
+    match &renamed {
+        Ok(()) => names.debts().settle(hidden),
+        Err(error) if error.is_answer() => names.debts().settle(&other),
+        Err(_) => names.debts().fall_due(&other),
+    }
+    match renamed {
         Ok(()) => Renaming::Works(other),
         Err(error) if !error.is_answer() => Renaming::Works(hidden.clone()),
         Err(error) if error.command() == "RNFR" && error.kind() == RemoteErrorKind::Unsupported => {
@@ -246,7 +258,7 @@ fn take_place(upload: &mut Upload<'_>, hidden: &RemotePath) -> Result<Landed> {
         modified: settled.seen_modified,
         epoch: 0,
     }));
-    renaming::over(upload.server, hidden, path, !is_free)?;
+    renaming::over(upload.server, hidden, path, !is_free, Some(upload.job.len))?;
     Ok(Landed::There(settled))
 }
 

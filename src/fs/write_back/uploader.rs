@@ -105,6 +105,7 @@ impl Uploader {
             self.server.kernel().forget_name(&path);
         })?;
         self.engine.invalidate(FileId(file.ino.0));
+        self.server.hidden().debts().note_success();
         let done = match landed {
             Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),
             Landed::Taken => {
