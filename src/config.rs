@@ -144,6 +144,8 @@ pub struct FsConfig {
     pub file_bytes_max: u64,
     /// Where spool files live, and where bytes that could not be sent are left at unmount.
     pub spool_dir: PathBuf,
+    /// Where this server's temporary files are written down for the next mount of the same directory; `None` for nowhere.
+    pub debts_dir: Option<PathBuf>,
     /// How long the end of a mount waits for uploads that still make progress.
     pub drain_timeout: Duration,
     /// Which file stays when others have changed one that was changed here. Both: neither side loses a byte.

@@ -18,13 +18,14 @@
 //! 1. the order in which files are opened (`guesses`);
 //! 2. the inode table (`inode`), held for look-ups only;
 //! 3. one file's state (`state`), held for copies into and out of its spool;
-//! 4. a stream's progress (`streaming`), the listing cache, the read engine: leaves.
+//! 4. a stream's progress (`streaming`), the debts, the listing cache, the read engine: leaves.
 //!
 //! Two states, no locks, last over the network: a file that is being uploaded, and one whose name is held (`file::Held`). What changes a
 //! name waits for uploads of the files below it; an upload waits for no name.
 
 mod account;
 mod changes;
+mod debts;
 mod dir_handle;
 mod error;
 mod file;

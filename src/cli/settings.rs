@@ -2,6 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use twox_hash::XxHash3_64;
+
 use super::{
     arguments::Opts,
     credentials,
@@ -15,6 +18,17 @@ use crate::config::{
     Access, ActiveConfig, BaseDir, CacheConfig, Config, DiskConfig, FsConfig, FtpConfig, LogConfig,
     MountConfig, NetworkConfig,
 };
+
+/// Bytes of a folder's name that stand for themselves.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'@')
+    .remove(b':');
+
+/// The longest part of a folder's name that is there to be read. 200: a name has 255 bytes at most.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// The directory below the state directory that holds a file for each server.
 const PROFILES: &str = "servers";
@@ -50,6 +64,7 @@ impl MountRequest {
         });
         let presences = surroundings.state_dir().join(PRESENCES);
         let presence_dir = presences.join(ftp.file_name());
+        let debts_dir = surroundings.state_dir().join(debts_name(&ftp));
         Ok(Config {
             ftp,
             fs: FsConfig {
@@ -61,6 +76,7 @@ impl MountRequest {
                 spool_memory_bytes_max: opts.spool_memory,
                 file_bytes_max: opts.max_file_size,
                 spool_dir: cache_dir.join("spool"),
+                debts_dir: Some(debts_dir),
                 drain_timeout: opts.drain_timeout,
                 on_conflict: opts.conflict,
             },
@@ -161,6 +177,15 @@ impl Opts {
             profile_dir: (!self.no_profile).then(|| surroundings.state_dir().join(PROFILES)),
         })
     }
+}
+
+/// The folder for what mounts owe this server, user and directory: for those who look, and a hash.
+fn debts_name(ftp: &FtpConfig) -> String {
+    let shown = format!("{}@{}:{}", ftp.user, ftp.host, ftp.port);
+    let shown = percent_encode(shown.as_bytes(), PLAIN).to_string();
+    let shown = shown.get(..SHOWN_BYTES_MAX).unwrap_or(&shown);
+    let hash = XxHash3_64::oneshot(server_name(ftp).as_bytes());
+    format!("{shown}-{hash:016x}")
 }
 
 /// Whose files are read, in one word that differs by server, user and directory; not how they are reached.

@@ -158,6 +158,16 @@ fn what_becomes_of_a_conflict_is_one_of_three_words() {
 }
 
 #[test]
+fn what_is_owed_to_a_server_is_written_down_by_user_server_and_directory() {
+    let dir = |args: &[&str]| config(args).fs.debts_dir.unwrap();
+    let first = dir(&[]);
+    let parent = PathBuf::from("/home/u/.local/state/ftpfs");
+    assert_eq!(first.parent(), Some(&*parent));
+    assert_eq!(first, dir(&["--no-profile", "--dir-ttl=1"]));
+    assert_ne!(first, dir(&["--charset=gbk"]), "a path means another file");
+}
+
+#[test]
 fn every_long_option_is_also_a_mount_option() {
     for (name, needs_value) in Opts::long_names() {
         let value = match name.as_str() {

@@ -96,7 +96,7 @@ impl Inodes {
 
     /// Where a file lies on the server now.
     pub(crate) fn location(&self, file: &OpenFile) -> Option<RemotePath> {
-        let hidden = file.lock().name.hidden().map(|made| made.path().clone());
+        let hidden = file.lock().name.hidden().map(|name| name.path().clone());
         hidden.or_else(|| self.path(file.ino))
     }
 

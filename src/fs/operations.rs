@@ -24,8 +24,7 @@ use super::{
     handle::Handles,
     inode::Inodes,
     number::Ino,
-    server::Server,
-    spool::SpoolLimits,
+    server::{Payer, Payments, Server},
     write_back::{Progress, Round, Unsent, WriteBack},
 };
 use crate::{
@@ -38,6 +37,7 @@ use crate::{
 /// The mounted tree.
 pub struct Filesystem {
     server: Arc<Server>,
+    payer: Arc<Payer>,
     write_back: WriteBack,
     guesses: Arc<Guesses>,
     inodes: Arc<Inodes>,
@@ -77,20 +77,20 @@ impl Filesystem {
         let engine = ReadEngine::new(remote.clone(), cache, readers_max, clock.clone());
         let engine = Arc::new(engine);
         let inodes = Arc::new(Inodes::new(cache.entries_max));
-        let server = Server::new(remote, inodes.clone(), cache, clock.clone());
+        let server = Server::new(
+            remote,
+            inodes.clone(),
+            cache,
+            clock.clone(),
+            config.debts_dir.clone(),
+        );
         let server = Arc::new(server);
-        let limits = SpoolLimits {
-            memory_bytes_max: config.spool_memory_bytes_max,
-            dir: config.spool_dir.clone(),
-        };
         Arc::new(Self {
             write_back: WriteBack::new(
                 server.clone(),
                 inodes.clone(),
                 engine.clone(),
-                limits,
-                config.file_bytes_max,
-                config.on_conflict,
+                &config,
                 sessions_max / 2,
                 clock.clone(),
             ),
@@ -102,6 +102,7 @@ impl Filesystem {
                 cache,
                 clock.clone(),
             )),
+            payer: Arc::new(Payer::new(server.clone(), inodes.clone())),
             handles: Handles::default(),
             view: View::new(server.clone(), inodes.clone(), &config, clock.wall()),
             server,
@@ -127,9 +128,22 @@ impl Filesystem {
         self.server.kernel().forget_attributes_by(forget);
     }
 
-    /// Starts the thread that tries closed files again; it ends with the filesystem.
+    /// Starts the threads that try closed files again, and clean up what they and earlier mounts leave; they end with the filesystem.
     pub fn start_retrying(&self) -> std::io::Result<()> {
+        if !self.config.is_read_only {
+            self.payer.start()?;
+        }
         self.write_back.backlog().start_retrying()
+    }
+
+    /// Takes over the temporary files that earlier mounts have left.
+    pub fn adopt_debts(&self) {
+        self.payer.adopt();
+    }
+
+    /// Tries once to remove what temporary files are of no more use, and to bring back what was moved aside; whether none is left.
+    pub fn pay_debts(&self) -> bool {
+        self.payer.pay() == Payments::Done
     }
 
     /// Tries once more what was closed and is not on the server; stops at a failure that the others would meet too.
@@ -140,7 +154,12 @@ impl Filesystem {
     /// Brings to the server what it lacks at this moment, for the end of the mount; whether that was all done. Goes on as long as
     /// files get done, and gives up when a failure has lasted for `limit`. [`Self::progress`] shows how it goes on.
     pub fn drain(&self, limit: Duration) -> bool {
-        self.write_back.backlog().drain(limit)
+        let is_all_sent = self.write_back.backlog().drain(limit);
+        if is_all_sent {
+            // What is left is for the next mount.
+            self.payer.pay();
+        }
+        is_all_sent
     }
 
     /// What the server lacks now.

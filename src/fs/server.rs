@@ -1,7 +1,7 @@
 //! The server as the filesystem sees it: what it shows, what it was seen to do and refuse, and why it says no.
 //!
 //! Calls go one way: [`Tree`] and [`Learnt`] know the remote alone; [`Observer`], [`Kernel`], [`Refusals`] and [`Versions`] use what stands
-//! before them; [`Server`] holds them all, and [`change`] and [`renaming`] use it.
+//! before them; [`Server`] holds them all, and [`change`], [`renaming`] and [`repay`] use it.
 
 pub(crate) mod change;
 mod evidence;
@@ -9,19 +9,24 @@ mod kernel;
 mod learnt;
 mod refusal;
 pub(crate) mod renaming;
+mod repay;
 mod room;
 mod spelling;
 mod tree;
 mod version;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use self::{
     evidence::Observer, kernel::Kernel, learnt::Learnt, refusal::Refusals, room::Room, tree::Tree,
     version::Versions,
 };
 pub(crate) use self::{
-    refusal::Intent, room::Space, spelling::is_same_spelled_otherwise, version::unknown_size,
+    refusal::Intent,
+    repay::{Payer, Payments, Returned, bring_back},
+    room::Space,
+    spelling::is_same_spelled_otherwise,
+    version::unknown_size,
 };
 use super::{
     account::Account,
@@ -51,15 +56,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The server that is `remote`; nothing is asked of it yet.
+    /// The server that is `remote`; nothing is asked of it yet. What is owed to it is written down below `debts_dir`.
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         inodes: Arc<Inodes>,
         cache: &CacheConfig,
         clock: Arc<dyn Clock>,
+        debts_dir: Option<PathBuf>,
     ) -> Self {
         let account = Arc::<Account>::default();
-        let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone()));
+        let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone(), debts_dir));
         let tree = Arc::new(Tree::new(
             remote.clone(),
             hidden.clone(),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cache::{Reader, Version},
-    remote::{Attributes, Evidence},
+    remote::{Attributes, Evidence, RemotePath},
 };
 
 /// A file that is written in order is streamed from this length on: below it one exchange at close is quicker.
@@ -252,6 +252,14 @@ impl FileState {
         let is_in_order = spool.local_prefix() == spool.len() && spool.len() >= STREAM_BYTES_MIN;
         let keeps_old = spool.server_len() > 0 && !spool.dirty().covers(0..spool.server_len());
         is_in_order && !keeps_old
+    }
+
+    /// The file lies under its own name again, after it was moved out of the way.
+    pub(crate) fn get_back_name(&mut self, path: &RemotePath) {
+        self.name.take_hidden();
+        if let Some(reader) = &self.reader {
+            reader.set_path(path.clone());
+        }
     }
 
     /// Lets it be sent while it is written, if that is still wanted.

@@ -66,7 +66,10 @@ impl UploadStream {
         let thread = std::thread::Builder::new()
             .name("ftpfs-upload".into())
             .spawn(move || sender.run())
-            .inspect_err(|error| log::warn!("no thread to stream {}: {error}", hidden.path()))
+            .inspect_err(|error| {
+                log::warn!("no thread to stream {hidden}: {error}");
+                names.debts().settle(&hidden);
+            })
             .ok()?;
         Some(Self {
             shared,
@@ -103,7 +106,7 @@ impl UploadStream {
                 // A server that did not answer the upload would let us wait for this too.
                 match error.kind() {
                     RemoteErrorKind::TimedOut(_) => self.names.discard(self.hidden.clone()),
-                    _ => self.names.remove(&self.hidden),
+                    _ => drop(self.names.remove(&self.hidden)),
                 }
                 Err(error)
             }
@@ -131,7 +134,9 @@ impl Drop for UploadStream {
                 // Where the server did not even let it begin there is nothing to remove.
                 let was_refused =
                     matches!(thread.join(), Ok(Err(error)) if is_name_refusal(&error));
-                if !was_refused {
+                if was_refused {
+                    names.debts().settle(&hidden);
+                } else {
                     names.remove(&hidden);
                 }
             });

@@ -38,7 +38,7 @@ use super::{
     server::Server,
     spool::SpoolLimits,
 };
-use crate::{cache::ReadEngine, clock::Clock, config::OnConflict};
+use crate::{cache::ReadEngine, clock::Clock, config::FsConfig};
 
 /// The kernel's own limit of a file's size.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -56,27 +56,29 @@ pub(crate) struct WriteBack {
 }
 
 impl WriteBack {
-    /// To `server`; no file may grow beyond `file_bytes_max`, and `streams_max` may go up while they are written.
+    /// To `server`, with the limits of `config`; `streams_max` files may go up while they are written.
     pub(crate) fn new(
         server: Arc<Server>,
         inodes: Arc<Inodes>,
         engine: Arc<ReadEngine>,
-        limits: SpoolLimits,
-        file_bytes_max: u64,
-        on_conflict: OnConflict,
+        config: &FsConfig,
         streams_max: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let limits = SpoolLimits {
+            memory_bytes_max: config.spool_memory_bytes_max,
+            dir: config.spool_dir.clone(),
+        };
         let uploader = Arc::new(Uploader::new(
             server.clone(),
             inodes.clone(),
             engine,
             limits.clone(),
-            on_conflict,
+            config.on_conflict,
         ));
         Self {
             streams: Streams::new(server.clone(), inodes.clone(), streams_max),
-            growth: GrowthLimit::new(server.clone(), inodes.clone(), file_bytes_max),
+            growth: GrowthLimit::new(server.clone(), inodes.clone(), config.file_bytes_max),
             backlog: Arc::new(Backlog::new(
                 uploader.clone(),
                 server,

@@ -9,6 +9,8 @@
 //! 4. *What was made by us needs no look*: [`MadeName`] holds 128 random bits, so that nobody else has made that name.
 
 use std::{
+    fmt,
+    ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -326,14 +328,16 @@ impl MadeName {
         dir.join(name.as_bytes()).ok().map(Self)
     }
 
-    /// A name that was made so before, as far as its form shows; the caller knows that it was.
-    pub fn recognised(dir: &RemotePath, name: &[u8]) -> Option<Self> {
-        let digits = name
-            .strip_suffix(b".tmp")?
-            .rsplit(|byte| *byte == b'-')
-            .next()?;
-        let is_random = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
-        dir.join(name).ok().filter(|_| is_random).map(Self)
+    /// What was written down when a mount made it; `None` for what no mount has made.
+    pub fn recorded(path: RemotePath) -> Option<Self> {
+        let name = path.name()?;
+        let name = name.strip_prefix(b".").unwrap_or(name);
+        let rest = name.strip_prefix(b"ftpfs-")?.strip_suffix(b".tmp")?;
+        let (mount, bits) = rest.split_at_checked(8)?;
+        let bits = bits.strip_prefix(b"-")?;
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_made = bits.len() == 32 && mount.iter().chain(bits).all(is_hex);
+        is_made.then_some(Self(path))
     }
 
     /// Its path.
@@ -348,6 +352,20 @@ impl MadeName {
             want: Want::Made,
             asked: None,
         }
+    }
+}
+
+impl Deref for MadeName {
+    type Target = RemotePath;
+
+    fn deref(&self) -> &RemotePath {
+        &self.0
+    }
+}
+
+impl fmt::Display for MadeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -5,6 +5,7 @@
 mod conflict;
 mod content;
 mod create;
+mod debts;
 mod hotfolder;
 mod inside;
 mod listing;

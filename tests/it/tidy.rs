@@ -34,7 +34,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("ring", &["ftp"]),
     ("rustls", &["ftp"]),
     ("suppaftp", &["ftp"]),
-    ("twox_hash", &["cache"]),
+    ("twox_hash", &["cache", "cli"]),
 ];
 
 /// Packages that only one part of their room may name.

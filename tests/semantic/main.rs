@@ -11,6 +11,7 @@
 mod ahead;
 mod attributes;
 mod conflict;
+mod debts;
 mod directory;
 mod disk;
 mod doubt;

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) server: MemoryRemote,
     pub(crate) fs: Arc<Filesystem>,
     pub(crate) spool_dir: tempfile::TempDir,
+    /// Held for as long as its mounts write down what they owe.
+    _state_dir: tempfile::TempDir,
     pub(crate) dir_ttl: Duration,
     /// Makes the same filesystem anew.
     make: Box<dyn Fn() -> Arc<Filesystem> + Send + Sync>,
@@ -108,7 +110,7 @@ impl World {
     }
 
     pub(crate) fn with(choose: impl FnOnce(&mut Setup)) -> Self {
-        let spool_dir = tempfile::tempdir().unwrap();
+        let (spool_dir, state_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut setup = Setup {
             behaviour: Behaviour::default(),
             fs: FsConfig {
@@ -120,6 +122,7 @@ impl World {
                 spool_memory_bytes_max: 8 << 20,
                 file_bytes_max: 1 << 40,
                 spool_dir: spool_dir.path().to_path_buf(),
+                debts_dir: Some(state_dir.path().join("server")),
                 drain_timeout: Duration::from_secs(1),
                 on_conflict: OnConflict::default(),
             },
@@ -145,6 +148,7 @@ impl World {
             server,
             fs: make(),
             spool_dir,
+            _state_dir: state_dir,
             dir_ttl,
             make: Box::new(make),
         }
@@ -153,6 +157,12 @@ impl World {
     /// Ends this mount and begins another of the same server.
     pub(crate) fn restart(&mut self) {
         self.drain();
+        self.fs.shutdown();
+        self.fs = (self.make)();
+    }
+
+    /// Ends this mount as `kill -9` does, without a last word to the server, and begins another.
+    pub(crate) fn kill(&mut self) {
         self.fs.shutdown();
         self.fs = (self.make)();
     }

@@ -113,7 +113,7 @@ fn unlink_open(fs: &Filesystem, file: &Arc<OpenFile>, path: &RemotePath) -> Resu
         let on_server = state.on_server();
         (on_server.base().is_some(), on_server.doubt().is_some())
     };
-    if is_there && !removed::move_aside(&fs.server, file, path)? {
+    if is_there && !removed::move_aside(&fs.server, file, path, None)? {
         fs.server.remove_file(path)?;
     } else if may_be_there {
         match fs.server.remove_file(path) {
@@ -121,7 +121,7 @@ fn unlink_open(fs: &Filesystem, file: &Arc<OpenFile>, path: &RemotePath) -> Resu
             _ => {}
         }
     }
-    file.lock().name.remove();
+    removed::lose_name(&fs.server, file);
     drop(held);
     removed::leave(&fs.server, file);
     Ok(())
@@ -169,23 +169,16 @@ fn remove_hidden(fs: &Filesystem, dir: &RemotePath) -> bool {
     let ours = entries
         .iter()
         .filter(|entry| fs.server.hidden().is_hidden(&entry.name));
-    let paths: Vec<MadeName> = ours
-        .filter_map(|entry| fs.server.hidden().recognise(dir, &entry.name))
+    let names: Vec<MadeName> = ours
+        .filter_map(|entry| dir.join(&entry.name).ok())
+        .filter_map(|path| fs.server.hidden().debts().removable(&path))
         .collect();
-    let files = fs.inodes.files();
-    let is_read = |path| {
-        files
-            .iter()
-            .any(|file| file.lock().name.hidden() == Some(path))
-    };
-    if paths.len() != entries.len() || paths.iter().any(is_read) {
+    if names.len() != entries.len() {
         return false;
     }
-    for path in &paths {
+    for name in &names {
         // The thread that removes it may be there before us.
-        if let Err(error) = fs.server.remove_made(path) {
-            log::debug!("temporary file not removed: {error}");
-        }
+        fs.server.hidden().remove(name);
     }
     true
 }

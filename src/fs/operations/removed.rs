@@ -2,9 +2,11 @@
 
 use crate::{
     fs::{
+        debts::Debt,
         error::Result,
         file::OpenFile,
-        server::{Intent, Server, renaming},
+        hidden::Removal,
+        server::{Intent, Returned, Server, bring_back as give_back, renaming},
         spool::Spool,
         state::Name,
     },
@@ -12,8 +14,14 @@ use crate::{
 };
 
 /// Moves a file whose name is going out of the way, if its handles still need bytes that only the server has; whether it was
-/// moved. A server that does not allow it leaves those handles with what is here.
-pub(super) fn move_aside(server: &Server, file: &OpenFile, path: &RemotePath) -> Result<bool> {
+/// moved. A server that does not allow it leaves those handles with what is here. `size` is that of the file that takes the name, if
+/// one does and that is known.
+pub(super) fn move_aside(
+    server: &Server,
+    file: &OpenFile,
+    path: &RemotePath,
+    size: Option<u64>,
+) -> Result<bool> {
     let needs_server = {
         let state = file.lock();
         let missing = state.changes().spool().map(Spool::missing);
@@ -25,12 +33,12 @@ pub(super) fn move_aside(server: &Server, file: &OpenFile, path: &RemotePath) ->
     }
     // In the mounted directory itself, so that the file's own directory can be removed too; beside it if that is not allowed.
     let explain = |error| server.explain(error, path, Intent::RemoveFile);
-    let mut hidden = renaming::aside(server, path, &RemotePath::root())?.map_err(explain)?;
+    let mut hidden = renaming::aside(server, path, &RemotePath::root(), size)?.map_err(explain)?;
     if let Some(dir) = path
         .parent()
         .filter(|dir| hidden.is_none() && !dir.is_root())
     {
-        hidden = renaming::aside(server, path, &dir)?.map_err(explain)?;
+        hidden = renaming::aside(server, path, &dir, size)?.map_err(explain)?;
     }
     let Some(hidden) = hidden else {
         return Ok(false);
@@ -45,20 +53,23 @@ pub(super) fn move_aside(server: &Server, file: &OpenFile, path: &RemotePath) ->
 
 /// Gives a file that was moved out of the way its name again.
 pub(super) fn bring_back(server: &Server, file: &OpenFile, path: &RemotePath) {
-    let Some(hidden) = file.lock().name.take_hidden() else {
+    let Some(hidden) = file.lock().name.hidden().cloned() else {
         return;
     };
-    let hidden = hidden.path();
-    // Never over the new file, should that be there nevertheless.
-    match renaming::put(server, hidden, path) {
-        Ok(()) => {
-            if let Some(reader) = file.lock().reader() {
-                reader.set_path(path.clone());
-            }
-        }
-        Err(error) => log::error!(
-            "{path} is now called {hidden} on the server, and could not be moved back: {error}"
-        ),
+    match give_back(server, &hidden) {
+        Returned::Back => file.lock().get_back_name(path),
+        // It is looked at again in the background, also whether the new file has arrived nevertheless.
+        Returned::Superseded => server.hidden().debts().fall_due(&hidden),
+        Returned::Shown | Returned::Later => {}
+    }
+}
+
+/// The name of such a file is gone for good.
+pub(super) fn lose_name(server: &Server, file: &OpenFile) {
+    let mut state = file.lock();
+    state.name.remove();
+    if let Some(hidden) = state.name.hidden() {
+        server.hidden().debts().record(hidden, Debt::Removed);
     }
 }
 
@@ -66,7 +77,8 @@ pub(super) fn bring_back(server: &Server, file: &OpenFile, path: &RemotePath) {
 pub(super) fn leave(server: &Server, file: &OpenFile) {
     let hidden = {
         let mut state = file.lock();
-        if state.is_open() {
+        // While the name is only on its way to be lost, this is the only copy.
+        if state.is_open() || !state.name.is_removed() {
             return;
         }
         state.name.take_hidden()
@@ -74,11 +86,11 @@ pub(super) fn leave(server: &Server, file: &OpenFile) {
     let Some(hidden) = hidden else {
         return;
     };
-    match server.remove_made(&hidden) {
-        Ok(()) => server.room().note_freed(),
-        Err(error) => log::warn!(
-            "{}, which was removed while it was open, stays on the server: {error}",
-            hidden.path()
-        ),
+    match server.hidden().remove(&hidden) {
+        Removal::Gone => server.room().note_freed(),
+        Removal::Later => {}
+        Removal::Refused => {
+            log::warn!("{hidden}, which was removed while it was open, stays on the server");
+        }
     }
 }

@@ -60,7 +60,7 @@ impl Filesystem {
                 RenameMode::Replace => Want::AnyFile,
                 RenameMode::NoReplace => Want::Absent,
             };
-            let renamed = rename_file(self, &source, &target_seen, want, old_file);
+            let renamed = rename_file(self, (&source, entry.size), &target_seen, want, old_file);
             self.engine.forget(&source);
             self.engine.forget(&target);
             renamed?;
@@ -157,20 +157,20 @@ fn is_respelled(source: &RemotePath, target: &RemotePath) -> bool {
 /// Renames a file; `old_file` is the open one that it replaces.
 fn rename_file(
     fs: &Filesystem,
-    source: &RemotePath,
+    (source, size): (&RemotePath, Option<u64>),
     target_seen: &Evidence,
     want: Want,
     old_file: Option<&Arc<OpenFile>>,
 ) -> Result<()> {
     let target = target_seen.path();
     let is_aside = match old_file {
-        Some(file) => removed::move_aside(&fs.server, file, target)?,
+        Some(file) => removed::move_aside(&fs.server, file, target, size)?,
         None => false,
     };
     let renamed = if is_aside {
         renaming::put(&fs.server, source, target)
     } else {
-        renaming::over(&fs.server, source, target_seen, want)
+        renaming::over(&fs.server, source, target_seen, want, size)
     };
     if renamed.is_ok() && !target_seen.is_absent() && !is_aside {
         fs.server.room().note_freed();
@@ -178,7 +178,7 @@ fn rename_file(
     if let Some(file) = old_file {
         match &renamed {
             Ok(()) => {
-                file.lock().name.remove();
+                removed::lose_name(&fs.server, file);
                 removed::leave(&fs.server, file);
             }
             Err(_) if is_aside => removed::bring_back(&fs.server, file, target),

@@ -6,7 +6,7 @@
 use super::{Server, refusal::Intent};
 use crate::{
     fs::error::{FsError, FsErrorKind, Result},
-    remote::{self, Attributes, Evidence, MadeName, RemoteErrorKind, RemotePath, Settled, Want},
+    remote::{self, Attributes, Evidence, RemoteErrorKind, RemotePath, Settled, Want},
 };
 
 /// How often a change is sent, each time after another look. 3: one session that has died while it was idle, and one more when the server is slow.
@@ -70,20 +70,14 @@ impl Server {
                 Err(_) => Err(FsError::new(FsErrorKind::IsADirectory, path)),
             }
         };
-        match carry_out(self, &[path], look, |permit| {
+        let sent = carry_out(self, &[path], look, |permit| {
             self.remote().remove_file(permit)
-        })? {
-            Some(Err(error)) => Err(self.explain(error, path, Intent::RemoveFile)),
-            None | Some(Ok(())) => {
-                self.room().note_freed();
-                Ok(())
-            }
+        })?;
+        if let Some(Err(error)) = sent {
+            return Err(self.explain(error, path, Intent::RemoveFile));
         }
-    }
-
-    /// Removes a file of ours whose content is elsewhere, or is not wanted any more.
-    pub(crate) fn remove_made(&self, made: &MadeName) -> remote::Result<()> {
-        self.hidden().remove_now(made)
+        self.room().note_freed();
+        Ok(())
     }
 
     /// Removes a directory, by a listing that shows that it holds nothing.

@@ -4,22 +4,26 @@ use super::{
     Server,
     change::{Again, carry_out},
     refusal::Intent,
+    repay::{Returned, bring_back},
 };
 use crate::{
     fs::{
+        debts::Debt,
         error::{FsError, FsErrorKind, Result},
-        hidden::is_name_refusal,
+        hidden::{Removal, is_name_refusal},
     },
     remote::{self, Evidence, MadeName, Permit, RemotePath, Want},
 };
 
 /// Puts `source` in the place of what `target` shows, which must be what is wanted: by a rename over it, or, where the server refuses or only
-/// pretends that, by moving the old file aside first. The old bytes are removed only when the new ones are in place.
+/// pretends that, by moving the old file aside first. The old bytes are removed only when the new ones are in place; `size` is that of
+/// these, if it is known.
 pub(crate) fn over(
     server: &Server,
     source: &RemotePath,
     target: &Evidence,
     want: Want,
+    size: Option<u64>,
 ) -> Result<()> {
     let path = target.path();
     let is_replacing = !target.is_absent();
@@ -42,7 +46,7 @@ pub(crate) fn over(
             Err(error) => log::info!("this server does not rename over files: {error}"),
         }
     }
-    swap_aside(server, source, path, want)
+    swap_aside(server, source, path, want, size)
 }
 
 /// The permit to change what was seen, or, when that is too old, what is seen now.
@@ -65,13 +69,19 @@ fn changed(server: &Server, path: &RemotePath, want: Want) -> FsError {
     }
 }
 
-fn swap_aside(server: &Server, source: &RemotePath, path: &RemotePath, want: Want) -> Result<()> {
+fn swap_aside(
+    server: &Server,
+    source: &RemotePath,
+    path: &RemotePath,
+    want: Want,
+    size: Option<u64>,
+) -> Result<()> {
     let explain = |error| {
         server.kernel().forget_if_unknown(&error, &[source, path]);
         server.explain(error, path, Intent::Rename)
     };
     let dir = path.parent().unwrap_or_else(RemotePath::root);
-    let Some(aside) = aside(server, path, &dir)?.map_err(explain)? else {
+    let Some(aside) = aside(server, path, &dir, size)?.map_err(explain)? else {
         return Err(FsError::new(FsErrorKind::AccessDenied, path));
     };
     // Moved away, it is out of others' reach: what is removed in the end is what was seen, or what is wanted whatever it is.
@@ -87,19 +97,15 @@ fn swap_aside(server: &Server, source: &RemotePath, path: &RemotePath, want: Wan
         Err(changed(server, path, want))
     };
     if !matches!(placed, Ok(Ok(()))) {
-        if let Err(back) = put(server, aside.path(), path) {
-            let aside = aside.path();
-            log::error!(
-                "{path} is now called {aside} on the server, and could not be moved back: {back}"
-            );
+        if bring_back(server, &aside) == Returned::Superseded {
+            server.hidden().release(&aside);
         }
         // The reason is in a listing in which the old file is back.
         return placed?.map_err(explain);
     }
     server.learnt().note_rename_over_refused();
-    if let Err(error) = server.remove_made(&aside) {
-        let aside = aside.path();
-        log::warn!("the old content of {path} stays on the server as {aside}: {error}");
+    if server.hidden().release(&aside) == Removal::Refused {
+        log::warn!("the old content of {path} stays on the server as {aside}");
     }
     Ok(())
 }
@@ -122,25 +128,40 @@ fn place(server: &Server, source: &RemotePath, path: &RemotePath) -> Result<remo
     surely(server, source, path, look)
 }
 
-/// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none.
+/// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none. `size` is that of the file
+/// that is to take its place.
 pub(crate) fn aside(
     server: &Server,
     path: &RemotePath,
     dir: &RemotePath,
+    size: Option<u64>,
 ) -> Result<remote::Result<Option<MadeName>>> {
+    let debts = server.hidden().debts();
     // Once more for a server that forbids names with a dot.
     for _ in 0..2 {
         let had_dot = server.learnt().takes_dot_names();
-        let Some(aside) = server.hidden().make(dir, had_dot) else {
+        let debt = Debt::Aside {
+            of: path.clone(),
+            size,
+        };
+        let Some(aside) = server.hidden().make_for(dir, had_dot, debt) else {
             break;
         };
         match surely(server, path, aside.path(), |_| Ok(aside.permit()))? {
             Ok(()) => return Ok(Ok(Some(aside))),
             Err(error) if is_name_refusal(&error) && had_dot => {
+                debts.settle(&aside);
                 server.learnt().note_dot_names(false);
             }
-            Err(error) if is_name_refusal(&error) => break,
-            Err(error) => return Ok(Err(error)),
+            Err(error) if is_name_refusal(&error) => {
+                debts.settle(&aside);
+                break;
+            }
+            Err(error) => {
+                // It may have happened all the same.
+                debts.fall_due(&aside);
+                return Ok(Err(error));
+            }
         }
     }
     server.learnt().note_dot_names(true);

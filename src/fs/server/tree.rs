@@ -183,6 +183,7 @@ impl Tree {
         if let Some(dir) = path.parent() {
             self.listings.upsert(&dir, entry);
             self.touch_dir(&dir);
+            self.hidden.debts().note_success();
         }
     }
 
@@ -191,6 +192,7 @@ impl Tree {
         if let (Some(dir), Some(name)) = (path.parent(), path.name()) {
             self.listings.remove(&dir, name);
             self.touch_dir(&dir);
+            self.hidden.debts().note_success();
         }
     }
 

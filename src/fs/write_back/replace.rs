@@ -87,10 +87,12 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<MadeName> {
         let sending = match begun {
             Ok(sending) => sending,
             Err(error) if is_name_refusal(&error) && has_dot => {
+                upload.server.hidden().debts().settle(&hidden);
                 refused = Some(error);
                 continue;
             }
             Err(error) if is_name_refusal(&error) => {
+                upload.server.hidden().debts().settle(&hidden);
                 log::warn!(
                     "{path} is not replaced: no temporary file can be made beside it ({error}); it needs the right to make files in {dir}, and room on the server's disk"
                 );
@@ -169,7 +171,10 @@ pub(super) fn put_in_place(upload: &mut Upload<'_>, hidden: &MadeName) -> Result
         Ok(landed)
     });
     let error = match placed {
-        Ok(Landed::There(settled)) => return Ok(Landed::There(settled)),
+        Ok(Landed::There(settled)) => {
+            upload.server.hidden().debts().settle(&hidden);
+            return Ok(Landed::There(settled));
+        }
         Ok(Landed::Taken) => {
             upload.server.hidden().discard(hidden);
             return store_where_files_are_taken(upload);
@@ -218,15 +223,19 @@ fn store_where_files_are_taken(upload: &mut Upload<'_>) -> Result<Landed> {
 
 /// Tries on a hidden file whether anything can be renamed, after a rename of it was refused: that may have had a reason of its own.
 fn try_renaming(upload: &Upload<'_>, hidden: &MadeName) -> Renaming {
-    let dir = hidden.path().parent().unwrap_or_else(RemotePath::root);
-    let has_dot = hidden
-        .path()
-        .name()
-        .is_some_and(|name| name.starts_with(b"."));
-    let Some(other) = upload.server.hidden().make(&dir, has_dot) else {
+    let dir = hidden.parent().unwrap_or_else(RemotePath::root);
+    let has_dot = hidden.name().is_some_and(|name| name.starts_with(b"."));
+    let names = upload.server.hidden();
+    let Some(other) = names.make(&dir, has_dot) else {
         return Renaming::Works(hidden.clone());
     };
-    match upload.server.remote().rename(hidden.path(), other.permit()) {
+    let renamed = upload.server.remote().rename(hidden, other.permit());
+    match &renamed {
+        Ok(()) => names.debts().settle(hidden),
+        Err(error) if error.is_answer() => names.debts().settle(&other),
+        Err(_) => names.debts().fall_due(&other),
+    }
+    match renamed {
         Ok(()) => Renaming::Works(other),
         Err(error) if !error.is_answer() => Renaming::Works(hidden.clone()),
         Err(error) if error.command() == "RNFR" && error.kind() == RemoteErrorKind::Unsupported => {
@@ -255,7 +264,8 @@ fn take_place(upload: &mut Upload<'_>, hidden: &MadeName) -> Result<Landed> {
         modified: settled.report.modified,
         epoch: 0,
     }));
-    renaming::over(upload.server, hidden.path(), &seen, want)?;
+    let len = Some(upload.job.len);
+    renaming::over(upload.server, hidden, &seen, want, len)?;
     Ok(Landed::There(settled))
 }
 

@@ -41,9 +41,6 @@ impl Streams {
             return;
         }
         let names = self.server.hidden();
-        let Some(hidden) = names.make(&dir, self.server.learnt().takes_dot_names()) else {
-            return;
-        };
         let source = file.clone();
         let read_chunk = Box::new(
             move |offset: u64, out: &mut [u8], claim: &mut dyn FnMut(u64)| {
@@ -61,6 +58,7 @@ impl Streams {
             },
         );
         let start = || {
+            let hidden = names.make(&dir, self.server.learnt().takes_dot_names())?;
             UploadStream::start(
                 self.server.remote().clone(),
                 names.clone(),

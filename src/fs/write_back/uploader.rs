@@ -130,6 +130,7 @@ impl Uploader {
         if upload.job.len < upload.job.old_len() {
             self.server.room().note_freed();
         }
+        self.server.hidden().debts().note_success();
         let done = match landed {
             Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),
             Landed::Taken => {

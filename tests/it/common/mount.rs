@@ -88,6 +88,14 @@ impl Mount {
         self.wait_until_ready();
     }
 
+    /// Kills the filesystem, which has no last word; it may be mounted again.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        detach(self.path());
+        self.may_end_badly = true;
+    }
+
     /// Lets the mount end although the server lacks something.
     pub(crate) fn may_end_badly(&mut self) {
         self.may_end_badly = true;
