@@ -1,7 +1,7 @@
 //! What this mount owes the server: files under hidden names that have to go, or to get their own names again.
 //!
 //! What is hard here, and what answers it:
-//! 1. *A mount may be killed at any moment.* A debt is written down before the name is used, in a file of this mount ([`folder`], [`line`]);
+//! 1. *A mount may be killed at any moment.* A debt is written down before the name is used, in a file of this mount ([`folder`], [`mod@line`]);
 //!    the next mount of the same directory of the same server takes over what nobody owns any more ([`Debts::adopt`]).
 //! 2. *It must not cost much.* Lines are appended and never synchronised: a killed process loses none, a power cut may.
 //! 3. *It must not grow.* The file is written anew when it has grown by lines that are settled.

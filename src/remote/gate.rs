@@ -5,7 +5,7 @@
 //!
 //! 1. *A permit is for the name that can be destroyed.* For a rename that is the new name.
 //! 2. *It is spent by one command.* What is to be sent once more needs another look ([`Permit`] is not `Clone`).
-//! 3. *Its age counts from when the question left*, and is checked when the session is there ([`Permit::spend`]).
+//! 3. *Its age counts from when the question left*, and is checked when the session is there (`Permit::spend`).
 //! 4. *What was made by us needs no look*: [`MadeName`] holds 128 random bits, so that nobody else has made that name.
 
 use std::{
