@@ -94,6 +94,8 @@ pub(super) struct Learnt {
     pub(super) is_set_time_proven: bool,
     /// Whether replies of several lines may end with another code than they began with.
     pub(super) has_loose_ends: bool,
+    /// Whether listings show the directory itself, or the one above it: then none is empty.
+    pub(super) lists_dots: bool,
     /// Whether AVBL answers.
     pub(super) has_avbl: bool,
     /// Whether SITE SYMLINK answers.
@@ -125,6 +127,7 @@ impl Default for Learnt {
             set_time: SetTime::Mfmt,
             is_set_time_proven: false,
             has_loose_ends: false,
+            lists_dots: false,
             has_avbl: false,
             has_symlink: false,
             has_rest: true,

@@ -126,6 +126,22 @@ impl Control {
         self.pending = self.pending.saturating_sub(1);
     }
 
+    /// Gives the connection up if more has arrived than what was asked for: which reply belongs to which command is not known then.
+    pub(super) fn check_step(&mut self) -> Result<(), Fault> {
+        if self.pending > 0 || self.inbox.is_empty() {
+            return Ok(());
+        }
+        self.give_up();
+        // A last word shifts nothing.
+        if self.inbox.starts_with(b"421") {
+            return Ok(());
+        }
+        Err(Fault::new(
+            RemoteErrorKind::Disconnected,
+            "the server has sent more replies than commands",
+        ))
+    }
+
     /// Whether something has arrived and was not read yet.
     pub(super) fn has_inbox(&self) -> bool {
         !self.inbox.is_empty()
@@ -216,6 +232,14 @@ impl Control {
             return Err(Fault::new(
                 RemoteErrorKind::Disconnected,
                 "the session is closed",
+            ));
+        }
+        if self.phase == Phase::Reply && self.pending == 0 && !self.is_alive() {
+            // Read as the answer to this command it would shift all that follow.
+            self.give_up();
+            return Err(Fault::new(
+                RemoteErrorKind::Disconnected,
+                "the server has said something that nobody has asked for, or has gone",
             ));
         }
         let left = self.remaining()?;

@@ -192,12 +192,21 @@ fn fetch(
             _ => error,
         })
     };
+    // Where even an empty directory is listed with `.` and `..`, nothing at all is no listing: it was cut off before its first byte, or the
+    // account may not list (vsftpd).
+    let lists_dots = remote.pool.host.capabilities.learnt().lists_dots;
+    let never_is_empty = lists_dots && (verb == "MLSD" || argument == "-a");
+    let is_nothing = |whole: &Whole| never_is_empty && whole.bytes.is_empty();
     let whole = read()?;
-    if whole.ends_a_line() {
+    if whole.ends_a_line() && !is_nothing(&whole) {
         return Ok(whole);
     }
-    log::info!("{dir}: the listing ends in the middle of a line; it is asked for once more");
+    log::info!("{dir}: the listing ends in the middle; it is asked for once more");
     let whole = read()?;
+    if is_nothing(&whole) {
+        let error = RemoteError::new(RemoteErrorKind::Refused, verb).with_path(dir);
+        return Err(error.answered().with_source("an empty answer"));
+    }
     if whole.ends_a_line() {
         return Ok(whole);
     }
@@ -264,8 +273,13 @@ fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -
         mut entries,
         rejected,
         has_dot_names,
+        has_dots,
         zone,
     } = parsed;
+    if has_dots {
+        let capabilities = &remote.pool.host.capabilities;
+        capabilities.learn(|learnt| learnt.lists_dots = true);
+    }
     if let Some(line) = rejected.first() {
         let sample = line.get(..SAMPLE_BYTES_MAX).unwrap_or(line);
         log::warn!(

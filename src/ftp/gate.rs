@@ -199,9 +199,14 @@ fn send(
         return Err(expired);
     }
     let failure = match guard.session().exchange(verb, lines) {
-        Ok(replies) => {
+        Ok(replies) if is_in_order(lines, &replies) => {
             guard.check_in_after_commands();
             return Ok(replies);
+        }
+        Ok(_) => {
+            guard.session().give_up();
+            let detail = "a reply to another command";
+            Failure::Broken(verb, Fault::new(RemoteErrorKind::Protocol, detail))
         }
         Err(failure) => failure,
     };
@@ -214,6 +219,14 @@ fn send(
     }
     let error = failure.into_error(path);
     Err(if is_unheard { error.unheard() } else { error })
+}
+
+/// Whether each reply can be that to its command, so that what it says is of that command.
+fn is_in_order(lines: &[Vec<u8>], replies: &[Reply]) -> bool {
+    lines.iter().zip(replies).all(|(line, reply)| {
+        let is_first_half = line.starts_with(b"RNFR ");
+        reply.is_refusal() || reply.is_intermediate() == is_first_half
+    })
 }
 
 /// The first refusal among the replies to commands of which the last one has a verb of its own.

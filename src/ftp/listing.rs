@@ -32,6 +32,8 @@ pub struct Parsed {
     pub rejected: Rejected,
     /// Whether names that begin with a dot were among the lines, `.` and `..` too.
     pub has_dot_names: bool,
+    /// Whether the directory itself, or the one above it, was among them.
+    pub has_dots: bool,
     /// In which time the entries are told.
     pub zone: Zone,
 }
@@ -55,6 +57,7 @@ fn parse(bytes: &[u8], zone: Zone, parse_line: impl Fn(&[u8]) -> Line) -> Parsed
         entries: Vec::new(),
         rejected: Rejected::default(),
         has_dot_names: false,
+        has_dots: false,
         zone,
     };
     for line in bytes.split(|byte| *byte == b'\n') {
@@ -68,7 +71,10 @@ fn parse(bytes: &[u8], zone: Zone, parse_line: impl Fn(&[u8]) -> Line) -> Parsed
                 parsed.entries.push(entry);
             }
             Line::Skip => {}
-            Line::Dots => parsed.has_dot_names = true,
+            Line::Dots => {
+                parsed.has_dot_names = true;
+                parsed.has_dots = true;
+            }
             Line::Reject => parsed.rejected.push(line),
         }
     }

@@ -301,7 +301,10 @@ impl NextData {
     /// Where the reply says that the server listens. An EPSV that is not known is remembered.
     fn announced_in(&self, passive: Passive, reply: &Reply) -> Option<Announced> {
         let port = passive.port(reply);
-        if port.is_none() && passive == Passive::Epsv && reply.code() / 100 != 4 {
+        // A reply to another command says nothing of this one.
+        let is_anothers = matches!(reply.code(), 213 | 226 | 250 | 350);
+        let is_passing = is_anothers || reply.code() / 100 == 4;
+        if port.is_none() && passive == Passive::Epsv && !is_passing {
             log::debug!("EPSV refused ({reply}); using PASV");
             self.capabilities.learn(|learnt| learnt.has_epsv = false);
         }

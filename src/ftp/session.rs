@@ -194,6 +194,7 @@ impl Session {
         let mut replies = Vec::with_capacity(lines.len());
         let outcome = self.send_and_read(lines, &mut replies);
         self.has_answered |= !replies.is_empty();
+        let outcome = outcome.and_then(|()| self.talk.control().check_step());
         match outcome {
             Ok(()) => Ok(replies),
             Err(fault) => Err(Failure::Broken(verb, fault)),

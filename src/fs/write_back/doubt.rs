@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a new file under its own name | a beginning of its bytes |
 //! | an append | the old size, then a beginning of the tail |
-//! | ranges inside | the version of before, or the first of the new bytes: they are written once more |
+//! | ranges inside | the version of before, or the first of the new bytes (one is enough where the size is that of before): they are written once more |
 //! | a whole new file that was to take the name | that file, or the one before |
 //!
 //! Anything else was made by others, and stays.
@@ -118,7 +118,12 @@ fn holds_first_range(upload: &Upload<'_>, reported: Reported) -> Result<bool> {
         .end
         .min(first.start + FIRST_BYTES_MAX)
         .min(reported.size);
-    upload.holds_ours(first.start..end)
+    if upload.holds_ours(first.start..end)? {
+        return Ok(true);
+    }
+    // It may have stopped inside that range.
+    let is_as_long = reported.size == upload.job.old_len();
+    Ok(is_as_long && upload.holds_ours(first.start..end.min(first.start + 1))?)
 }
 
 /// A file that was sent, whose confirmation was lost and that is not there: the server may have taken it away, so it is not sent again

@@ -1,6 +1,11 @@
 //! Listings that are cut off: a directory is shown whole or not at all.
 
-use std::{io::Write, thread, time::Duration};
+use std::{
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use socket2::SockRef;
 
@@ -79,4 +84,37 @@ fn a_listing_whose_data_connection_is_reset_is_an_error() {
             assert!(listed.is_err(), "{bytes:?} {is_early}: {listed:?}");
         }
     }
+}
+
+/// What a server that lists `.` sends of an empty directory is not nothing.
+// SEMANTICS: S-list-cut
+#[test]
+fn nothing_at_all_is_no_listing_where_others_show_the_directory_itself() {
+    let is_cut = AtomicBool::new(false);
+    let server = ScriptedServer::start(move |client, line| {
+        if line.starts_with("CWD") {
+            is_cut.store(line == "CWD /cut", Ordering::SeqCst);
+        }
+        if line != "MLSD" {
+            return Handled::No;
+        }
+        client.say("150 here it comes");
+        let mut data = client.accept();
+        if !is_cut.load(Ordering::SeqCst) {
+            data.write_all(b"type=cdir;modify=20260101000000; .\r\n")
+                .unwrap();
+        }
+        drop(data);
+        client.say("226 done");
+        Handled::Yes
+    });
+    let remote = connect(&server);
+    // Nothing is known yet of how it lists.
+    assert!(remote.list(&path("cut")).unwrap().entries.is_empty());
+    assert!(remote.list(&path("empty")).unwrap().entries.is_empty());
+    server.take_batches();
+    let error = remote.list(&path("cut")).unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::Refused);
+    assert_eq!(times_asked(&server), 2);
+    assert!(remote.list(&path("empty")).unwrap().entries.is_empty());
 }

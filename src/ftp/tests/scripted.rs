@@ -851,3 +851,46 @@ fn a_total_with_the_code_of_the_beginning_ends_a_download_left_early() {
     remote.make_dir(&path("d")).unwrap();
     assert_eq!(server.connections(), 1);
 }
+
+// SEMANTICS: S-reconnect
+#[test]
+fn a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one() {
+    let server = ScriptedServer::start(|client, line| {
+        if line == "SIZE /twice" && client.number == 1 {
+            client.say("213 5\r\n213 5");
+            return Handled::Yes;
+        }
+        if line == "SIZE /late" && client.number == 2 {
+            client.say("213 6");
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect_single(&server);
+    // Both replies come before it is known which one answers MDTM: another session says.
+    assert!(remote.report(&path("twice")).is_ok());
+    assert_eq!(server.connections(), 2);
+    remote.remove_file(made(&path("f"))).unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+// SEMANTICS: S-rename-over
+#[test]
+fn a_reply_to_another_command_leaves_the_outcome_of_a_rename_open() {
+    let server = ScriptedServer::start(|client, line| {
+        if line.starts_with("RNFR") {
+            client.say("226 Transfer complete.\r\n350 go on");
+            return Handled::Yes;
+        }
+        if line.starts_with("RNTO") {
+            return Handled::Yes;
+        }
+        Handled::No
+    });
+    let remote = connect(&server);
+    let error = remote.rename(&path("f"), made(&path("g"))).unwrap_err();
+    assert!(error.is_reply_lost() && !error.is_answer(), "{error}");
+    assert_eq!(error.kind(), RemoteErrorKind::Protocol);
+    assert!(remote.stat(&path("f")).is_ok());
+    assert_eq!(server.connections(), 2);
+}
