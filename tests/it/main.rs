@@ -19,6 +19,7 @@ mod dialects;
 mod diskcache;
 mod doctor;
 mod exerciser;
+mod faults;
 mod files;
 mod latency;
 mod matrix;

@@ -65,7 +65,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
 }
 
 /// Closes a file; what close(2) says.
-fn close(file: File) -> io::Result<()> {
+pub(crate) fn close(file: File) -> io::Result<()> {
     // SAFETY: the descriptor is the file's own, which gives it away.
     match unsafe { libc::close(file.into_raw_fd()) } {
         0 => Ok(()),
@@ -81,7 +81,7 @@ fn change(path: &Path, at: usize, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Replaces or creates a file and closes it.
-fn store(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn store(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = File::create(path)?;
     file.write_all_at(bytes, 0)?;
     close(file)

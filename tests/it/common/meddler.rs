@@ -7,6 +7,7 @@
 
 mod link;
 mod rule;
+mod trace;
 
 use std::{
     collections::VecDeque,
@@ -14,14 +15,23 @@ use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
-pub(crate) use self::{link::End, rule::Draft};
+pub(crate) use self::{
+    link::{Break, End},
+    rule::{Count, Deed, Draft},
+    trace::Heard,
+};
 use self::{
     link::{Link, Traffic},
-    rule::{Deed, Hook, Rule},
+    rule::{Chosen, Rule},
+    trace::Trace,
 };
 use super::{POLL_INTERVAL, Server};
+
+/// How long a server may take to reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A proxy that listens until the test process ends.
 #[derive(Debug)]
@@ -36,6 +46,19 @@ struct Shared {
     port: u16,
     rules: Mutex<Vec<Rule>>,
     heard: Mutex<Vec<String>>,
+    trace: Mutex<Trace>,
+}
+
+/// Who is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Hearing {
+    /// The client reads what it is told.
+    #[default]
+    Open,
+    /// It reads nothing any more.
+    Mute,
+    /// The server gets what it gets, whether the client is there or not.
+    Alone,
 }
 
 /// One control connection.
@@ -55,6 +78,9 @@ struct Queue {
     /// The data connection that the next transfer uses.
     link: Option<Arc<Link>>,
     is_over: bool,
+    hearing: Hearing,
+    /// The server has an offset for the next transfer.
+    has_offset: bool,
 }
 
 /// Commands that leave together, and the data connections that they use.
@@ -77,10 +103,15 @@ enum Waiting {
 #[derive(Debug, Clone)]
 struct Passed {
     verb: String,
-    deed: Deed,
-    after: Option<Hook>,
+    chosen: Chosen,
+    /// Its place in the trace.
+    place: trace::Place,
     /// Where a reply that names a port leads.
     link: Option<Arc<Link>>,
+    /// What carries its data.
+    used: Option<Arc<Link>>,
+    /// Whether a preliminary reply has come.
+    is_announced: bool,
 }
 
 impl Meddler {
@@ -92,6 +123,7 @@ impl Meddler {
             port: server.port(),
             rules: Mutex::default(),
             heard: Mutex::default(),
+            trace: Mutex::default(),
         });
         let of_all = Arc::clone(&shared);
         thread::spawn(move || {
@@ -116,6 +148,21 @@ impl Meddler {
     /// Drops all rules.
     pub(crate) fn behave(&self) {
         lock(&self.shared.rules).clear();
+    }
+
+    /// Forgets what was seen until now.
+    pub(crate) fn start_trace(&self) {
+        lock(&self.shared.trace).start();
+    }
+
+    /// The commands since the trace was started, with their replies and data.
+    pub(crate) fn traced(&self) -> Vec<Heard> {
+        lock(&self.shared.trace).heard()
+    }
+
+    /// Whether nothing has been said for so long, and nothing is kept for later.
+    pub(crate) fn is_quiet_for(&self, time: Duration) -> bool {
+        lock(&self.shared.trace).is_quiet_for(time)
     }
 
     /// The commands since this was last asked, those that the proxy answered marked with `!`.
@@ -146,7 +193,7 @@ impl Session {
             server,
             queue: Mutex::default(),
         });
-        session.expect("greeting", Deed::Pass, None);
+        session.expect("greeting", trace::Place::default(), Chosen::default());
         let other = Arc::clone(&session);
         thread::spawn(move || {
             other.carry_commands();
@@ -203,10 +250,13 @@ impl Session {
     fn command(&self, line: &[u8], batch: &mut Batch) -> bool {
         let text = String::from_utf8_lossy(line).trim_end().to_owned();
         let mut rule = rule::decide(&mut lock(&self.shared.rules), &text);
-        let shown = match &rule.deed {
-            Deed::Answer(_) => format!("!{text}"),
-            _ => text.clone(),
+        let is_ours = matches!(&rule.deed, Deed::Answer(_) | Deed::Farewell(_));
+        let shown = if is_ours {
+            format!("!{text}")
+        } else {
+            text.clone()
         };
+        let place = lock(&self.shared.trace).command(&shown);
         lock(&self.shared.heard).push(shown);
         if let Some(before) = &rule.before {
             self.send(batch);
@@ -214,10 +264,13 @@ impl Session {
         }
         let mut line = line;
         match &rule.deed {
-            // ProFTPD takes nothing but RNTO after RNFR, so it hears of one that fails.
-            Deed::Answer(reply) if text.starts_with("RNTO ") => {
+            // ProFTPD takes nothing but RNTO after RNFR, and REST counts until the next transfer: the server hears of one that fails.
+            Deed::Answer(reply) if self.is_second_half(&text) => {
                 rule.deed = Deed::Replace(reply.clone());
-                line = b"RNTO /no-such-directory/name\r\n";
+                line = match text.get(..4) {
+                    Some("RNTO") => b"RNTO /no-such-directory/name\r\n",
+                    _ => b"RETR /no-such-directory/name\r\n",
+                };
             }
             Deed::Answer(reply) => {
                 let mut queue = lock(&self.queue);
@@ -225,32 +278,62 @@ impl Session {
                 self.say_ours(&mut queue);
                 return true;
             }
+            Deed::Farewell(reply) => {
+                self.send(batch);
+                self.await_replies();
+                self.say(&lock(&self.queue), format!("{reply}\r\n").as_bytes());
+                link::end(&self.client, End::Close);
+                return false;
+            }
             Deed::Cut(end) => {
                 self.send(batch);
                 link::end(&self.client, *end);
                 return false;
             }
+            Deed::Hold(time) => {
+                self.send(batch);
+                self.hold(*time);
+            }
             _ => {}
         }
         let verb = text.split(' ').next().unwrap_or_default();
         let verb = verb.to_ascii_uppercase();
-        let traffic = rule.deed.traffic();
-        let is_followed = rule.after.is_some();
-        let used = self.expect(&verb, rule.deed, rule.after);
+        let (traffic, is_followed) = (rule.traffic.clone(), rule.after.is_some());
+        let is_held = matches!(rule.deed, Deed::Hold(_));
+        let used = self.expect(&verb, place, rule);
         batch.lines.extend_from_slice(line);
         batch.links.extend(used.map(|link| (link, traffic)));
-        if is_followed {
+        if is_followed || is_held {
             self.send(batch);
             self.await_replies();
+        }
+        if is_held {
+            lock(&self.shared.trace).is_let_go();
         }
         true
     }
 
+    /// Whether a command ends what the one before it has begun.
+    fn is_second_half(&self, text: &str) -> bool {
+        let is_transfer = ["RETR ", "STOR ", "APPE "]
+            .iter()
+            .any(|verb| text.starts_with(verb));
+        text.starts_with("RNTO ") || is_transfer && lock(&self.queue).has_offset
+    }
+
+    /// Keeps a command. From now on the client's end is not the server's.
+    fn hold(&self, time: Duration) {
+        lock(&self.queue).hearing = Hearing::Alone;
+        lock(&self.shared.trace).is_kept();
+        thread::sleep(time);
+    }
+
     /// Waits until all commands are answered, so that none overtakes what the test does after a reply.
     fn await_replies(&self) {
+        let started = Instant::now();
         loop {
             let queue = lock(&self.queue);
-            if queue.is_over || queue.waiting.is_empty() {
+            if queue.is_over || queue.waiting.is_empty() || started.elapsed() > REPLY_TIMEOUT {
                 return;
             }
             drop(queue);
@@ -259,25 +342,31 @@ impl Session {
     }
 
     /// Expects the server's reply to a command that is about to be passed on. Returns the data connection that the command uses.
-    fn expect(&self, verb: &str, deed: Deed, after: Option<Hook>) -> Option<Arc<Link>> {
+    fn expect(&self, verb: &str, place: trace::Place, chosen: Chosen) -> Option<Arc<Link>> {
         let mut queue = lock(&self.queue);
         let link = matches!(verb, "EPSV" | "PASV").then(Arc::<Link>::default);
         let is_transfer = matches!(verb, "RETR" | "STOR" | "APPE" | "LIST" | "MLSD" | "NLST");
         let used = queue.link.clone().filter(|_| is_transfer);
         if let Some(link) = &used {
             link.claim();
+            lock(&self.shared.trace).carries(place, link);
         }
         if let Some(link) = &link
             && let Some(old) = queue.link.replace(Arc::clone(link))
         {
             old.give_up();
         }
+        if is_transfer || verb == "REST" {
+            queue.has_offset = verb == "REST";
+        }
         let verb = verb.to_owned();
         queue.waiting.push_back(Waiting::Theirs(Passed {
             verb,
-            deed,
-            after,
+            chosen,
+            place,
             link,
+            used: used.clone(),
+            is_announced: false,
         }));
         used
     }
@@ -285,12 +374,24 @@ impl Session {
     /// Says what the proxy answers by itself and whose turn it is.
     fn say_ours(&self, queue: &mut Queue) {
         while let Some(Waiting::Ours(reply)) = queue.waiting.front() {
-            let _ = (&self.client).write_all(format!("{reply}\r\n").as_bytes());
+            self.say(queue, format!("{reply}\r\n").as_bytes());
             queue.waiting.pop_front();
         }
     }
 
-    fn carry_replies(&self) {
+    /// Says something to the client, if it is still listening; whether the session goes on.
+    fn say(&self, queue: &Queue, text: &[u8]) -> bool {
+        match queue.hearing {
+            Hearing::Open => (&self.client).write_all(text).is_ok(),
+            Hearing::Mute => true,
+            Hearing::Alone => {
+                let _ = (&self.client).write_all(text);
+                true
+            }
+        }
+    }
+
+    fn carry_replies(self: &Arc<Self>) {
         let mut lines = BufReader::new(&self.server);
         while let Some(reply) = read_reply(&mut lines) {
             if !self.reply(&reply) {
@@ -300,25 +401,42 @@ impl Session {
     }
 
     /// Does with one reply what the rule of its command says; whether the session goes on.
-    fn reply(&self, reply: &[u8]) -> bool {
+    fn reply(self: &Arc<Self>, reply: &[u8]) -> bool {
         let queue = lock(&self.queue);
         let at = position(&queue.waiting, reply);
+        let is_last = !reply.starts_with(b"1");
         let passed = match queue.waiting.get(at) {
-            Some(Waiting::Theirs(passed)) if !reply.starts_with(b"1") => passed.clone(),
-            _ => return (&self.client).write_all(reply).is_ok(),
+            Some(Waiting::Theirs(passed)) => passed.clone(),
+            _ => return self.say(&queue, reply),
         };
+        lock(&self.shared.trace).reply(passed.place, reply);
+        if !is_last && !passed.chosen.is_at_first {
+            return self.say(&queue, reply);
+        }
         drop(queue);
-        if let Some(after) = &passed.after {
+        if let Some(after) = &passed.chosen.after {
             after();
         }
         let mut said = match &passed.link {
             Some(link) => link.redirect(reply),
             None => reply.to_vec(),
         };
-        match &passed.deed {
+        let is_meant = !passed.chosen.is_at_first || !passed.is_announced;
+        match &passed.chosen.deed {
+            Deed::Early(_) if passed.is_announced => said.clear(),
+            _ if !is_meant => {}
+            Deed::Early(text) => self.say_early(text.clone(), passed.used.clone()),
             Deed::Replace(text) => said = format!("{text}\r\n").into_bytes(),
             Deed::Swallow => said.clear(),
             Deed::Delay(time) => thread::sleep(*time),
+            Deed::Mute => lock(&self.queue).hearing = Hearing::Mute,
+            Deed::Repeat => said.extend_from_within(..),
+            Deed::Precede(text) => said = [text.as_bytes(), b"\r\n", &said].concat(),
+            Deed::LastWords(text) => {
+                self.say(&lock(&self.queue), format!("{text}\r\n").as_bytes());
+                link::end(&self.client, End::Close);
+                return false;
+            }
             Deed::CutReply(end) => {
                 link::end(&self.client, *end);
                 return false;
@@ -326,16 +444,35 @@ impl Session {
             _ => {}
         }
         let mut queue = lock(&self.queue);
-        let is_said = (&self.client).write_all(&said).is_ok();
-        queue.waiting.remove(at);
-        self.say_ours(&mut queue);
-        is_said
+        let goes_on = self.say(&queue, &said);
+        if is_last {
+            queue.waiting.remove(at);
+            self.say_ours(&mut queue);
+        } else if let Some(Waiting::Theirs(passed)) = queue.waiting.get_mut(at) {
+            passed.is_announced = true;
+        }
+        goes_on
+    }
+
+    /// Says that a transfer has ended once its connection has broken.
+    fn say_early(self: &Arc<Self>, text: String, link: Option<Arc<Link>>) {
+        let session = Arc::clone(self);
+        thread::spawn(move || {
+            let started = Instant::now();
+            while link.as_ref().is_some_and(|link| !link.is_broken())
+                && started.elapsed() < REPLY_TIMEOUT
+            {
+                thread::sleep(POLL_INTERVAL / 10);
+            }
+            session.say(&lock(&session.queue), format!("{text}\r\n").as_bytes());
+        });
     }
 }
 
 /// Which command a reply is for. pyftpdlib answers questions while a transfer runs, so that these replies come too early.
 fn position(waiting: &VecDeque<Waiting>, reply: &[u8]) -> usize {
     let verbs = match reply.get(..3) {
+        Some(b"200") => ["SITE", "NOOP"],
         Some(b"213") => ["SIZE", "MDTM"],
         Some(b"227" | b"229") => ["EPSV", "PASV"],
         _ => return 0,

@@ -4,7 +4,10 @@ use std::{
     fmt,
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,6 +24,19 @@ pub(crate) enum End {
     Close,
     /// With an error.
     Reset,
+}
+
+/// What happens to a transfer in its middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The reader sees the end; the writer gets rid of everything.
+    Close,
+    /// Both sides see it fail.
+    Reset,
+    /// Nothing moves for so long, then it fails.
+    Stall(Duration),
+    /// The rest comes so much later.
+    Pause(Duration),
 }
 
 /// What is made of a download.
@@ -49,6 +65,8 @@ pub(super) enum Traffic {
     Download(Edit, End),
     /// The server reads no more than this many.
     Upload(usize),
+    /// Something happens after so many bytes.
+    Broken(usize, Break),
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +85,10 @@ enum State {
 pub(super) struct Link {
     state: Mutex<State>,
     changed: Condvar,
+    /// What the transfer has carried.
+    carried: AtomicUsize,
+    /// What was to happen in its middle has happened.
+    is_broken: AtomicBool,
 }
 
 impl Link {
@@ -102,6 +124,59 @@ impl Link {
             State::Running(traffic) => Some(traffic.clone()),
             _ => None,
         }
+    }
+
+    /// How many bytes the transfer has carried.
+    pub(super) fn carried(&self) -> usize {
+        self.carried.load(Ordering::SeqCst)
+    }
+
+    /// Whether it has come to the place where it breaks.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::SeqCst)
+    }
+
+    /// Carries on what was read from one side, and breaks the transfer where that is its time; whether it goes on.
+    fn pass(
+        &self,
+        part: &[u8],
+        mut to: &TcpStream,
+        mut from: &TcpStream,
+        traffic: &Traffic,
+    ) -> io::Result<bool> {
+        let sent = self.carried();
+        let Traffic::Broken(at, how) = *traffic else {
+            to.write_all(part)?;
+            self.carried.fetch_add(part.len(), Ordering::SeqCst);
+            return Ok(true);
+        };
+        let reached = sent + part.len();
+        let is_here = !self.is_broken() && reached >= at;
+        let (before, after) = part.split_at(if is_here { at - sent } else { part.len() });
+        to.write_all(before)?;
+        self.carried.fetch_add(before.len(), Ordering::SeqCst);
+        if !is_here {
+            return Ok(true);
+        }
+        self.is_broken.store(true, Ordering::SeqCst);
+        match how {
+            Break::Close => {
+                end(to, End::Close);
+                while from.read(&mut [0; 4096])? > 0 {}
+            }
+            Break::Reset => both(to, from, End::Reset),
+            Break::Stall(time) => {
+                thread::sleep(time);
+                both(to, from, End::Reset);
+            }
+            Break::Pause(time) => {
+                thread::sleep(time);
+                to.write_all(after)?;
+                self.carried.fetch_add(after.len(), Ordering::SeqCst);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A reply to EPSV or PASV, with a port of ours in place of the server's.
@@ -173,7 +248,7 @@ impl Link {
 
     /// From the client to the server. What comes before the command for it waits, an end as well: pyftpdlib forgets a
     /// connection that ends before it was asked for anything.
-    fn carry_up(&self, mut client: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
+    fn carry_up(&self, mut client: &TcpStream, server: &TcpStream) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         let mut sent = 0;
         let mut is_cut = false;
@@ -193,8 +268,8 @@ impl Link {
                 Traffic::Upload(most) => count.min(most - sent),
                 _ => count,
             };
-            if part > 0 {
-                server.write_all(&buffer[..part])?;
+            if part > 0 && !self.pass(&buffer[..part], server, client, &traffic)? {
+                return Ok(());
             }
             sent += part;
             if part < count && !is_cut {
@@ -226,10 +301,20 @@ impl Link {
                     return Ok(());
                 }
                 // The client may want no more.
-                _ => client.write_all(&buffer[..count])?,
+                (traffic, _) => {
+                    if !self.pass(&buffer[..count], client, server, &traffic)? {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
+}
+
+/// Ends both connections.
+fn both(one: &TcpStream, other: &TcpStream, how: End) {
+    end(one, how);
+    end(other, how);
 }
 
 /// Ends a connection, for all who hold it.

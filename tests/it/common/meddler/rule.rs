@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    link::{Edit, End, Traffic},
+    link::{Break, Edit, End, Traffic},
     lock,
 };
 
@@ -34,7 +34,7 @@ impl fmt::Debug for Hook {
 
 /// What is done with one command and its last reply.
 #[derive(Debug, Clone, Default)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     /// Nothing.
     #[default]
     Pass,
@@ -50,18 +50,20 @@ pub(super) enum Deed {
     Delay(Duration),
     /// The control connection ends in place of the reply.
     CutReply(End),
-    /// Its data connection does not carry everything.
-    Data(Traffic),
-}
-
-impl Deed {
-    /// What happens on the data connection.
-    pub(super) fn traffic(&self) -> Traffic {
-        match self {
-            Self::Data(traffic) => traffic.clone(),
-            _ => Traffic::Plain,
-        }
-    }
+    /// The server does not hear of it, and the control connection ends behind the answer.
+    Farewell(String),
+    /// The same in place of the reply.
+    LastWords(String),
+    /// The client reads nothing any more on this connection.
+    Mute,
+    /// The client reads the reply twice.
+    Repeat,
+    /// The client reads this in one piece with the reply, before it.
+    Precede(String),
+    /// The client reads this once so many bytes of the transfer have passed, and nothing in place of the reply.
+    Early(String),
+    /// It is passed on later, whether the client is still there or not.
+    Hold(Duration),
 }
 
 /// How often a rule was applied.
@@ -102,6 +104,10 @@ pub(super) struct Chosen {
     pub(super) before: Option<Hook>,
     pub(super) after: Option<Hook>,
     pub(super) deed: Deed,
+    /// Whether a reply that announces another one is meant already.
+    pub(super) is_at_first: bool,
+    /// What happens on its data connection.
+    pub(super) traffic: Traffic,
 }
 
 /// What is done with a command line. The first rule that matches counts it, and is used up or passes it to no other one.
@@ -223,18 +229,35 @@ impl<'a> Draft<'a> {
         end: End,
         edit: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
     ) -> Count {
-        self.apply(Deed::Data(Traffic::Download(Edit::new(edit), end)))
+        self.traffic(Traffic::Download(Edit::new(edit), end)).pass()
     }
 
     /// Ends an upload after so many bytes, cleanly, and takes the rest without a word.
     pub(crate) fn cut_upload(self, bytes: usize) -> Count {
-        self.apply(Deed::Data(Traffic::Upload(bytes)))
+        self.traffic(Traffic::Upload(bytes)).pass()
     }
 
-    fn apply(mut self, deed: Deed) -> Count {
+    /// Breaks the transfer after so many bytes.
+    pub(crate) fn break_data(self, at: usize, how: Break) -> Self {
+        self.traffic(Traffic::Broken(at, how))
+    }
+
+    /// What is done with the reply is done with a preliminary one, if there is one.
+    pub(crate) fn at_first(mut self) -> Self {
+        self.rule.chosen.is_at_first = true;
+        self
+    }
+
+    /// Does this with the command and its reply.
+    pub(crate) fn apply(mut self, deed: Deed) -> Count {
         self.rule.chosen.deed = deed;
         let count = self.rule.count.clone();
         lock(self.rules).push(self.rule);
         count
+    }
+
+    fn traffic(mut self, traffic: Traffic) -> Self {
+        self.rule.chosen.traffic = traffic;
+        self
     }
 }

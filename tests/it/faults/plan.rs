@@ -1,0 +1,209 @@
+//! Which cases there are, and which of them are run.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Mutex,
+};
+
+use super::{
+    fault::{Fault, Place},
+    known,
+    operation::Operation,
+};
+use crate::common::{Kind, meddler::Heard};
+
+/// How many cases a sample has that take no time, and how many that wait.
+const SAMPLE: [usize; 2] = [100, 24];
+
+/// How many cases share a mount that has looked at their directories.
+const BATCH: usize = 12;
+
+/// What an operation does on the wire without a fault.
+pub(super) type Traces = Vec<(Operation, Vec<Heard>)>;
+
+/// One fault at one place of one operation.
+#[derive(Debug, Clone)]
+pub(super) struct Case {
+    pub(super) operation: Operation,
+    pub(super) fault: Fault,
+    pub(super) place: Place,
+    /// The command that is hit, without what varies.
+    pub(super) verb: String,
+    /// It was run by a mount that had learnt something before, and is run once more.
+    pub(super) is_again: bool,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.operation, self.fault, self.place)
+    }
+}
+
+/// Which cases are wanted.
+#[derive(Debug)]
+pub(super) enum Choice {
+    Sample,
+    /// Those of an operation, a fault and a place, `*` for any, `quick` and `slow` for faults of a kind.
+    Named([String; 3]),
+}
+
+impl Choice {
+    /// What `FTPFS_FAULTS` says: nothing, `all`, or `OPERATION/FAULT/PLACE`.
+    pub(super) fn of_environment() -> Self {
+        let text = std::env::var("FTPFS_FAULTS").unwrap_or_default();
+        if text.is_empty() {
+            return Self::Sample;
+        }
+        let mut parts = text.split('/').map(|part| match part {
+            "" | "all" => "*".to_owned(),
+            part => part.to_owned(),
+        });
+        Self::Named([(); 3].map(|()| parts.next().unwrap_or_else(|| "*".to_owned())))
+    }
+
+    pub(super) fn has_operation(&self, operation: Operation) -> bool {
+        match self {
+            Self::Sample => true,
+            Self::Named([name, ..]) => is_meant(name, &operation.to_string()),
+        }
+    }
+}
+
+fn is_meant(wanted: &str, name: &str) -> bool {
+    wanted == "*" || wanted == name
+}
+
+/// The cases to run, in an order that mixes them.
+pub(super) fn cases(kind: Kind, traces: &Traces, choice: &Choice) -> Vec<Case> {
+    let mut all: Vec<(u64, Case)> = Vec::new();
+    for (operation, heard) in traces {
+        for place in places(heard) {
+            for fault in Fault::ALL {
+                let case = Case {
+                    operation: *operation,
+                    fault,
+                    verb: verb(&heard[place.command()].line),
+                    place: place.clone(),
+                    is_again: false,
+                };
+                all.push((mix(&case), case));
+            }
+        }
+    }
+    all.sort_by_key(|(mixed, _)| *mixed);
+    let mut left = SAMPLE;
+    all.into_iter()
+        .map(|(_, case)| case)
+        .filter(|case| match choice {
+            Choice::Named([_, fault, place]) => {
+                let is_kind = fault
+                    == if case.fault.is_slow() {
+                        "slow"
+                    } else {
+                        "quick"
+                    };
+                (is_kind || is_meant(fault, &case.fault.to_string()))
+                    && is_meant(place, &case.place.to_string())
+            }
+            Choice::Sample if known::must_fail(kind, case) => true,
+            Choice::Sample => take(&mut left[usize::from(case.fault.is_slow())]),
+        })
+        .collect()
+}
+
+/// Takes one of those that are left, if there is one.
+fn take(left: &mut usize) -> bool {
+    let is_there = *left > 0;
+    *left = left.saturating_sub(1);
+    is_there
+}
+
+fn mix(case: &Case) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    case.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A command without its arguments.
+pub(super) fn verb(line: &str) -> String {
+    let line = line.trim_start_matches('!');
+    let mut words = line.split(' ');
+    match (words.next(), words.next()) {
+        (Some("SITE"), Some(which)) => format!("SITE {which}"),
+        (first, _) => first.unwrap_or_default().to_owned(),
+    }
+}
+
+/// Each reply, and bytes of each transfer.
+fn places(heard: &[Heard]) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut number = 0;
+    for (command, heard) in heard.iter().enumerate() {
+        for at in 0..heard.codes.len() {
+            places.push(Place::Reply {
+                number,
+                command,
+                is_second: at > 0,
+            });
+            number += 1;
+        }
+        let Some(bytes) = heard.bytes.filter(|bytes| *bytes > 0) else {
+            continue;
+        };
+        let mut spread = vec![0, 1, bytes / 4, bytes / 2, bytes * 3 / 4, bytes - 1, bytes];
+        spread.sort_unstable();
+        spread.dedup();
+        places.extend(spread.into_iter().map(|at| Place::Data { command, at }));
+    }
+    places
+}
+
+/// The cases that no worker has taken yet.
+#[derive(Debug)]
+pub(super) struct Queue {
+    quick: Mutex<VecDeque<Case>>,
+    slow: Mutex<VecDeque<Case>>,
+}
+
+impl Queue {
+    pub(super) fn new(cases: Vec<Case>) -> Self {
+        let (slow, quick): (Vec<_>, Vec<_>) =
+            cases.into_iter().partition(|case| case.fault.is_slow());
+        Self {
+            quick: Mutex::new(quick.into()),
+            slow: Mutex::new(slow.into()),
+        }
+    }
+
+    /// Cases that are all slow or all quick; which of them are taken first is the worker's to say.
+    pub(super) fn take(&self, likes_slow: bool) -> Vec<Case> {
+        let mut queues = [&self.quick, &self.slow];
+        if likes_slow {
+            queues.reverse();
+        }
+        for cases in queues {
+            let mut cases = cases.lock().unwrap();
+            let is_alone = |case: &Case| case.operation.is_alone();
+            let count = match cases.iter().position(is_alone) {
+                Some(0) => 1,
+                Some(at) => at.min(BATCH),
+                None => cases.len().min(BATCH),
+            };
+            if count > 0 {
+                return cases.drain(..count).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Gives cases back that were not run, or that are to be run again.
+    pub(super) fn give_back(&self, cases: impl IntoIterator<Item = Case>) {
+        for case in cases {
+            let is_slow = case.fault.is_slow();
+            let queue = if is_slow { &self.slow } else { &self.quick };
+            queue.lock().unwrap().push_front(case);
+        }
+    }
+}
