@@ -6,6 +6,7 @@
 mod entry;
 mod error;
 pub mod gate;
+pub mod late;
 pub mod memory;
 mod path;
 

@@ -375,7 +375,11 @@ impl Scratch {
         let mut chunk = vec![0_u8; CHUNK_BYTES];
         fastrand::fill(&mut chunk);
         let start = Instant::now();
-        let mut upload = self.remote.open_upload(file.permit(), UploadMode::Whole)?;
+        let begin = || self.remote.open_upload(file.permit(), UploadMode::Whole);
+        let mut upload = match begin() {
+            Err(error) if error.kind() == RemoteErrorKind::Disconnected => begin()?,
+            begun => begun?,
+        };
         for _ in 0..bytes / CHUNK_BYTES {
             if self.is_interrupted() {
                 return Ok(None);
@@ -459,6 +463,13 @@ fn is_unknown<T>(outcome: &Result<T>) -> bool {
 
 /// Writes a file of ours, which may be begun twice.
 fn store(remote: &FtpRemote, file: &MadeName, content: &[u8]) -> Result<()> {
-    let upload = remote.open_upload_with(file.permit(), UploadMode::Whole, content)?;
-    upload.finish().map(drop)
+    let once = || {
+        let upload = remote.open_upload_with(file.permit(), UploadMode::Whole, content)?;
+        upload.finish().map(drop)
+    };
+    match once() {
+        // What the first one has taught (PRET, PASV) helps the second.
+        Err(error) if error.kind() == RemoteErrorKind::Disconnected => once(),
+        stored => stored,
+    }
 }

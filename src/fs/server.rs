@@ -5,6 +5,7 @@
 
 pub(crate) mod change;
 mod evidence;
+mod holds;
 mod kernel;
 mod learnt;
 mod refusal;
@@ -18,8 +19,8 @@ mod version;
 use std::{path::PathBuf, sync::Arc};
 
 use self::{
-    evidence::Observer, kernel::Kernel, learnt::Learnt, refusal::Refusals, room::Room, tree::Tree,
-    version::Versions,
+    evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, refusal::Refusals,
+    room::Room, tree::Tree, version::Versions,
 };
 pub(crate) use self::{
     refusal::Intent,
@@ -52,6 +53,7 @@ pub(crate) struct Server {
     kernel: Arc<Kernel>,
     refusals: Arc<Refusals>,
     room: Room,
+    holds: Holds,
     versions: Versions,
 }
 
@@ -83,8 +85,9 @@ impl Server {
                 tree.clone(),
                 evidence.clone(),
                 refusals.clone(),
-                clock,
+                clock.clone(),
             ),
+            holds: Holds::new(remote.clone(), kernel.clone(), clock),
             remote,
             account,
             hidden,
@@ -106,6 +109,11 @@ impl Server {
 
     pub(crate) fn hidden(&self) -> &Arc<HiddenNames> {
         &self.hidden
+    }
+
+    /// Names whose change may still be carried out.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// What the server was seen to refuse.

@@ -187,14 +187,14 @@ impl Control {
         Ok(())
     }
 
-    /// Gives the connection up; whoever waits on it wakes.
+    /// Gives the connection up. The server sees our end behind all that was sent; its own end then shows that it has done with that.
     pub(super) fn give_up(&mut self) {
         if let (Some(tls), false) = (&mut self.tls, self.is_broken) {
             tls.say_last_words(&self.socket);
         }
         self.is_broken = true;
         // It may be gone already.
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
     }
 
     /// Whether the server has said or closed anything since the last reply: a 421, or the end.

@@ -192,8 +192,7 @@ fn fetch(
             _ => error,
         })
     };
-    // Where even an empty directory is listed with `.` and `..`, nothing at all is no listing: it was cut off before its first byte, or the
-    // account may not list (vsftpd).
+    // Where even an empty directory is listed with `.` and `..`, nothing at all is no listing.
     let lists_dots = remote.pool.host.capabilities.learnt().lists_dots;
     let never_is_empty = lists_dots && (verb == "MLSD" || argument == "-a");
     let is_nothing = |whole: &Whole| never_is_empty && whole.bytes.is_empty();
@@ -204,8 +203,14 @@ fn fetch(
     log::info!("{dir}: the listing ends in the middle; it is asked for once more");
     let whole = read()?;
     if is_nothing(&whole) {
-        let error = RemoteError::new(RemoteErrorKind::Refused, verb).with_path(dir);
-        return Err(error.answered().with_source("an empty answer"));
+        // vsftpd lists nothing of a directory that may not be listed.
+        let kind = if verb == "MLSD" {
+            RemoteErrorKind::Failed
+        } else {
+            RemoteErrorKind::Refused
+        };
+        let error = RemoteError::new(kind, verb).with_path(dir).answered();
+        return Err(error.with_source("an empty answer"));
     }
     if whole.ends_a_line() {
         return Ok(whole);

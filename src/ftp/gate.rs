@@ -3,7 +3,11 @@
 //! The permit is spent when the session is there, as the command leaves; what it follows from may be too old by then. Whatever fails, nothing
 //! is sent a second time from here: that takes another look, which is the caller's. MKD and SITE SYMLINK destroy nothing and need no permit.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    net::TcpStream,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use chrono::{DateTime, Datelike, Utc};
 
@@ -13,10 +17,12 @@ use super::{
     command::DataCommand,
     pool::{Guard, Use},
     reply::{Failure, Fault, Reply},
+    socket::has_ended,
     transfer::Transfer,
 };
 use crate::remote::{
-    Permit, RemoteError, RemoteErrorKind, RemotePath, Result, UploadMode, gate::Change,
+    Permit, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, UploadMode, gate::Change,
+    late::Late,
 };
 
 /// Begins an upload on this session: STOR, APPE, or REST and then STOR. `wanted` says what leaves with it.
@@ -210,6 +216,7 @@ fn send(
         }
         Err(failure) => failure,
     };
+    let socket = guard.control_socket();
     let is_unheard =
         failure.is_disconnected() && !guard.is_fresh() && !guard.session().has_answered;
     drop(guard);
@@ -217,8 +224,20 @@ fn send(
         // The others may be as dead.
         drop(pool.take_suspects());
     }
-    let error = failure.into_error(path);
+    let error = with_late(failure.into_error(path), socket);
     Err(if is_unheard { error.unheard() } else { error })
+}
+
+/// Says of a change that got no answer in time that it may still be carried out, until the server ends this control connection.
+pub(super) fn with_late(error: RemoteError, socket: Arc<TcpStream>) -> RemoteError {
+    let is_under_way = matches!(
+        error.kind(),
+        RemoteErrorKind::TimedOut(Phase::Reply | Phase::Data)
+    );
+    if !is_under_way {
+        return error;
+    }
+    error.with_late(Late::new(move || has_ended(&socket)))
 }
 
 /// Whether each reply can be that to its command, so that what it says is of that command.

@@ -102,3 +102,16 @@ pub(super) fn unsent_bytes(socket: &TcpStream) -> libc::c_int {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     if result == 0 { count } else { 0 }
 }
+
+/// Whether the other side has ended the connection; what arrives meanwhile is passed over. Never waits.
+pub(super) fn has_ended(socket: &TcpStream) -> bool {
+    let mut passed = [std::mem::MaybeUninit::uninit(); 1024];
+    loop {
+        match SockRef::from(socket).recv_with_flags(&mut passed, libc::MSG_DONTWAIT) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! An upload: streamed, or in one go; over only when the server's completion reply was read.
 
-use std::{cell::Cell, io, sync::Arc, time::Instant};
+use std::{cell::Cell, io, net::TcpStream, sync::Arc, time::Instant};
 
 use super::{
     client::FtpRemote,
@@ -53,8 +53,13 @@ impl FileUpload {
             goes_on: true,
             ..DataCommand::default()
         };
-        let open = |guard| gate::begin_upload(guard, permit, mode, wanted);
-        let transfer = remote.pool.once(Use::Transfer, &path, open)?;
+        let socket = Cell::new(None);
+        let open = |guard: Guard| {
+            socket.set(Some(guard.control_socket()));
+            gate::begin_upload(guard, permit, mode, wanted)
+        };
+        let opened = remote.pool.once(Use::Transfer, &path, open);
+        let transfer = opened.map_err(|error| with_late(error, socket.take()))?;
         let mut upload = Self {
             path,
             verb: mode.change().verb(),
@@ -83,9 +88,11 @@ impl Upload for FileUpload {
                 self.transfer = Some(transfer);
                 Ok(())
             }
-            Err(error) => Err(reason(self.verb, transfer, &error)
-                .into_error(&self.path)
-                .begun()),
+            Err(error) => {
+                let socket = transfer.control_socket();
+                let failed = reason(self.verb, transfer, &error).into_error(&self.path);
+                Err(gate::with_late(failed.begun(), socket))
+            }
         }
     }
 
@@ -93,10 +100,11 @@ impl Upload for FileUpload {
         let Some(transfer) = self.transfer.take() else {
             return Err(self.over());
         };
+        let socket = transfer.control_socket();
         let ended = transfer
             .finish_upload()
             .and_then(|end| complete(self.verb, end));
-        ended.map_err(|failure| failure.into_error(&self.path).begun())?;
+        ended.map_err(|failure| gate::with_late(failure.into_error(&self.path).begun(), socket))?;
         Ok(Evidence::confirmed(&self.path, Instant::now()))
     }
 }
@@ -127,7 +135,9 @@ pub(super) fn put(
         has_begun.set(true);
         Ok(transfer)
     };
+    let socket = Cell::new(None);
     let settled = remote.pool.once(Use::Transfer, &path, |guard| {
+        socket.set(Some(guard.control_socket()));
         let wanted = DataCommand {
             content: is_eager.then_some(data),
             ..wanted
@@ -147,6 +157,7 @@ pub(super) fn put(
         Ok(None)
     });
     let settled = settled.map_err(|error| {
+        let error = with_late(error, socket.take());
         if has_begun.get() {
             error.begun()
         } else {
@@ -166,6 +177,14 @@ pub(super) fn put(
         evidence: Evidence::confirmed(&path, Instant::now()),
         settled: settled.filter(|_| is_right),
     })
+}
+
+/// See [`gate::with_late`]; without a session nothing was sent.
+fn with_late(error: RemoteError, socket: Option<Arc<TcpStream>>) -> RemoteError {
+    match socket {
+        Some(socket) => gate::with_late(error, socket),
+        None => error,
+    }
 }
 
 /// STOR and what settles the file, without a wait in between; then all replies. `None` when they prove nothing: pyftpdlib answers

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use super::RemotePath;
+use super::{RemotePath, late::Late};
 
 /// An error of the remote: what happened, while doing what, to which path. Cheap to clone, because
 /// several readers may wait for one fetch.
@@ -14,7 +14,9 @@ pub struct RemoteError {
     is_answer: bool,
     has_begun: bool,
     is_unheard: bool,
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    late: Option<Late>,
+    /// Twice behind a pointer, which keeps an error small.
+    source: Option<Arc<Box<dyn Error + Send + Sync>>>,
 }
 
 /// What happened. The FTP reply code that leads to each kind stands in brackets.
@@ -75,6 +77,7 @@ impl RemoteError {
             is_answer: false,
             has_begun: false,
             is_unheard: false,
+            late: None,
             source: None,
         }
     }
@@ -100,6 +103,13 @@ impl RemoteError {
         self
     }
 
+    /// Says that what was asked may still be done, and when no more.
+    #[must_use]
+    pub fn with_late(mut self, late: Late) -> Self {
+        self.late = Some(late);
+        self
+    }
+
     /// Names the path that the command was about.
     #[must_use]
     pub fn with_path(mut self, path: &RemotePath) -> Self {
@@ -110,7 +120,7 @@ impl RemoteError {
     /// Adds what lies beneath: a reply's text, an I/O error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(Arc::from(source.into()));
+        self.source = Some(Arc::new(source.into()));
         self
     }
 
@@ -138,6 +148,11 @@ impl RemoteError {
     /// Whether the server had begun to do what was asked.
     pub fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// What may still be done of what was asked.
+    pub fn late(&self) -> Option<&Late> {
+        self.late.as_ref()
     }
 
     /// Whether the session had died while it was idle.

@@ -135,7 +135,7 @@ fn it_finds_what_each_dialect_can_do_and_leaves_nothing_behind() {
         ("filezilla", "RNFR, RNTO over a file", true),
         (
             "iis",
-            "does not work: RNTO c: refused by the server: 550",
+            "does not work: RNTO: refused by the server: 550",
             true,
         ),
         (

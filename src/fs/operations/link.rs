@@ -40,6 +40,7 @@ impl Filesystem {
     pub fn symlink(&self, parent: Ino, name: &[u8], target: &[u8]) -> Result<Attr> {
         let path = self.child_path(parent, name)?;
         self.check_writable(Some(&path))?;
+        self.server.holds().check(&path)?;
         self.server
             .remote()
             .make_symlink(target, &path)

@@ -19,6 +19,7 @@ impl Filesystem {
     pub fn mkdir(&self, parent: Ino, name: &[u8], mode: u32) -> Result<Attr> {
         let path = self.child_path(parent, name)?;
         self.check_writable(Some(&path))?;
+        self.server.holds().check(&path)?;
         self.server
             .make_dir(&path)
             .map_err(|error| self.server.explain(error, &path, Intent::Make))?;

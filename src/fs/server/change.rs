@@ -34,6 +34,9 @@ pub(crate) fn carry_out<P, T>(
     mut look: impl FnMut(Again) -> Result<Option<P>>,
     mut send: impl FnMut(P) -> remote::Result<T>,
 ) -> Result<Option<remote::Result<T>>> {
+    for name in names {
+        server.holds().check(name)?;
+    }
     let mut again = Again::No;
     let mut tries = 1;
     loop {
@@ -49,7 +52,12 @@ pub(crate) fn carry_out<P, T>(
                 server.kernel().forget_if_unknown(&error, names);
                 again = Again::Unheard;
             }
-            outcome => return Ok(Some(outcome)),
+            outcome => {
+                if let Err(error) = &outcome {
+                    server.holds().hold(error, names);
+                }
+                return Ok(Some(outcome));
+            }
         }
         tries += 1;
     }

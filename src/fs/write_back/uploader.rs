@@ -102,6 +102,7 @@ impl Uploader {
         if let Some(failure) = held {
             return Err(failure);
         }
+        self.server.holds().check(&path)?;
         let freed = self.server.room().freed();
         // Before, should this be the last that the program does; and after, should a program have read meanwhile.
         self.engine.forget(&path);
@@ -116,6 +117,12 @@ impl Uploader {
         let landed = match landed {
             Ok(landed) => landed,
             Err(error) => {
+                if let Some(error) = error.remote() {
+                    // Of a file under a hidden name, that name.
+                    self.server
+                        .holds()
+                        .hold(error, &[error.path().unwrap_or(&path)]);
+                }
                 let mut state = file.lock();
                 let bytes = state.traffic.moved().wrapping_sub(moved);
                 state.failure.note(error.clone(), bytes, freed);

@@ -114,7 +114,7 @@ fn nothing_at_all_is_no_listing_where_others_show_the_directory_itself() {
     assert!(remote.list(&path("empty")).unwrap().entries.is_empty());
     server.take_batches();
     let error = remote.list(&path("cut")).unwrap_err();
-    assert_eq!(error.kind(), RemoteErrorKind::Refused);
+    assert_eq!(error.kind(), RemoteErrorKind::Failed);
     assert_eq!(times_asked(&server), 2);
     assert!(remote.list(&path("empty")).unwrap().entries.is_empty());
 }

@@ -894,3 +894,28 @@ fn a_reply_to_another_command_leaves_the_outcome_of_a_rename_open() {
     assert!(remote.stat(&path("f")).is_ok());
     assert_eq!(server.connections(), 2);
 }
+
+// SEMANTICS: S-reconnect
+#[test]
+fn a_change_that_timed_out_is_over_when_the_server_ends_its_connection() {
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = std::sync::Mutex::new(gone);
+    let server = ScriptedServer::start(move |client, line| {
+        if !line.starts_with("DELE") {
+            return Handled::No;
+        }
+        let _ = gone.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        client.say("250 done, late");
+        Handled::Close
+    });
+    let remote = connect_with(&FtpConfig {
+        timeout: Duration::from_secs(1),
+        ..config(server.port())
+    });
+    let error = remote.remove_file(made(&path("f"))).unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::TimedOut(Phase::Reply));
+    let watch = std::cell::RefCell::new(error.late().unwrap().take().unwrap());
+    assert!(!watch.borrow_mut().is_over());
+    go.send(()).unwrap();
+    eventually(|| watch.borrow_mut().is_over());
+}

@@ -75,6 +75,11 @@ impl Fault {
         matches!(self, Self::Stall | Self::Late | Self::LateAgain)
     }
 
+    /// Whether its outcome is the same each time.
+    pub(super) fn is_steady(self) -> bool {
+        !self.is_slow() && !matches!(self, Self::Duplicate | Self::Early)
+    }
+
     /// Lets the proxy do it, once.
     pub(super) fn arm(self, meddler: &Meddler, place: &Place) -> Count {
         let draft = |command| meddler.on("").skip(command).times(1);

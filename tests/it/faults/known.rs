@@ -21,33 +21,6 @@ const ALL: &[Kind] = &[Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpd
 
 /// What fails.
 pub(super) const KNOWN: &[Known] = &[
-    // The server gets DELE, RNFR, RNTO, STOR or APPE when the program has long been told that they failed.
-    Known {
-        kinds: ALL,
-        always: &["unlink late-again r0"],
-        sometimes: &[
-            ("rename", "late-again"),
-            ("new", "late-again"),
-            ("append", "late-again"),
-        ],
-        shows: &["OVERWRITTEN"],
-        reason: "a change that timed out is carried out later, over what was confirmed since",
-    },
-    // The retry looks at the size and appends the rest, while the first transfer still has its bytes to come.
-    Known {
-        kinds: &[Kind::Vsftpd],
-        always: &["append late c2b1000"],
-        sometimes: &[("append", "late"), ("new", "late")],
-        shows: &["after the retry"],
-        reason: "an upload that timed out goes on later, behind what was appended since",
-    },
-    Known {
-        kinds: &[Kind::Pyftpdlib],
-        always: &[],
-        sometimes: &[("append", "late"), ("new", "late")],
-        shows: &["after the retry"],
-        reason: "an upload that timed out goes on later, behind what was appended since",
-    },
     // pyftpdlib does not list the directory itself, so that nothing tells a cut from an empty directory.
     Known {
         kinds: &[Kind::Pyftpdlib],
@@ -55,6 +28,33 @@ pub(super) const KNOWN: &[Known] = &[
         sometimes: &[("list", "close")],
         shows: &["READ 0 bytes", "SHOWN"],
         reason: "a listing without a byte is an empty directory",
+    },
+    // The proxy ends the mount's connection while the server still works on it, so that the name is not on hold any more.
+    Known {
+        kinds: ALL,
+        always: &[],
+        sometimes: &[
+            ("append", "late"),
+            ("append", "late-again"),
+            ("new", "late"),
+            ("new", "late-again"),
+        ],
+        shows: &["after the retry", "LEFT"],
+        reason: "an upload that timed out goes on behind a proxy that has ended its connection",
+    },
+    // Nothing is lost: ours is stored beside it.
+    Known {
+        kinds: ALL,
+        always: &[],
+        sometimes: &[
+            ("new-large", "duplicate"),
+            ("new-large", "early"),
+            ("replace", "duplicate"),
+            ("replace", "early"),
+            ("patch", "late-again"),
+        ],
+        shows: &["LEFT"],
+        reason: "a change of ours whose outcome was not known is taken for another's",
     },
     // Its DELE came before it, and was refused.
     Known {
