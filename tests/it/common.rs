@@ -30,7 +30,7 @@ pub(crate) use self::{
 };
 
 /// How long one script may take: many times what the slowest takes on two busy cores.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(90);
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// How often a wait looks again.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
