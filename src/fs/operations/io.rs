@@ -120,6 +120,9 @@ impl Filesystem {
             Ok(handle) => handle,
             Err(error) => return Some(Err(error)),
         };
+        if let Err(error) = handle.check_current() {
+            return Some(Err(error));
+        }
         handle.writers.add(thread);
         let is_append = handle.access == Access::Append;
         self.write_back
