@@ -51,10 +51,10 @@ impl Place {
     fn ending_mount(&self, sizes: &[usize]) -> Mount {
         let mut mount = self.mount(&["drain-timeout=60", "timeout=10"]);
         mount.may_end_badly();
-        self.meddler.on("STOR ").answer("452 There is no room.");
+        self.meddler.on("STOR ").answer("450 The file is busy.");
         for (name, old) in files(sizes, 1) {
             let told = store(&mount.path().join(name), &old);
-            assert_eq!(errno(told), libc::ENOSPC);
+            assert_eq!(errno(told), libc::EBUSY);
         }
         mount.begin_unmount();
         mount
@@ -149,7 +149,7 @@ fn a_mount_waits_for_no_living_one_and_for_no_dead_one(kind: Kind) {
     };
     let mut first = place.mount(&["drain-timeout=1"]);
     first.may_end_badly();
-    place.meddler.on("STOR ").answer("452 There is no room.");
+    place.meddler.on("STOR ").answer("450 The file is busy.");
     assert!(store(&first.path().join("f"), b"unsent").is_err());
     let second = place.mount(&[]);
     assert!(names_in(second.path()).is_empty());
