@@ -222,7 +222,7 @@ impl Debts {
                 book.owed.insert(name, Owed { debt, standing });
             }
             drop(book);
-            // Only now: whoever is killed in between has it in both.
+            // Only now: a process that is killed in between leaves it in both.
             if is_written {
                 folder.remove();
             }

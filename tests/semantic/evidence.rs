@@ -149,7 +149,7 @@ fn a_name_that_the_server_has_under_another_spelling_is_not_taken_for_free() {
     assert_eq!(world.rename("/Makefile", "/makefile"), Ok(()));
     world.expire();
     assert_eq!(world.names("/").unwrap(), ["makefile", "source"]);
-    // Where the server tells them apart both may be there.
+    // Where the server distinguishes them both may be there.
     let world = World::new();
     world.put("/Makefile", b"theirs");
     world.save("/makefile", b"ours").unwrap();

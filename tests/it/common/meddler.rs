@@ -52,7 +52,7 @@ struct Shared {
 /// Who is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Hearing {
-    /// The client reads what it is told.
+    /// The client reads this text.
     #[default]
     Open,
     /// It reads nothing any more.

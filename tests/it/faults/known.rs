@@ -21,7 +21,7 @@ const ALL: &[Kind] = &[Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpd
 
 /// What fails.
 pub(super) const KNOWN: &[Known] = &[
-    // pyftpdlib does not list the directory itself, so that nothing tells a cut from an empty directory.
+    // pyftpdlib does not list the directory itself, so that a cut looks like an empty directory.
     Known {
         kinds: &[Kind::Pyftpdlib],
         always: &[],
