@@ -112,10 +112,6 @@ impl Remote for Endless {
     fn space(&self, _: &RemotePath) -> Result<Option<u64>> {
         unsupported()
     }
-
-    fn can_patch(&self, _: &RemotePath) -> bool {
-        false
-    }
 }
 
 fn run(cache_mib: usize, read_kib: usize, bytes: u64) {

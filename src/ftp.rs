@@ -36,7 +36,6 @@ pub mod listing;
 mod login;
 mod next_data;
 mod passive;
-mod patch;
 mod pool;
 mod profile;
 mod proxy;

@@ -8,6 +8,7 @@ mod error;
 pub mod gate;
 pub mod late;
 pub mod memory;
+pub mod patch_trial;
 mod path;
 
 pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, Rejected, RemoteEntry};
@@ -158,9 +159,11 @@ pub trait Remote: Send + Sync + Debug {
     /// The free space below `dir`, where the server tells.
     fn space(&self, dir: &RemotePath) -> Result<Option<u64>>;
 
-    /// Whether [`UploadMode::At`] is known to keep the bytes around the written range on this server. May cost a probe
-    /// with a scratch file in `dir` the first time; the answer is remembered.
-    fn can_patch(&self, dir: &RemotePath) -> bool;
+    /// Whether a trial may show that [`UploadMode::At`] keeps the bytes around the written range ([`patch_trial`]); not on a make of server
+    /// that is known to cut the file off there. Costs nothing.
+    fn may_patch(&self) -> bool {
+        true
+    }
 
     /// How many bytes this name has on the server; `None` when no file there can have it, because the character set in which
     /// the server writes names lacks a character. Costs nothing.
@@ -213,6 +216,8 @@ pub struct Habits {
     pub no_rename: bool,
     /// It does not rename over a file.
     pub no_rename_over: bool,
+    /// How many files were removed, as far as that matters: 2 at most, and none again after a refusal.
+    pub removals: u8,
 }
 
 /// A running download. Dropped early, it gives its session back without making the caller wait.
@@ -240,7 +245,7 @@ pub enum UploadMode {
     InPlace,
     /// APPE: behind the present end.
     Append,
-    /// REST + STOR: over the bytes at this offset, and nothing else. Only where [`Remote::can_patch`] says so. Never at offset 0: behind
+    /// REST + STOR: over the bytes at this offset, and nothing else. Only where a trial in the same directory has shown that ([`patch_trial`]). Never at offset 0: behind
     /// `REST 0` a STOR is one that empties the file.
     At(NonZeroU64),
 }

@@ -18,7 +18,7 @@ use crate::{
     ftp::FtpRemote,
     remote::{
         Attributes, Habits, MadeName, Modified, Precision, Remote, RemoteError, RemoteErrorKind,
-        RemotePath, Result, UploadMode,
+        RemotePath, Result, UploadMode, patch_trial,
     },
 };
 
@@ -76,10 +76,8 @@ const TRIALS: &[Trial] = &[
     ("mode, time", Scratch::try_attributes),
     ("rename", Scratch::try_renames),
     ("directories", |scratch, _, report| scratch.try_dirs(report)),
-    ("write-inside", |scratch, _, _| {
-        // What comes of it is among what the session has learnt.
-        scratch.remote.can_patch(&RemotePath::root());
-        Ok(())
+    ("write-inside", |scratch, _, report| {
+        scratch.try_patch(report)
     }),
     ("bandwidth", |scratch, _, report| scratch.measure(report)),
 ];
@@ -175,6 +173,7 @@ impl Scratch {
             log::debug!("trying: {name}");
             run(self, &file, report)?;
         }
+        self.habits.removals = self.remote.habits().removals.max(1);
         self.remote.keep_habits(self.habits);
         Ok(())
     }
@@ -347,6 +346,18 @@ impl Scratch {
         self.dirs.push(dir);
         let made = made.map_err(|error| self.in_words(&error));
         report.tried("directories", "MKD, RMD", made, "mkdir fails");
+        Ok(())
+    }
+
+    fn try_patch(&mut self, report: &mut Report) -> Result<()> {
+        let file = self.file()?;
+        let works = self.remote.may_patch()
+            && patch_trial::keeps_rest(&*self.remote, &file).unwrap_or(false);
+        let outcome = works
+            .then_some(())
+            .ok_or("they do not keep the rest".to_owned());
+        let cost = "a change inside a file sends the whole file";
+        report.tried("write-inside", "REST and STOR keep the rest", outcome, cost);
         Ok(())
     }
 

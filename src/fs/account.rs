@@ -17,6 +17,7 @@ use crate::remote::RemotePath;
 pub(super) struct Account {
     cannot_rename: AtomicBool,
     cannot_remove: AtomicBool,
+    has_removed: AtomicBool,
     /// Directories in which the server takes files away as soon as they are complete.
     watched: Mutex<HashSet<RemotePath>>,
 }
@@ -39,6 +40,16 @@ impl Account {
                 "this account may not rename: new files go up under their own names, and files that exist cannot be replaced"
             );
         }
+    }
+
+    /// Whether it has removed a file in this mount, and was refused none of ours.
+    pub(super) fn may_remove(&self) -> bool {
+        self.has_removed.load(Ordering::Relaxed) && !self.cannot_remove.load(Ordering::Relaxed)
+    }
+
+    /// It has removed a file.
+    pub(super) fn note_removed(&self) {
+        self.has_removed.store(true, Ordering::Relaxed);
     }
 
     /// A file of ours could not be removed.

@@ -104,11 +104,15 @@ impl HiddenNames {
     }
 
     fn remove_now(&self, name: &MadeName) -> remote::Result<()> {
-        match self.remote.remove_file(name.permit()) {
+        let removed = match self.remote.remove_file(name.permit()) {
             // Nobody else has a file of that name: done twice is done once.
             Err(error) if error.is_unheard() => self.remote.remove_file(name.permit()),
             removed => removed,
+        };
+        if removed.is_ok() {
+            self.account.note_removed();
         }
+        removed
     }
 
     /// Removes a file that was kept aside and is of no more use.

@@ -8,6 +8,7 @@ mod evidence;
 mod holds;
 mod kernel;
 mod learnt;
+mod patching;
 mod refusal;
 pub(crate) mod renaming;
 mod repay;
@@ -19,8 +20,8 @@ mod version;
 use std::{path::PathBuf, sync::Arc};
 
 use self::{
-    evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, refusal::Refusals,
-    room::Room, tree::Tree, version::Versions,
+    evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, patching::Patching,
+    refusal::Refusals, room::Room, tree::Tree, version::Versions,
 };
 pub(crate) use self::{
     refusal::Intent,
@@ -55,6 +56,7 @@ pub(crate) struct Server {
     room: Room,
     holds: Holds,
     versions: Versions,
+    patching: Patching,
 }
 
 impl Server {
@@ -79,6 +81,7 @@ impl Server {
         let refusals = Arc::new(Refusals::new(remote.clone(), tree.clone(), kernel.clone()));
         Self {
             learnt: Learnt::new(remote.clone()),
+            patching: Patching::new(remote.clone(), hidden.clone(), account.clone()),
             room: Room::new(remote.clone(), tree.clone()),
             versions: Versions::new(
                 remote.clone(),
@@ -144,6 +147,17 @@ impl Server {
     /// Which versions of files it has.
     pub(crate) fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    /// Whether the file of that path can be written inside, as far as its directory goes.
+    pub(crate) fn may_patch(&self, path: &RemotePath) -> bool {
+        let (Some(dir), Some(name)) = (path.parent(), path.name()) else {
+            return false;
+        };
+        let listing = self.tree.listings().last_known(&dir);
+        let entry = listing.as_ref().and_then(|listing| listing.find(name));
+        let permissions = entry.and_then(|entry| entry.permissions);
+        self.patching.works_in(&dir, &self.learnt, permissions)
     }
 
     /// Why it has said no.

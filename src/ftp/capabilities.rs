@@ -102,8 +102,6 @@ pub(super) struct Learnt {
     pub(super) has_symlink: bool,
     /// Whether a download may begin at an offset.
     pub(super) has_rest: bool,
-    /// Whether REST + STOR keeps what lies around the range; unknown until probed.
-    pub(super) has_patch: Option<bool>,
     /// How far the times of LIST are ahead of UTC; unknown until one was compared.
     pub(super) zone_offset: Option<Offset>,
     /// What the filesystem has found out.
@@ -131,7 +129,6 @@ impl Default for Learnt {
             has_avbl: false,
             has_symlink: false,
             has_rest: true,
-            has_patch: None,
             zone_offset: None,
             habits: Habits::default(),
         }
@@ -187,10 +184,6 @@ impl Capabilities {
             learnt.has_symlink = has_symlink;
             if has_mff_mode && !has_site_chmod {
                 learnt.set_mode = SetMode::Mff;
-            }
-            if server == Server::PureFtpd {
-                // It truncates at the offset, and unlinks the file when the data connection fails.
-                learnt.has_patch = Some(false);
             }
         });
     }
@@ -311,8 +304,5 @@ mod tests {
         assert_eq!(learnt.set_time, SetTime::Mdtm);
         assert_eq!(learnt.dialect, Dialect::List(None));
         assert!(!learnt.doubles_iac);
-        let pure = Capabilities::new();
-        pure.tell(Server::PureFtpd, Features::default());
-        assert_eq!(pure.learnt().has_patch, Some(false));
     }
 }

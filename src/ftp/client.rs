@@ -1,9 +1,6 @@
 //! [`FtpRemote`]: an FTP server, below the directory to mount. Paths as the server writes them, and commands with their replies.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     connect_error::ConnectError,
@@ -27,9 +24,6 @@ const SESSIONS_AT_START: usize = 2;
 pub struct FtpRemote {
     pub(super) pool: Arc<Sessions>,
     pub(super) links: Arc<Links>,
-    /// Held while the server is probed for patches, so that it is probed once. The one lock that is held across the
-    /// network: nobody but another asker of the same question waits for it.
-    pub(super) probing: Arc<Mutex<()>>,
     /// Whether its end is that of all sessions.
     is_owner: bool,
 }
@@ -56,7 +50,6 @@ impl FtpRemote {
         Ok(Arc::new(Self {
             pool: Arc::new(pool),
             links: Arc::default(),
-            probing: Arc::default(),
             is_owner: true,
         }))
     }
@@ -66,7 +59,6 @@ impl FtpRemote {
         Some(Self {
             pool: Arc::new(self.pool.for_guess()?),
             links: Arc::clone(&self.links),
-            probing: Arc::clone(&self.probing),
             is_owner: false,
         })
     }

@@ -182,20 +182,6 @@ impl FtpRemote {
             ),
             part_end(range::may_bound(&self.pool.host.capabilities)),
         ];
-        if let Some(has_patch) = learnt.has_patch {
-            let no = "REST and STOR do not keep the rest";
-            let cost = "a change inside a file sends the whole file";
-            facts.push(Fact {
-                source: "scratch file, or make",
-                ..either(
-                    "write-inside",
-                    has_patch,
-                    "REST and STOR keep the rest",
-                    (no, cost),
-                    "",
-                )
-            });
-        }
         if let Some(offset) = learnt.zone_offset {
             facts.push(Fact {
                 name: "list-clock",

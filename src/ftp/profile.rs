@@ -187,7 +187,7 @@ mod tests {
         Learnt {
             has_epsv: false,
             set_time: SetTime::Mdtm,
-            has_patch: Some(true),
+            has_rest: false,
             ..Learnt::default()
         }
     }

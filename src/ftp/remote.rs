@@ -1,12 +1,11 @@
 //! The operations of [`Remote`] on an FTP server: those that are commands only, and the way to the others.
 
-use std::sync::PoisonError;
-
 use super::{
+    capabilities::Server,
     client::FtpRemote,
     directory,
     download::FileDownload,
-    gate, patch, settle, small, stat,
+    gate, settle, small, stat,
     upload::{self, FileUpload},
 };
 use crate::remote::{
@@ -147,20 +146,8 @@ impl Remote for FtpRemote {
         self.pool.spare_transfers()
     }
 
-    fn can_patch(&self, dir: &RemotePath) -> bool {
-        let capabilities = &self.pool.host.capabilities;
-        let _probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = capabilities.learnt().has_patch {
-            return known;
-        }
-        let found = patch::probe(self, dir);
-        if let Some(has_patch) = found {
-            log::info!(
-                "writing into the middle of files {}",
-                if has_patch { "works" } else { "is refused" }
-            );
-            capabilities.learn(|learnt| learnt.has_patch = Some(has_patch));
-        }
-        found.unwrap_or(false)
+    fn may_patch(&self) -> bool {
+        // It truncates at the offset, and unlinks the file when the data connection fails.
+        self.pool.host.capabilities.server() != Server::PureFtpd
     }
 }

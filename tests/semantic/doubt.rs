@@ -74,6 +74,7 @@ fn what_was_written_at_an_offset_does_not_move_with_the_end_of_the_file() {
 fn ranges_are_not_repeated_in_another_file_of_the_same_size() {
     for is_replaced in [false, true] {
         let world = World::new();
+        world.try_patch();
         world.put("/file", &pattern(2 * MIB, 1));
         let handle = world.open("/file", WRITE).unwrap();
         world.write(handle, 70_000, b"changed");

@@ -1,6 +1,6 @@
 //! Which plan brings a change up, and what it costs.
 
-use ftpfs::remote::{RemoteErrorKind, memory::Operation};
+use ftpfs::remote::{Remote as _, RemoteErrorKind, memory::Operation};
 
 use crate::world::{APPEND, TRUNCATE, WRITE, World, path, pattern};
 
@@ -34,14 +34,19 @@ fn a_tail_of_4_kib_on_a_large_file_sends_4_kib() {
 #[test]
 fn a_patch_of_4_kib_in_2_mib_sends_4_kib() {
     let world = World::new();
+    world.try_patch();
+    let (received, read) = (
+        world.server.bytes_received(),
+        world.calls(Operation::OpenDownload),
+    );
     let mut content = pattern(2 * MIB, 1);
     world.put("/file", &content);
     let handle = world.open("/file", WRITE).unwrap();
     world.write(handle, 123_456, &pattern(4096, 2));
     world.close(handle).unwrap();
-    assert_eq!(world.server.bytes_received(), 4096);
+    assert_eq!(world.server.bytes_received() - received, 4096);
     // Once, to read back what was written: the size does not tell.
-    assert_eq!(world.calls(Operation::OpenDownload), 1);
+    assert_eq!(world.calls(Operation::OpenDownload) - read, 1);
     content[123_456..123_456 + 4096].copy_from_slice(&pattern(4096, 2));
     assert!(world.on("/file").unwrap() == content);
 }
@@ -49,12 +54,14 @@ fn a_patch_of_4_kib_in_2_mib_sends_4_kib() {
 #[test]
 fn where_a_server_does_not_keep_the_rest_the_whole_file_goes_up() {
     let world = World::on_server(|server| server.can_patch = false);
+    world.try_patch();
+    let received = world.server.bytes_received();
     let mut content = pattern(2 * MIB, 1);
     world.put("/file", &content);
     let handle = world.open("/file", WRITE).unwrap();
     world.write(handle, 123_456, &pattern(4096, 2));
     world.close(handle).unwrap();
-    assert_eq!(world.server.bytes_received(), 2 * MIB as u64);
+    assert_eq!(world.server.bytes_received() - received, 2 * MIB as u64);
     content[123_456..123_456 + 4096].copy_from_slice(&pattern(4096, 2));
     assert!(world.on("/file").unwrap() == content);
     assert_eq!(world.leftovers(), Vec::<String>::new());
@@ -110,6 +117,8 @@ fn many_changed_ranges_go_up_as_one_whole() {
 #[test]
 fn a_change_and_a_tail_in_one_go_up_together() {
     let world = World::new();
+    world.try_patch();
+    let received = world.server.bytes_received();
     let old = pattern(2 * MIB, 1);
     world.put("/file", &old);
     let handle = world.open("/file", WRITE).unwrap();
@@ -119,7 +128,74 @@ fn a_change_and_a_tail_in_one_go_up_together() {
     let mut expected = [&old[..], b"tail"].concat();
     expected[5..11].copy_from_slice(b"change");
     assert!(world.on("/file").unwrap() == expected);
-    assert_eq!(world.server.bytes_received(), 10);
+    assert_eq!(world.server.bytes_received() - received, 10);
+}
+
+/// How many scratch or temporary files the server was sent.
+fn uploads(world: &World) -> u64 {
+    world.calls(Operation::OpenUpload) + world.calls(Operation::Put)
+}
+
+/// Changes 4 KiB inside a large file of `dir`; how many uploads that took.
+fn patch_in(world: &World, dir: &str) -> u64 {
+    let at = format!("{dir}/file");
+    let mut content = pattern(2 * MIB, 1);
+    world.put(&at, &content);
+    world.expire();
+    let before = uploads(world);
+    let handle = world.open(&at, WRITE).unwrap();
+    world.write(handle, 123_456, &pattern(4096, 2));
+    world.close(handle).unwrap();
+    content[123_456..123_456 + 4096].copy_from_slice(&pattern(4096, 2));
+    assert!(world.on(&at).unwrap() == content, "{dir}");
+    uploads(world) - before
+}
+
+// SEMANTICS: S-patch
+#[test]
+fn no_scratch_file_is_made_before_it_is_known_that_files_can_be_removed() {
+    const WHOLE: u64 = 1;
+    const TRIAL_AND_PATCH: u64 = 3;
+    const PATCH: u64 = 1;
+    let mut world = World::on_server(|server| server.habits.removals = 0);
+    world.mkdir("/a").unwrap();
+    world.mkdir("/b").unwrap();
+    let sent = |world: &World, dir| {
+        let before = world.server.bytes_received();
+        let uploads = patch_in(world, dir);
+        let is_whole = world.server.bytes_received() - before > MIB as u64;
+        (uploads, is_whole)
+    };
+    assert_eq!(sent(&world, "/a"), (WHOLE, true));
+    world.save("/a/other", b"x").unwrap();
+    world.unlink("/a/other").unwrap();
+    // Each directory may be another disk.
+    for dir in ["/a", "/b"] {
+        assert_eq!(sent(&world, dir), (TRIAL_AND_PATCH, false), "{dir}");
+        assert_eq!(sent(&world, dir), (PATCH, false), "{dir}");
+    }
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+    // Removed twice: known to the next mount too.
+    world.restart();
+    assert_eq!(sent(&world, "/a"), (TRIAL_AND_PATCH, false));
+}
+
+// SEMANTICS: S-patch
+#[test]
+fn where_a_scratch_file_cannot_be_removed_no_other_is_made() {
+    let world = World::new();
+    world.mkdir("/a").unwrap();
+    world.mkdir("/b").unwrap();
+    for nth in 1..20 {
+        world
+            .server
+            .fail_next(Operation::RemoveFile, nth, RemoteErrorKind::Refused);
+    }
+    patch_in(&world, "/a");
+    assert_eq!(world.server.habits().removals, 0);
+    let left = world.leftovers();
+    patch_in(&world, "/b");
+    assert_eq!(world.leftovers(), left);
 }
 
 #[test]

@@ -111,8 +111,11 @@ impl World {
 
     pub(crate) fn with(choose: impl FnOnce(&mut Setup)) -> Self {
         let (spool_dir, state_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut behaviour = Behaviour::default();
+        // As after earlier mounts, so that patches are tried.
+        behaviour.habits.removals = 2;
         let mut setup = Setup {
-            behaviour: Behaviour::default(),
+            behaviour,
             fs: FsConfig {
                 uid: 1000,
                 gid: 1000,
@@ -175,6 +178,16 @@ impl World {
     /// Lets all that is cached of directories become too old.
     pub(crate) fn expire(&self) {
         self.advance(self.dir_ttl + Duration::from_secs(1));
+    }
+
+    /// Has the mount find out whether files in the root can be written inside, which takes a scratch file once.
+    pub(crate) fn try_patch(&self) {
+        self.put("/tried", &pattern(2 << 20, 99));
+        let handle = self.open("/tried", WRITE).unwrap();
+        self.write(handle, 70_000, b"tried");
+        self.close(handle).unwrap();
+        self.unlink("/tried").unwrap();
+        self.expire();
     }
 
     /// Directory inode and name of a path.

@@ -84,6 +84,10 @@ impl Server {
         if let Some(Err(error)) = sent {
             return Err(self.explain(error, path, Intent::RemoveFile));
         }
+        if sent.is_some() {
+            self.account().note_removed();
+            self.learnt().note_removal();
+        }
         self.room().note_freed();
         Ok(())
     }

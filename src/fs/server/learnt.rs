@@ -2,10 +2,13 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use crate::remote::{Habits, Remote};
+
+/// How many removals show for another day that files can be removed.
+const REMOVALS: u8 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(crate) struct Learnt {
     no_dot_names: AtomicBool,
     no_rename: AtomicBool,
     no_rename_over: AtomicBool,
+    /// See [`Habits::removals`].
+    removals: AtomicU8,
     /// How often the server has refused to rename over a file and has let it be moved aside.
     renames_refused: AtomicU64,
 }
@@ -31,6 +36,7 @@ impl Learnt {
             no_dot_names: habits.no_dot_names.into(),
             no_rename: habits.no_rename.into(),
             no_rename_over: habits.no_rename_over.into(),
+            removals: habits.removals.into(),
             renames_refused: AtomicU64::new(0),
         }
     }
@@ -87,6 +93,27 @@ impl Learnt {
         }
     }
 
+    /// Whether this account was seen to remove files, in two trials: a scratch file would not stay.
+    pub(crate) fn removes(&self) -> bool {
+        self.removals.load(Ordering::Relaxed) >= REMOVALS
+    }
+
+    /// It has removed a file.
+    pub(crate) fn note_removal(&self) {
+        let add = |removals: u8| (removals < REMOVALS).then(|| removals + 1);
+        let order = Ordering::Relaxed;
+        if self.removals.fetch_update(order, order, add).is_ok() {
+            self.remote.keep_habits(self.to_habits());
+        }
+    }
+
+    /// It does not remove a file of ours.
+    pub(crate) fn note_no_removal(&self) {
+        if self.removals.swap(0, Ordering::Relaxed) > 0 {
+            self.remote.keep_habits(self.to_habits());
+        }
+    }
+
     fn note(&self, what: &AtomicBool, is_refused: bool) {
         if what.swap(is_refused, Ordering::Relaxed) != is_refused {
             self.remote.keep_habits(self.to_habits());
@@ -101,6 +128,7 @@ impl Learnt {
             no_dot_names: is_so(&self.no_dot_names),
             no_rename: is_so(&self.no_rename),
             no_rename_over: is_so(&self.no_rename_over),
+            removals: self.removals.load(Ordering::Relaxed),
         }
     }
 }

@@ -197,9 +197,10 @@ impl Uploader {
             && job.dirty.iter().count() <= PATCH_RANGES_MAX
             // FTP has no way to write the first bytes alone.
             && job.dirty.iter().all(|range| range.start > 0);
-        match path.parent() {
-            Some(dir) if is_patch && self.server.remote().can_patch(&dir) => Plan::Patch,
-            _ => Plan::Whole,
+        if is_patch && self.server.may_patch(path) {
+            Plan::Patch
+        } else {
+            Plan::Whole
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ftp::shortcuts::{Shortcut, Technique},
-    remote::Phase,
+    remote::{MadeName, Phase, patch_trial},
 };
 
 /// What ProFTPD says of itself.
@@ -253,7 +253,12 @@ fn no_upload_follows_an_offset_that_is_not_agreed_on() {
         assert_eq!(refused.command(), "REST", "{reply}");
         let sent = server.take_batches().join(" | ");
         assert!(!sent.contains("STOR"), "{reply}: {sent}");
-        assert!(!remote.can_patch(&RemotePath::root()), "{reply}");
+        let scratch = MadeName::fresh(&RemotePath::root(), "scratch").unwrap();
+        assert_eq!(
+            patch_trial::keeps_rest(&*remote, &scratch),
+            Some(false),
+            "{reply}"
+        );
         let sent = server.take_batches().join(" | ");
         assert_eq!(sent.matches("STOR").count(), 1, "{reply}: {sent}");
     }

@@ -36,8 +36,6 @@ pub enum Operation {
     ReadLink,
     /// `Remote::space`.
     Space,
-    /// `Remote::can_patch`; made to fail, it answers no.
-    CanPatch,
     /// `Download::read`.
     Read,
     /// `Upload::write_all`.
@@ -62,7 +60,6 @@ impl Operation {
             Self::MakeSymlink => "SITE SYMLINK",
             Self::ReadLink => "LIST",
             Self::Space => "AVBL",
-            Self::CanPatch => "REST",
         }
     }
 }

@@ -207,13 +207,6 @@ impl Remote for MemoryRemote {
         self.ask(Operation::Space, dir, || Ok(self.lock().behaviour.space))
     }
 
-    fn can_patch(&self, dir: &RemotePath) -> bool {
-        self.ask(Operation::CanPatch, dir, || {
-            Ok(self.lock().behaviour.can_patch)
-        })
-        .unwrap_or(false)
-    }
-
     fn is_contended(&self) -> bool {
         self.lock().behaviour.is_contended
     }

@@ -5,7 +5,9 @@ use std::{num::NonZeroU64, sync::mpsc, time::Duration};
 use super::*;
 use crate::{
     clock::ManualClock,
-    remote::{Attributes, EntryKind, Permit, Precision, Remote, UploadMode, Want},
+    remote::{
+        Attributes, EntryKind, MadeName, Permit, Precision, Remote, UploadMode, Want, patch_trial,
+    },
 };
 
 fn path(text: &str) -> RemotePath {
@@ -285,7 +287,8 @@ fn an_unfriendly_server_does_not_know_the_extras() {
         kind(remote.make_symlink(b"f", &path("l"))),
         RemoteErrorKind::Unsupported
     );
-    assert!(!remote.can_patch(&RemotePath::root()));
+    let scratch = MadeName::fresh(&RemotePath::root(), "scratch").unwrap();
+    assert_eq!(patch_trial::keeps_rest(&remote, &scratch), Some(false));
     let wanted = Attributes {
         mode: Some(0o600),
         modified: Some(SystemTime::UNIX_EPOCH),

@@ -1,32 +1,23 @@
-//! Whether REST + STOR keeps the bytes around the written range: three different things on three servers.
+//! Whether REST + STOR keeps the bytes around the written range, tried on a scratch file.
 //!
-//! vsftpd patches, `ProFTPD` does where two directives allow it, Pure-FTPd truncates, `LightFTP` ignores REST. So it is
-//! tried once, on a scratch file of ours.
+//! vsftpd keeps them, `ProFTPD` does where two directives allow it, Pure-FTPd cuts the file off, `LightFTP` ignores REST. So it is tried
+//! before it is relied on.
 
 use std::num::NonZeroU64;
 
-use super::client::FtpRemote;
-use crate::remote::{MadeName, Remote, RemoteErrorKind, RemotePath, Result, UploadMode};
+use super::{MadeName, Remote, RemoteErrorKind, Result, UploadMode};
 
-/// How the names of scratch files begin.
-const PREFIX: &str = ".ftpfs-probe";
 const BEFORE: &[u8] = b"0123456789abcdef";
 const PATCH: &[u8] = b"WXYZ";
 const OFFSET: NonZeroU64 = NonZeroU64::new(4).expect("four is not zero");
 const AFTER: &[u8] = b"0123WXYZ89abcdef";
 
-/// Tries it in `dir`. `None` when the trial itself could not be made, so that nothing was learnt.
-pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
-    let made = MadeName::fresh(dir, PREFIX)?;
-    let outcome = try_patch(remote, &made);
-    if let Err(error) = remote.remove_file(made.permit()) {
-        let path = made.path();
-        log::warn!("the scratch file {path} could not be removed: {error}");
-    }
-    match outcome {
+/// Tries it on a file of this name, which the caller removes. `None` when the trial itself failed, so that nothing was learnt.
+pub fn keeps_rest(remote: &dyn Remote, made: &MadeName) -> Option<bool> {
+    match try_patch(remote, made) {
         Ok(keeps) => Some(keeps),
         Err(error) => {
-            log::debug!("no patches: {error}");
+            log::debug!("no writing into the middle of files: {error}");
             let says_no = matches!(
                 error.kind(),
                 RemoteErrorKind::Refused | RemoteErrorKind::Unsupported | RemoteErrorKind::Failed
@@ -36,7 +27,7 @@ pub(super) fn probe(remote: &FtpRemote, dir: &RemotePath) -> Option<bool> {
     }
 }
 
-fn try_patch(remote: &FtpRemote, made: &MadeName) -> Result<bool> {
+fn try_patch(remote: &dyn Remote, made: &MadeName) -> Result<bool> {
     let before = remote.open_upload_with(made.permit(), UploadMode::Whole, BEFORE)?;
     before.finish()?;
     let mut patch = remote.open_upload(made.permit(), UploadMode::At(OFFSET))?;
