@@ -183,8 +183,12 @@ impl Debts {
             .owed
             .iter()
             .filter(|(_, owed)| matches!(owed.standing, Standing::Due(_)));
-        due.map(|(name, owed)| (name.clone(), owed.debt.clone()))
-            .collect()
+        let mut due: Vec<_> = due
+            .map(|(name, owed)| (name.clone(), owed.debt.clone()))
+            .collect();
+        // A room goes after what is in it.
+        due.sort_by_key(|(_, debt)| *debt == Debt::Room);
+        due
     }
 
     /// Something has succeeded on the server: what is due is tried now.

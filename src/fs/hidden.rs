@@ -103,6 +103,27 @@ impl HiddenNames {
         }
     }
 
+    /// Removes a directory in which a file has gone up; while the file is still in it, that is tried again.
+    pub(crate) fn remove_room(&self, name: &MadeName) -> Removal {
+        let Err(error) = self.remote.remove_dir(name.permit()) else {
+            self.debts.settle(name);
+            return Removal::Gone;
+        };
+        log::debug!("temporary directory not removed: {error}");
+        if error.is_answer() && matches!(self.remote.stat(name), Ok(None)) {
+            self.debts.settle(name);
+            return Removal::Gone;
+        }
+        self.debts.fall_due(name);
+        if is_name_refusal(&error) {
+            if self.debts.note_refused(name) {
+                log::warn!("{name} stays on the server: {error}");
+            }
+            return Removal::Refused;
+        }
+        Removal::Later
+    }
+
     fn remove_now(&self, name: &MadeName) -> remote::Result<()> {
         let removed = match self.remote.remove_file(name.permit()) {
             // Nobody else has a file of that name: done twice is done once.

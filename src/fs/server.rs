@@ -9,6 +9,7 @@ mod holds;
 mod kernel;
 mod learnt;
 mod patching;
+mod privacy;
 mod refusal;
 pub(crate) mod renaming;
 mod repay;
@@ -21,9 +22,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use self::{
     evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, patching::Patching,
-    refusal::Refusals, room::Room, tree::Tree, version::Versions,
+    privacy::Privacy, refusal::Refusals, room::Room, tree::Tree, version::Versions,
 };
 pub(crate) use self::{
+    privacy::{Begun, is_narrower},
     refusal::Intent,
     repay::{Payer, Payments, Returned, bring_back},
     room::Space,
@@ -57,6 +59,7 @@ pub(crate) struct Server {
     holds: Holds,
     versions: Versions,
     patching: Patching,
+    privacy: Arc<Privacy>,
 }
 
 impl Server {
@@ -82,6 +85,7 @@ impl Server {
         Self {
             learnt: Learnt::new(remote.clone()),
             patching: Patching::new(remote.clone(), hidden.clone(), account.clone()),
+            privacy: Arc::new(Privacy::new(remote.clone(), hidden.clone(), tree.clone())),
             room: Room::new(remote.clone(), tree.clone()),
             versions: Versions::new(
                 remote.clone(),
@@ -158,6 +162,16 @@ impl Server {
         let entry = listing.as_ref().and_then(|listing| listing.find(name));
         let permissions = entry.and_then(|entry| entry.permissions);
         self.patching.works_in(&dir, &self.learnt, permissions)
+    }
+
+    /// How files that others may not read go up.
+    pub(crate) fn privacy(&self) -> &Arc<Privacy> {
+        &self.privacy
+    }
+
+    /// The mode that a new file of `dir` needs before its content, if it is to have this one in the end.
+    pub(crate) fn first_mode(&self, dir: &RemotePath, mode: Option<u32>) -> Option<u32> {
+        self.privacy.first_mode(dir, &self.learnt, mode)
     }
 
     /// Why it has said no.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::hidden::{HiddenNames, is_name_refusal};
-use crate::remote::{MadeName, Remote, RemoteError, RemoteErrorKind, Result, Upload, UploadMode};
+use crate::remote::{MadeName, Remote, RemoteError, RemoteErrorKind, Result, Upload};
 
 /// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
@@ -24,6 +24,9 @@ const IDLE_CHECK: Duration = Duration::from_millis(200);
 /// `claim` with the end of what was copied before another write can change it.
 pub(crate) type ReadChunk =
     dyn Fn(u64, &mut [u8], &mut dyn FnMut(u64)) -> std::io::Result<usize> + Send;
+
+/// Begins the upload under a hidden name of a file that begins with these bytes.
+pub(crate) type Begin = dyn Fn(&MadeName, &[u8]) -> Result<Box<dyn Upload>> + Send;
 
 /// A running upload to a hidden name. Dropped, it is given up and what it has made is removed.
 pub(crate) struct UploadStream {
@@ -54,6 +57,7 @@ impl UploadStream {
         remote: Arc<dyn Remote>,
         names: Arc<HiddenNames>,
         hidden: MadeName,
+        begin: Box<Begin>,
         read_chunk: Box<ReadChunk>,
     ) -> Option<Self> {
         let shared = Arc::new(Shared::default());
@@ -61,6 +65,7 @@ impl UploadStream {
             shared: shared.clone(),
             remote,
             hidden: hidden.clone(),
+            begin,
             read_chunk,
         };
         let thread = std::thread::Builder::new()
@@ -158,6 +163,7 @@ struct Sender {
     shared: Arc<Shared>,
     remote: Arc<dyn Remote>,
     hidden: MadeName,
+    begin: Box<Begin>,
     read_chunk: Box<ReadChunk>,
 }
 
@@ -166,16 +172,7 @@ impl Sender {
         let mut buffer = vec![0; CHUNK_BYTES];
         let first = self.next(0, &mut buffer)?;
         let first_len = first.len() as u64;
-        let begin = || {
-            let permit = self.hidden.permit();
-            self.remote
-                .open_upload_with(permit, UploadMode::Whole, first)
-        };
-        // The session may have died while it was idle; nobody else has a file of that name.
-        let mut upload = match begin() {
-            Err(error) if error.kind() == RemoteErrorKind::Disconnected => begin()?,
-            begun => begun?,
-        };
+        let mut upload = (self.begin)(&self.hidden, first)?;
         let sent = self.send(&mut *upload, first_len, &mut buffer);
         // Also when it was given up: the file can be removed only once the server has done with it.
         let finished = upload.finish();
@@ -247,6 +244,6 @@ impl Shared {
 }
 
 /// The stream's end without a fault of the server: the bytes go up another way.
-fn given_up() -> RemoteError {
+pub(crate) fn given_up() -> RemoteError {
     RemoteError::new(RemoteErrorKind::Busy, "STOR").with_source("streaming was given up")
 }

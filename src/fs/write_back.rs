@@ -11,6 +11,7 @@ mod fetch;
 mod growth;
 mod kept;
 mod patch;
+mod private;
 mod put;
 mod replace;
 mod store;

@@ -10,6 +10,7 @@ mod hotfolder;
 mod inside;
 mod listing;
 mod lost;
+mod private;
 mod remount;
 mod replace;
 mod rights;

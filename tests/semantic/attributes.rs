@@ -67,7 +67,7 @@ fn mode_and_time_set_before_close_go_up_with_the_file() {
     let world = World::new();
     let handle = world.create("/file", WRITE).unwrap();
     world.write(handle, 0, b"content");
-    world.setattr("/file", &mode(0o640)).unwrap();
+    world.setattr("/file", &mode(0o755)).unwrap();
     world
         .setattr("/file", &time(instant(1_000_000_000)))
         .unwrap();
@@ -76,7 +76,7 @@ fn mode_and_time_set_before_close_go_up_with_the_file() {
     world.close(handle).unwrap();
     assert_eq!(world.requests(), 2, "the upload, and one exchange for both");
     let node = world.server.node(&path("/file")).unwrap();
-    assert_eq!((node.mode, node.modified), (0o640, instant(1_000_000_000)));
+    assert_eq!((node.mode, node.modified), (0o755, instant(1_000_000_000)));
     assert_eq!(world.attr("/file").modified, instant(1_000_000_000));
 }
 

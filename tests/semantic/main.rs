@@ -20,6 +20,7 @@ mod evidence;
 mod gate;
 mod lookup;
 mod open;
+mod private;
 mod quirks;
 mod race;
 mod read;

@@ -7,6 +7,8 @@ use crate::remote::RemotePath;
 pub(crate) enum Debt {
     /// A file that goes up is called so until it takes its place: it has to go.
     Upload,
+    /// A directory in which one file goes up that others may not read: it has to go, after the file.
+    Room,
     /// A removed or replaced file that a program may still have open, or an old copy of no more use: it has to go.
     Removed,
     /// The only good copy of a file, moved aside while another takes its place: it has to get its name back, or to go when the other is

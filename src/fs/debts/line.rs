@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! + upload NAME
+//! + room NAME
 //! + removed NAME
 //! + aside NAME OF [SIZE]
 //! - NAME
@@ -28,6 +29,7 @@ pub(super) fn owed(name: &MadeName, debt: &Debt) -> String {
     let name = escape(name);
     match debt {
         Debt::Upload => format!("+ upload {name}\n"),
+        Debt::Room => format!("+ room {name}\n"),
         Debt::Removed => format!("+ removed {name}\n"),
         Debt::Aside { of, size: None } => format!("+ aside {name} {}\n", escape(of)),
         Debt::Aside {
@@ -68,6 +70,7 @@ fn parse(line: &str) -> Option<(MadeName, Option<Debt>)> {
             let name = MadeName::recorded(path(word()?)?)?;
             let debt = match kind {
                 "upload" => Debt::Upload,
+                "room" => Debt::Room,
                 "removed" => Debt::Removed,
                 "aside" => Debt::Aside {
                     of: path(word()?)?,
@@ -121,6 +124,7 @@ mod tests {
         let all = [
             (made("", '1'), Debt::Upload),
             (made("/a%20b", '2'), Debt::Removed),
+            (made("/a%20b", '5'), Debt::Room),
             (made("/d", '3'), aside),
             (made("/d", '4'), unsized_aside),
         ];
@@ -128,8 +132,8 @@ mod tests {
         assert_eq!(lines.lines().count(), all.len());
         assert!(lines.is_ascii(), "{lines}");
         assert_eq!(read(lines.as_bytes()), HashMap::from(all.clone()));
-        let text = lines + &settled(&all[0].0) + &settled(&all[2].0);
-        let left = HashMap::from([all[1].clone(), all[3].clone()]);
+        let text = lines + &settled(&all[0].0) + &settled(&all[3].0);
+        let left = HashMap::from([all[1].clone(), all[2].clone(), all[4].clone()]);
         assert_eq!(read(text.as_bytes()), left);
     }
 

@@ -184,6 +184,7 @@ impl Payer {
         for (name, debt) in debts.due() {
             let is_reached = match debt {
                 Debt::Upload | Debt::Removed => self.remove(&name),
+                Debt::Room => self.server.hidden().remove_room(&name) != Removal::Later,
                 Debt::Aside { of, .. } => self.bring_back(&name, &of),
             };
             if !is_reached {

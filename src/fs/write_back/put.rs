@@ -2,6 +2,7 @@
 
 use super::{
     doubt::{is_new_ours, park},
+    private::is_private,
     replace::replace,
     store::{Place, TRIES_MAX, check_name, note_broken, place, put_failed, settle_stored},
     upload::{Landed, Upload},
@@ -18,6 +19,9 @@ use crate::{
 /// A small file that is new or empty.
 pub(super) fn put(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
+    if is_private(upload) {
+        return replace(upload);
+    }
     let mut tries = 1;
     loop {
         let permit = match place(upload)? {

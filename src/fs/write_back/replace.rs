@@ -5,6 +5,7 @@
 
 use super::{
     fetch::fetch_missing,
+    private::first_mode,
     store::{check_name, no_replacing, store},
     upload::{Landed, Upload, check_size},
 };
@@ -15,7 +16,7 @@ use crate::{
         hidden::is_name_refusal,
         job,
         on_server::Doubt,
-        server::{change::carry_out, renaming},
+        server::{Begun, change::carry_out, renaming},
     },
     remote::{Evidence, MadeName, RemoteErrorKind, RemotePath, Settled, UploadMode, Want},
 };
@@ -60,12 +61,41 @@ fn replace_by(upload: &mut Upload<'_>) -> Result<Landed> {
     if !upload.server.account().may_rename() {
         return Err(no_replacing(path));
     }
-    let hidden = send_hidden(upload, &dir)?;
-    put_in_place(upload, &hidden)
+    let first_mode = first_mode(upload, &dir);
+    if let Some(hidden) = send_hidden(upload, &dir, first_mode)? {
+        return put_in_place(upload, &hidden);
+    }
+    replace_from_room(upload, &dir)
 }
 
-/// Uploads the whole file under a hidden name.
-fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<MadeName> {
+/// The same for a file that others may not read, on a server that stores nothing over an empty file.
+fn replace_from_room(upload: &mut Upload<'_>, dir: &RemotePath) -> Result<Landed> {
+    let server = upload.server;
+    let room = server.privacy().make_room(dir, server.learnt());
+    if room.is_none()
+        && !server.account().hides_new_files(dir)
+        && upload.job.want() == job::Want::Absent
+    {
+        return store(upload);
+    }
+    let sent = send_hidden(upload, room.as_deref().unwrap_or(dir), None);
+    let placed = sent.and_then(|hidden| match hidden {
+        Some(hidden) => put_in_place(upload, &hidden),
+        None => Err(FsError::new(FsErrorKind::Io, upload.path)),
+    });
+    if let Some(room) = room {
+        server.privacy().leave(&room);
+    }
+    placed
+}
+
+/// Uploads the whole file under a hidden name in `dir`, with this mode before its content. `None` when the server stores nothing over an
+/// empty file.
+fn send_hidden(
+    upload: &Upload<'_>,
+    dir: &RemotePath,
+    first_mode: Option<u32>,
+) -> Result<Option<MadeName>> {
     let path = upload.path;
     let mut was_broken = false;
     let mut refused = None;
@@ -77,15 +107,13 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<MadeName> {
             .hidden()
             .make(dir, has_dot)
             .ok_or_else(|| FsError::new(FsErrorKind::NameTooLong, path))?;
-        let remote = upload.server.remote();
-        let begin = || remote.open_upload(hidden.permit(), UploadMode::Whole);
-        // The session may have died while it was idle; nobody else has a file of that name.
-        let begun = match begin() {
-            Err(error) if error.kind() == RemoteErrorKind::Disconnected => begin(),
-            begun => begun,
-        };
-        let sending = match begun {
-            Ok(sending) => sending,
+        let sending = match upload.server.privacy().begin(&hidden, first_mode, b"") {
+            Ok(Begun::Sending(sending)) => sending,
+            Ok(Begun::NotTwice) => {
+                // Whether it can be removed decides what comes next.
+                upload.server.hidden().remove(&hidden);
+                return Ok(None);
+            }
             Err(error) if is_name_refusal(&error) && has_dot => {
                 upload.server.hidden().debts().settle(&hidden);
                 refused = Some(error);
@@ -108,7 +136,7 @@ fn send_hidden(upload: &Upload<'_>, dir: &RemotePath) -> Result<MadeName> {
             upload.server.learnt().note_dot_names(false);
         }
         match upload.send(0..upload.job.len, sending) {
-            Ok(_) => return Ok(hidden),
+            Ok(_) => return Ok(Some(hidden)),
             Err(error) => {
                 upload.server.hidden().discard(hidden);
                 if was_broken || error.kind() != RemoteErrorKind::Disconnected {

@@ -5,7 +5,15 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::fs::{file::OpenFile, inode::Inodes, server::Server, streaming::UploadStream};
+use crate::{
+    fs::{
+        file::OpenFile,
+        inode::Inodes,
+        server::{Begun, Server},
+        streaming::{UploadStream, given_up},
+    },
+    remote::MadeName,
+};
 
 /// Starts streams, as long as there are sessions for them.
 #[derive(Debug)]
@@ -41,6 +49,22 @@ impl Streams {
             return;
         }
         let names = self.server.hidden();
+        let state = file.lock();
+        let old = state.on_server().base().and_then(|base| base.mode);
+        let first_mode = self
+            .server
+            .first_mode(&dir, state.changes().wanted().mode.or(old));
+        drop(state);
+        let privacy = self.server.privacy().clone();
+        if first_mode.is_some() && !privacy.stores_twice() {
+            return;
+        }
+        let begin = Box::new(move |hidden: &MadeName, first: &[u8]| {
+            match privacy.begin(hidden, first_mode, first)? {
+                Begun::Sending(sending) => Ok(sending),
+                Begun::NotTwice => Err(given_up()),
+            }
+        });
         let source = file.clone();
         let read_chunk = Box::new(
             move |offset: u64, out: &mut [u8], claim: &mut dyn FnMut(u64)| {
@@ -59,12 +83,8 @@ impl Streams {
         );
         let start = || {
             let hidden = names.make(&dir, self.server.learnt().takes_dot_names())?;
-            UploadStream::start(
-                self.server.remote().clone(),
-                names.clone(),
-                hidden,
-                read_chunk,
-            )
+            let remote = self.server.remote().clone();
+            UploadStream::start(remote, names.clone(), hidden, begin, read_chunk)
         };
         file.lock().start_stream(start);
     }

@@ -18,6 +18,7 @@ use super::{
     conflict,
     doubt::resolve,
     patch::patch,
+    private::close_first,
     put::put,
     replace::{put_in_place, replace},
     store::PUT_BYTES_MAX,
@@ -159,6 +160,9 @@ impl Uploader {
             upload.path,
             upload.job.len
         );
+        if matches!(plan, Plan::Put | Plan::Append | Plan::Patch) {
+            close_first(upload)?;
+        }
         match plan {
             Plan::Attributes => set_attributes(upload),
             Plan::Stream => finish_stream(upload),

@@ -22,10 +22,15 @@ fn limits(kind: Kind, denied: &str) -> String {
 }
 
 fn rig(kind: Kind, denied: &str) -> Option<Rig> {
+    rig_of(kind, &limits(kind, denied))
+}
+
+/// A mount of a server with these settings.
+pub(super) fn rig_of(kind: Kind, settings: &str) -> Option<Rig> {
     if !can_mount() {
         return None;
     }
-    let server = Server::start_limited(kind, &limits(kind, denied))?;
+    let server = Server::start_limited(kind, settings)?;
     let mut rig = Rig::of(server, OLD);
     rig.site.mount.may_end_badly();
     Some(rig)
