@@ -383,6 +383,8 @@ mod tests {
             let config = request.to_config(&surroundings).unwrap();
             let clock = Arc::new(SystemClock);
             let remote = MemoryRemote::new(clock.clone());
+            // Files are known to be removable, so that changes inside are tried.
+            remote.set_behaviour(|server| server.habits.removals = 2);
             let filesystem = Filesystem::new(
                 Arc::new(remote.clone()),
                 config.fs.clone(),
@@ -483,6 +485,8 @@ mod tests {
             let bench = Bench::new();
             // Large enough that only the change would be sent.
             bench.remote.write_file(&path("a b"), &vec![0; 4 << 20]);
+            bench.write("a b", 2 << 20);
+            assert!(bench.filesystem.drain(Duration::ZERO));
             bench.refuse(RemoteErrorKind::QuotaExceeded);
             bench.write("a b", 3 << 20);
             bench.write("new", 0);
