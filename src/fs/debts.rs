@@ -18,17 +18,22 @@ use std::{
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     thread::Thread,
+    time::{Duration, Instant},
 };
 
 pub(crate) use self::debt::Debt;
 use self::folder::Folder;
-use crate::remote::{MadeName, RemotePath};
+use crate::remote::{MadeName, RemoteError, RemotePath, late::Late};
 
 /// From which size on the file is written anew. 1 MiB: some ten thousand files that went up under hidden names.
 const BYTES_MAX: usize = 1 << 20;
 
 /// How often a refusal is believed to be one of the moment. 3: after that the name stays for this mount.
 const REFUSALS_MAX: u32 = 3;
+
+/// For how long a name that nothing has is looked at again, when an upload of it got no answer in time. 120 s: as long as names are held
+/// (`server::holds`), for what stands between us and the server may have ended our connection and not its own.
+const LATE_MAX: Duration = Duration::from_mins(2);
 
 /// Whether a debt can be paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,35 @@ enum Standing {
 struct Owed {
     debt: Debt,
     standing: Standing,
+    late: Option<Pending>,
+}
+
+/// What may still put a file under the name.
+#[derive(Debug)]
+struct Pending {
+    late: Late,
+    since: Instant,
+}
+
+impl Owed {
+    fn new(debt: Debt, standing: Standing) -> Self {
+        Self {
+            debt,
+            standing,
+            late: None,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        matches!(self.standing, Standing::Due(_))
+    }
+
+    /// Whether the file may still come.
+    fn may_come(&self) -> bool {
+        self.late
+            .as_ref()
+            .is_some_and(|pending| pending.since.elapsed() < LATE_MAX)
+    }
 }
 
 /// Where debts are written down.
@@ -109,7 +143,38 @@ impl Debts {
         let mut book = self.lock();
         book.note(self.mount, &line::owed(name, &debt));
         let standing = Standing::InUse;
-        book.owed.insert(name.clone(), Owed { debt, standing });
+        book.owed.insert(name.clone(), Owed::new(debt, standing));
+    }
+
+    /// A directory was renamed: what is owed for names in it is owed for those that they have now.
+    pub(crate) fn follow(&self, from: &RemotePath, to: &RemotePath) {
+        let mut book = self.lock();
+        let moved = |path: &RemotePath| path.moved(from, to);
+        let within = book.owed.keys().filter_map(|name| {
+            let now = MadeName::recorded(moved(name)?)?;
+            Some((name.clone(), now))
+        });
+        for (name, now) in within.collect::<Vec<_>>() {
+            let Some(mut owed) = book.owed.remove(&name) else {
+                continue;
+            };
+            if let Debt::Aside { of, .. } = &mut owed.debt
+                && let Some(now) = moved(of)
+            {
+                *of = now;
+            }
+            book.note(self.mount, &line::owed(&now, &owed.debt));
+            book.note(self.mount, &line::settled(&name));
+            book.owed.insert(now, owed);
+        }
+    }
+
+    /// Nothing has the name: nothing is owed for it any more, unless a file may still come.
+    pub(crate) fn settle_absent(&self, name: &MadeName) {
+        let may_come = self.lock().owed.get(name).is_some_and(Owed::may_come);
+        if !may_come {
+            self.settle(name);
+        }
     }
 
     /// Nothing is owed for the name any more.
@@ -128,6 +193,17 @@ impl Debts {
             owed.standing = Standing::Due(0);
         }
         self.wake();
+    }
+
+    /// The same after a change of the name that failed: one that may still be carried out is waited for.
+    pub(crate) fn fall_due_after(&self, name: &MadeName, error: &RemoteError) {
+        if let (Some(owed), Some(late)) = (self.lock().owed.get_mut(name), error.late()) {
+            owed.late = Some(Pending {
+                late: late.clone(),
+                since: Instant::now(),
+            });
+        }
+        self.fall_due(name);
     }
 
     /// The server does not let the name go: it is asked some times more, and then no more by this mount. Whether it was the last time.
@@ -179,10 +255,14 @@ impl Debts {
     /// What can be paid now.
     pub(crate) fn due(&self) -> Vec<(MadeName, Debt)> {
         let book = self.lock();
-        let due = book
-            .owed
-            .iter()
-            .filter(|(_, owed)| matches!(owed.standing, Standing::Due(_)));
+        let is_over = |owed: &Owed| match &owed.late {
+            Some(pending) => pending.late.is_over() || !owed.may_come(),
+            None => true,
+        };
+        let mut owed = book.owed.iter();
+        let due = owed
+            .by_ref()
+            .filter(|(_, owed)| owed.is_due() && is_over(owed));
         let mut due: Vec<_> = due
             .map(|(name, owed)| (name.clone(), owed.debt.clone()))
             .collect();
@@ -191,13 +271,14 @@ impl Debts {
         due
     }
 
+    /// Whether something is due, now or when what may still come has come.
+    pub(crate) fn is_any_due(&self) -> bool {
+        self.lock().owed.values().any(Owed::is_due)
+    }
+
     /// Something has succeeded on the server: what is due is tried now.
     pub(crate) fn note_success(&self) {
-        let book = self.lock();
-        let is_due = |owed: &Owed| matches!(owed.standing, Standing::Due(_));
-        let is_any_due = book.owed.values().any(is_due);
-        drop(book);
-        if is_any_due {
+        if self.is_any_due() {
             self.wake();
         }
     }
@@ -223,7 +304,7 @@ impl Debts {
             for (name, debt) in debts {
                 is_written &= book.note(self.mount, &line::owed(&name, &debt));
                 let standing = Standing::Due(0);
-                book.owed.insert(name, Owed { debt, standing });
+                book.owed.insert(name, Owed::new(debt, standing));
             }
             drop(book);
             // Only now: a process that is killed in between leaves it in both.
@@ -330,9 +411,17 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::Path,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
 
     use super::*;
+    use crate::remote::{Phase, RemoteErrorKind};
 
     fn made(number: u32) -> MadeName {
         let name = format!(".ftpfs-0123abcd-{number:032x}.tmp");
@@ -356,13 +445,10 @@ mod tests {
 
     /// Ends a mount as `kill -9` does: its lock goes, its file stays.
     fn kill(debts: Debts) {
-        debts.lock().owed.insert(
-            made(u32::MAX),
-            Owed {
-                debt: Debt::Upload,
-                standing: Standing::InUse,
-            },
-        );
+        debts
+            .lock()
+            .owed
+            .insert(made(u32::MAX), Owed::new(Debt::Upload, Standing::InUse));
         drop(debts);
     }
 
@@ -481,6 +567,64 @@ mod tests {
         first.fall_due(&made(1));
         assert!(names(&first).is_empty());
         assert!(!first.note_refused(&made(1)));
+    }
+
+    // SEMANTICS: S-names-temporary
+    #[test]
+    fn a_name_whose_upload_may_still_come_is_paid_when_it_has() {
+        let debts = Debts::new(None, 1);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flag = is_over.clone();
+        let late = Late::new(move || flag.load(Ordering::Relaxed));
+        let kind = RemoteErrorKind::TimedOut(Phase::Reply);
+        let error = RemoteError::new(kind, "STOR").with_late(late);
+        debts.record(&made(1), Debt::Upload);
+        debts.fall_due_after(&made(1), &error);
+        assert!(names(&debts).is_empty());
+        assert!(debts.is_any_due(), "it is looked at again");
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(names(&debts), [made(1)]);
+        // Something between us and the server may have ended our connection only.
+        debts.settle_absent(&made(1));
+        assert_eq!(names(&debts), [made(1)]);
+        if let Some(owed) = debts.lock().owed.get_mut(&made(1))
+            && let Some(pending) = owed.late.as_mut()
+        {
+            pending.since -= LATE_MAX;
+        }
+        debts.settle_absent(&made(1));
+        assert!(!debts.is_any_due());
+    }
+
+    // SEMANTICS: S-names-temporary
+    #[test]
+    fn what_is_owed_in_a_directory_moves_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = debts(dir.path(), 1);
+        let at = |path: &str| {
+            let names = path.split('/').filter(|name| !name.is_empty());
+            names.fold(RemotePath::root(), |dir, name| {
+                dir.join(name.as_bytes()).unwrap()
+            })
+        };
+        let in_dir = |dir: &str, number: u32| {
+            let name = made(number).name().unwrap().to_vec();
+            MadeName::recorded(at(dir).join(&name).unwrap()).unwrap()
+        };
+        let aside = |of: &str| Debt::Aside {
+            of: at(of),
+            size: None,
+        };
+        first.record(&in_dir("/a/b", 1), aside("/a/b/file"));
+        first.record(&in_dir("/a", 2), Debt::Upload);
+        first.record(&in_dir("/ab", 3), Debt::Upload);
+        first.follow(&at("/a"), &at("/c/d"));
+        assert_eq!(first.of(&in_dir("/c/d/b", 1)), Some(aside("/c/d/b/file")));
+        kill(first);
+        let second = debts(dir.path(), 2);
+        second.adopt();
+        let left = [in_dir("/ab", 3), in_dir("/c/d", 2), in_dir("/c/d/b", 1)];
+        assert_eq!(names(&second), left);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl HiddenNames {
         }
         match self.remote.stat(name) {
             Ok(None) => {
-                self.debts.settle(name);
+                self.debts.settle_absent(name);
                 Removal::Gone
             }
             Ok(Some(_)) => {
@@ -111,7 +111,7 @@ impl HiddenNames {
         };
         log::debug!("temporary directory not removed: {error}");
         if error.is_answer() && matches!(self.remote.stat(name), Ok(None)) {
-            self.debts.settle(name);
+            self.debts.settle_absent(name);
             return Removal::Gone;
         }
         self.debts.fall_due(name);
@@ -140,6 +140,15 @@ impl HiddenNames {
     pub(crate) fn release(&self, name: &MadeName) -> Removal {
         self.debts.record(name, Debt::Removed);
         self.remove(name)
+    }
+
+    /// The same after a change of it that failed, which may still be carried out.
+    pub(crate) fn discard_after(self: &Arc<Self>, name: MadeName, error: &RemoteError) {
+        if error.late().is_some() {
+            self.debts.fall_due_after(&name, error);
+        } else {
+            self.discard(name);
+        }
     }
 
     /// The same as [`Self::remove`] without making anyone wait.

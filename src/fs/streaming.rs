@@ -110,7 +110,9 @@ impl UploadStream {
             Ok(Err(error)) => {
                 // A server that did not answer the upload would let us wait for this too.
                 match error.kind() {
-                    RemoteErrorKind::TimedOut(_) => self.names.discard(self.hidden.clone()),
+                    RemoteErrorKind::TimedOut(_) => {
+                        self.names.discard_after(self.hidden.clone(), &error);
+                    }
                     _ => drop(self.names.remove(&self.hidden)),
                 }
                 Err(error)
@@ -136,13 +138,13 @@ impl Drop for UploadStream {
         let cleanup = std::thread::Builder::new()
             .name("ftpfs-cleanup".into())
             .spawn(move || {
-                // Where the server did not even let it begin there is nothing to remove.
-                let was_refused =
-                    matches!(thread.join(), Ok(Err(error)) if is_name_refusal(&error));
-                if was_refused {
-                    names.debts().settle(&hidden);
-                } else {
-                    names.remove(&hidden);
+                match thread.join() {
+                    // Where the server did not even let it begin there is nothing to remove.
+                    Ok(Err(error)) if is_name_refusal(&error) => names.debts().settle(&hidden),
+                    Ok(Err(error)) if error.late().is_some() => {
+                        names.debts().fall_due_after(&hidden, &error);
+                    }
+                    _ => drop(names.remove(&hidden)),
                 }
             });
         if let Err(error) = cleanup {

@@ -98,6 +98,15 @@ impl RemotePath {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
+    /// What this path is after `from`, which is it or a directory above it, was renamed to `to`; `None` where it lies elsewhere.
+    pub fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        if !self.is_within(from) {
+            return None;
+        }
+        let mut components = self.components().skip(from.components().count());
+        components.try_fold(to.clone(), |dir, name| dir.join(name).ok())
+    }
+
     /// The path, starting with a slash.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -241,6 +241,7 @@ fn rename_here(
     if entry.is_dir() {
         fs.server.tree().listings().forget_tree(source);
         fs.server.tree().listings().forget_tree(target);
+        fs.server.hidden().debts().follow(source, target);
     }
     let mut entry = entry.clone();
     entry.name = Box::from(to.1);

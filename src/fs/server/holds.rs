@@ -12,10 +12,7 @@ use super::kernel::Kernel;
 use crate::{
     clock::Clock,
     fs::error::{FsError, FsErrorKind, Result},
-    remote::{
-        Remote, RemoteError, RemotePath,
-        late::{Late, Watch},
-    },
+    remote::{Remote, RemoteError, RemotePath, late::Late},
 };
 
 /// How long a name stays on hold after the server has answered another session. 120 s: servers that hang for longer in one of their
@@ -34,7 +31,7 @@ pub(crate) struct Holds {
 #[derive(Debug)]
 struct Hold {
     names: Vec<RemotePath>,
-    watch: Watch,
+    late: Late,
     /// When the server first answered another session after that.
     answered: Option<Instant>,
 }
@@ -60,14 +57,18 @@ impl Holds {
 
     /// Puts these names on hold, if what failed may still be carried out.
     pub(crate) fn hold(&self, error: &RemoteError, names: &[&RemotePath]) {
-        let Some(watch) = error.late().and_then(Late::take) else {
+        let Some(late) = error.late() else {
             return;
         };
+        let mut held = self.lock();
+        if held.iter().any(|hold| hold.late.is_same(late)) {
+            return;
+        }
         log::warn!("{error}; it may still be carried out, so that its name is busy until then");
         let names = names.iter().map(|name| (*name).clone()).collect();
-        self.lock().push(Hold {
+        held.push(Hold {
             names,
-            watch,
+            late: late.clone(),
             answered: None,
         });
     }
@@ -85,7 +86,7 @@ impl Holds {
             let age = hold
                 .answered
                 .map(|answered| now.saturating_duration_since(answered));
-            if hold.watch.is_over() || age.is_some_and(|age| age > AFTER_ANSWER) {
+            if hold.late.is_over() || age.is_some_and(|age| age > AFTER_ANSWER) {
                 over.append(&mut hold.names);
                 return false;
             }

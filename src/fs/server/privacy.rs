@@ -200,7 +200,10 @@ impl Privacy {
         let Err(error) = made else {
             return Some(room);
         };
-        self.leave(&room);
+        match error.late() {
+            Some(_) => names.debts().fall_due_after(&room, &error),
+            None => self.leave(&room),
+        }
         if is_no(&error) {
             log::warn!(
                 "files that others may not read can be read by them while they go up: the server neither stores over a file nor lets a private directory be made ({error})"

@@ -191,10 +191,10 @@ impl Payer {
                 break;
             }
         }
-        if debts.due().is_empty() {
-            Payments::Done
-        } else {
+        if debts.is_any_due() {
             Payments::Left
+        } else {
+            Payments::Done
         }
     }
 

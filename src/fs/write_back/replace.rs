@@ -128,7 +128,7 @@ fn send_hidden(
             }
             Err(error) => {
                 // It may have begun all the same.
-                upload.server.hidden().discard(hidden);
+                upload.server.hidden().discard_after(hidden, &error);
                 return Err(error.into());
             }
         };
@@ -138,7 +138,7 @@ fn send_hidden(
         match upload.send(0..upload.job.len, sending) {
             Ok(_) => return Ok(Some(hidden)),
             Err(error) => {
-                upload.server.hidden().discard(hidden);
+                upload.server.hidden().discard_after(hidden, &error);
                 if was_broken || error.kind() != RemoteErrorKind::Disconnected {
                     return Err(error.into());
                 }
