@@ -52,6 +52,7 @@ mod stat;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trace;
 mod transfer;
 mod upload;
 mod whole;

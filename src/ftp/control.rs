@@ -1,14 +1,10 @@
 //! The control connection: command lines out in one write, replies in, each wait with a deadline, and the trace.
 
 use std::{
-    fmt,
     io::{self, Read, Write},
     net::TcpStream,
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +17,7 @@ use super::{
     shortcuts::Technique,
     socket::{is_quiet, is_timeout},
     tls::{Broken, Channel, Protocol},
+    trace::{SessionNumber, masked},
 };
 use crate::remote::{Phase, RemoteErrorKind};
 
@@ -31,24 +28,6 @@ const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 /// How long a reply may take while a technique is tried for the first time. 10 s: a server that falls silent over it is found
 /// out, and there is still time for the plain exchange.
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
-
-/// What a session is called in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SessionNumber(u32);
-
-impl SessionNumber {
-    /// The next one of this process.
-    pub(super) fn next() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for SessionNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The control connection of one session.
 #[derive(Debug)]
@@ -499,27 +478,5 @@ impl Control {
     fn broken_by(&mut self, error: &io::Error) -> Fault {
         self.give_up();
         Fault::from_io(error, self.phase)
-    }
-}
-
-/// The line as the trace may show it.
-fn masked(line: &[u8]) -> &[u8] {
-    match line.get(..5) {
-        Some(verb) if verb.eq_ignore_ascii_case(b"PASS ") => b"PASS ***",
-        Some(verb) if verb.eq_ignore_ascii_case(b"ACCT ") => b"ACCT ***",
-        _ => line,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_trace_shows_no_secret() {
-        assert_eq!(masked(b"PASS secret"), b"PASS ***");
-        assert_eq!(masked(b"pass x"), b"PASS ***");
-        assert_eq!(masked(b"ACCT x"), b"ACCT ***");
-        assert_eq!(masked(b"RETR /PASS x"), b"RETR /PASS x");
     }
 }

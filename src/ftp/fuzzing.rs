@@ -16,11 +16,12 @@ use socket2::{Domain, Socket, Type};
 
 use super::{
     capabilities::Capabilities,
-    control::{Control, SessionNumber},
+    control::Control,
     conversation::Conversation,
     deadline::Deadline,
     proxy::{self, ProxyError},
     reply::{Fault, Parsed, REPLY_BYTES_MAX, Reply},
+    trace::SessionNumber,
 };
 use crate::{
     config::{Password, ProxyConfig, ProxyKind, ProxyLogin},

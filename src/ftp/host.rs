@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::{
     capabilities::{Capabilities, Learnt},
     connect_error::{ConnectError, Target},
-    control::{Control, SessionNumber},
+    control::Control,
     deadline::Deadline,
     dialer::Dialer,
     encoding::Names,
@@ -13,6 +13,7 @@ use super::{
     reply::Reply,
     secure::{Protection, Reached},
     shortcuts::Technique,
+    trace::SessionNumber,
 };
 use crate::config::FtpConfig;
 

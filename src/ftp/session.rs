@@ -22,7 +22,7 @@ use std::{
 use super::{
     before::Before,
     capabilities::Capabilities,
-    control::{Control, SessionNumber},
+    control::Control,
     conversation::{Conversation, Locked},
     deadline::Deadline,
     dialer::Dialer,
@@ -31,6 +31,7 @@ use super::{
     reply::{Failure, Fault, Reply},
     shortcuts::{Following, Technique},
     tls,
+    trace::SessionNumber,
 };
 
 /// An idle session.
