@@ -164,12 +164,13 @@ impl HiddenNames {
     }
 }
 
-/// Whether the server will not have this name, however often it is asked.
+/// Whether the server will not have this name, however often it is asked, and has made nothing of it.
 pub(crate) fn is_name_refusal(error: &RemoteError) -> bool {
-    matches!(
+    let is_refusal = matches!(
         error.kind(),
         RemoteErrorKind::Refused | RemoteErrorKind::NameRefused | RemoteErrorKind::Unsupported
-    )
+    );
+    is_refusal && !error.has_begun()
 }
 
 #[cfg(test)]

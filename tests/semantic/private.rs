@@ -197,7 +197,9 @@ fn a_mount_that_is_killed_leaves_no_private_directory_behind() {
     assert!(!world.leftovers().is_empty());
     world.kill();
     world.server.forget_faults();
-    world.fs.adopt_debts();
-    assert!(world.fs.pay_debts());
-    assert_eq!(world.leftovers(), Vec::<String>::new());
+    // A thread of the first mount may own its list for a moment longer.
+    world.eventually("nothing is left", |world| {
+        world.fs.adopt_debts();
+        world.fs.pay_debts() && world.leftovers().is_empty()
+    });
 }

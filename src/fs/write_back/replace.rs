@@ -6,7 +6,7 @@
 use super::{
     fetch::fetch_missing,
     private::first_mode,
-    store::{check_name, no_replacing, store},
+    store::{PUT_BYTES_MAX, check_name, no_replacing, store},
     upload::{Landed, Upload, check_size},
 };
 use crate::{
@@ -97,6 +97,8 @@ fn send_hidden(
     first_mode: Option<u32>,
 ) -> Result<Option<MadeName>> {
     let path = upload.path;
+    // Leaves with the STOR, under a name of ours.
+    let first = upload.spooled(0..upload.job.len.min(PUT_BYTES_MAX))?;
     let mut was_broken = false;
     let mut refused = None;
     // Once more after a broken connection, once more for a server that forbids names with a dot.
@@ -107,7 +109,7 @@ fn send_hidden(
             .hidden()
             .make(dir, has_dot)
             .ok_or_else(|| FsError::new(FsErrorKind::NameTooLong, path))?;
-        let sending = match upload.server.privacy().begin(&hidden, first_mode, b"") {
+        let sending = match upload.server.privacy().begin(&hidden, first_mode, &first) {
             Ok(Begun::Sending(sending)) => sending,
             Ok(Begun::NotTwice) => {
                 // Whether it can be removed decides what comes next.
@@ -135,7 +137,7 @@ fn send_hidden(
         if refused.is_some() {
             upload.server.learnt().note_dot_names(false);
         }
-        match upload.send(0..upload.job.len, sending) {
+        match upload.send_after(&first, sending) {
             Ok(_) => return Ok(Some(hidden)),
             Err(error) => {
                 upload.server.hidden().discard_after(hidden, &error);

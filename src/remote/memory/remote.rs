@@ -82,7 +82,7 @@ impl Remote for MemoryRemote {
             Ok(Box::new(MemoryUpload { file }) as Box<dyn Upload>)
         })?;
         if !first.is_empty() {
-            upload.write_all(first)?;
+            upload.write_all(first).map_err(RemoteError::begun)?;
         }
         Ok(upload)
     }
