@@ -14,13 +14,14 @@ mod repay;
 mod room;
 mod spelling;
 mod tree;
+mod verifier;
 mod version;
 
 use std::{path::PathBuf, sync::Arc};
 
 use self::{
     evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, refusal::Refusals,
-    room::Room, tree::Tree, version::Versions,
+    room::Room, tree::Tree, verifier::Verifier, version::Versions,
 };
 pub(crate) use self::{
     refusal::Intent,
@@ -55,16 +56,19 @@ pub(crate) struct Server {
     room: Room,
     holds: Holds,
     versions: Versions,
+    verifier: Verifier,
 }
 
 impl Server {
-    /// The server that is `remote`; nothing is asked of it yet. What is owed to it is written down below `debts_dir`.
+    /// The server that is `remote`; nothing is asked of it yet. What is owed to it is written down below `debts_dir`; its
+    /// checksums are asked for if it `is_verified`.
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         inodes: Arc<Inodes>,
         cache: &CacheConfig,
         clock: Arc<dyn Clock>,
         debts_dir: Option<PathBuf>,
+        is_verified: bool,
     ) -> Self {
         let account = Arc::<Account>::default();
         let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone(), debts_dir));
@@ -79,6 +83,7 @@ impl Server {
         let refusals = Arc::new(Refusals::new(remote.clone(), tree.clone(), kernel.clone()));
         Self {
             learnt: Learnt::new(remote.clone()),
+            verifier: Verifier::new(is_verified),
             room: Room::new(remote.clone(), tree.clone()),
             versions: Versions::new(
                 remote.clone(),
@@ -144,6 +149,11 @@ impl Server {
     /// Which versions of files it has.
     pub(crate) fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    /// Whether its checksums are asked for.
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// Why it has said no.

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use super::{
+    checksum,
     client::FtpRemote,
     directory,
     download::FileDownload,
@@ -10,8 +11,8 @@ use super::{
     upload::{self, FileUpload},
 };
 use crate::remote::{
-    Attributes, Confirmed, Download, Evidence, Habits, Listing, Permit, Remote, RemoteEntry,
-    RemotePath, Report, Result, Settled, Upload, UploadMode,
+    Attributes, Checksum, Confirmed, Download, Evidence, Habits, Listing, Part, Permit, Remote,
+    RemoteEntry, RemotePath, Report, Result, Settled, Upload, UploadMode,
 };
 
 impl Remote for FtpRemote {
@@ -77,6 +78,10 @@ impl Remote for FtpRemote {
         other: &RemotePath,
     ) -> Result<(Settled, Result<Evidence>)> {
         settle::settle_beside(self, permit, attributes, other)
+    }
+
+    fn checksum(&self, path: &RemotePath, part: &Part) -> Result<Option<Checksum>> {
+        checksum::ask(self, path, part)
     }
 
     fn rename(&self, from: &RemotePath, to: Permit) -> Result<()> {

@@ -31,5 +31,6 @@ mod symlink;
 mod unknown;
 mod unsent;
 mod upload;
+mod verify;
 mod world;
 mod write;
