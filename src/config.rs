@@ -22,6 +22,10 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@')
     .remove(b':');
 
+/// How many bytes a second a server is expected to hash at least. 20 MB: a slow disk, or a small NAS that computes MD5; the wait for a
+/// checksum is the timeout and the time that this takes.
+pub const HASHED_BYTES_PER_SECOND_MIN: u64 = 20_000_000;
+
 /// Everything a mount needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -150,6 +154,9 @@ pub struct FsConfig {
     pub drain_timeout: Duration,
     /// Which file stays when others have changed one that was changed here. Both: neither side loses a byte.
     pub on_conflict: OnConflict,
+    /// Whether the server is asked for a checksum of what was uploaded, where it computes any. No: each upload costs a round trip more,
+    /// and the server reads the file once more.
+    pub verifies_uploads: bool,
 }
 
 /// Which file stays when others have changed one that was changed here.

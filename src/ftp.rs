@@ -13,6 +13,7 @@ mod active;
 mod background;
 mod before;
 mod capabilities;
+mod checksum;
 mod client;
 mod command;
 mod completeness;
@@ -30,6 +31,7 @@ mod examine;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod hash;
 mod host;
 mod links;
 pub mod listing;

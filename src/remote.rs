@@ -3,6 +3,7 @@
 //! [`Remote`] is implemented by [`crate::ftp`] for real servers and by [`memory`] for tests. Everything above
 //! this line knows no FTP; everything below it knows no inodes.
 
+mod checksum;
 mod entry;
 mod error;
 pub mod gate;
@@ -11,6 +12,7 @@ pub mod memory;
 pub mod patch_trial;
 mod path;
 
+pub use checksum::{Algorithm, Checksum, Hasher, Part};
 pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, Rejected, RemoteEntry};
 pub use error::{Phase, RemoteError, RemoteErrorKind};
 pub use gate::{Evidence, MadeName, Permit, Reported, Want};
@@ -132,6 +134,13 @@ pub trait Remote: Send + Sync + Debug {
     ) -> Result<(Settled, Result<Evidence>)> {
         let settled = self.settle(permit, attributes)?;
         Ok((settled, self.look(other)))
+    }
+
+    /// The checksum of a file's content, or of a range of it, as the server computes it; `None` where the server offers no command for
+    /// that, or has refused it. The wait for it has a deadline of its own, which grows with the number of bytes.
+    fn checksum(&self, path: &RemotePath, part: &Part) -> Result<Option<Checksum>> {
+        let _ = (path, part);
+        Ok(None)
     }
 
     /// Gives a file or directory the name that the permit is for. Whether an existing target is replaced, refused or left alone differs by

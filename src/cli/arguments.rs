@@ -119,6 +119,10 @@ pub struct Opts {
     #[arg(long, value_name = "WHAT", default_value = "keep-both", value_parser = parse_conflict, help_heading = "Mount")]
     pub(super) conflict: OnConflict,
 
+    /// Compare the server's checksum of each upload with ours
+    #[arg(long, help_heading = "Mount")]
+    pub(super) verify: bool,
+
     /// At the end, wait this long for uploads that make no progress
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds, help_heading = "Mount")]
     pub(super) drain_timeout: Duration,

@@ -79,6 +79,7 @@ impl MountRequest {
                 debts_dir: Some(debts_dir),
                 drain_timeout: opts.drain_timeout,
                 on_conflict: opts.conflict,
+                verifies_uploads: opts.verify,
             },
             cache: CacheConfig {
                 dir_ttl: opts.dir_ttl,

@@ -216,7 +216,7 @@ fn every_long_option_is_also_a_mount_option() {
                 files,
                 opts.charset,
                 seen_network(opts),
-                (opts.foreground, opts.no_profile, tls),
+                (opts.foreground, opts.no_profile, opts.verify, tls),
             )
         };
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");

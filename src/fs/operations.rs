@@ -83,6 +83,7 @@ impl Filesystem {
             cache,
             clock.clone(),
             config.debts_dir.clone(),
+            config.verifies_uploads,
         );
         let server = Arc::new(server);
         Arc::new(Self {

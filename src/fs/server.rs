@@ -16,13 +16,15 @@ mod repay;
 mod room;
 mod spelling;
 mod tree;
+mod verifier;
 mod version;
 
 use std::{path::PathBuf, sync::Arc};
 
 use self::{
     evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, patching::Patching,
-    privacy::Privacy, refusal::Refusals, room::Room, tree::Tree, version::Versions,
+    privacy::Privacy, refusal::Refusals, room::Room, tree::Tree, verifier::Verifier,
+    version::Versions,
 };
 pub(crate) use self::{
     privacy::{Begun, is_narrower},
@@ -60,16 +62,19 @@ pub(crate) struct Server {
     versions: Versions,
     patching: Patching,
     privacy: Arc<Privacy>,
+    verifier: Verifier,
 }
 
 impl Server {
-    /// The server that is `remote`; nothing is asked of it yet. What is owed to it is written down below `debts_dir`.
+    /// The server that is `remote`; nothing is asked of it yet. What is owed to it is written down below `debts_dir`; its
+    /// checksums are asked for if it `is_verified`.
     pub(crate) fn new(
         remote: Arc<dyn Remote>,
         inodes: Arc<Inodes>,
         cache: &CacheConfig,
         clock: Arc<dyn Clock>,
         debts_dir: Option<PathBuf>,
+        is_verified: bool,
     ) -> Self {
         let account = Arc::<Account>::default();
         let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone(), debts_dir));
@@ -86,6 +91,7 @@ impl Server {
             learnt: Learnt::new(remote.clone()),
             patching: Patching::new(remote.clone(), hidden.clone(), account.clone()),
             privacy: Arc::new(Privacy::new(remote.clone(), hidden.clone(), tree.clone())),
+            verifier: Verifier::new(is_verified),
             room: Room::new(remote.clone(), tree.clone()),
             versions: Versions::new(
                 remote.clone(),
@@ -172,6 +178,11 @@ impl Server {
     /// The mode that a new file of `dir` needs before its content, if it is to have this one in the end.
     pub(crate) fn first_mode(&self, dir: &RemotePath, mode: Option<u32>) -> Option<u32> {
         self.privacy.first_mode(dir, &self.learnt, mode)
+    }
+
+    /// Whether its checksums are asked for.
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// Why it has said no.

@@ -19,6 +19,7 @@ mod streams;
 mod unsent;
 mod upload;
 mod uploader;
+mod verify;
 
 use std::{ops::Range, sync::Arc};
 

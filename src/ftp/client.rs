@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     connect_error::ConnectError,
+    deadline::Deadline,
     encoding::Names,
     host::Host,
     links::Links,
@@ -18,6 +19,17 @@ use crate::{
 /// How many sessions a mount begins with. 2: the first file is read while its directory's listing still occupies the first one, and a
 /// mount that nobody uses takes no more from the other clients of the server.
 const SESSIONS_AT_START: usize = 2;
+
+/// How long the replies to questions are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Patience {
+    /// As long as for anything.
+    Usual,
+    /// At first no longer than this.
+    AtMost(Duration),
+    /// So long, once a session is there.
+    Own(Duration),
+}
 
 /// An FTP server, below the directory to mount.
 #[derive(Debug)]
@@ -112,23 +124,25 @@ impl FtpRemote {
         verb: &'static str,
         lines: &[Vec<u8>],
     ) -> Result<Vec<Reply>> {
-        self.ask_within(path, verb, lines, None)
+        self.ask_with(path, verb, lines, Patience::Usual)
     }
 
-    /// The same, waited for no longer than `wait` at first if that is given.
-    pub(super) fn ask_within(
+    /// The same, with more or less patience.
+    pub(super) fn ask_with(
         &self,
         path: &RemotePath,
         verb: &'static str,
         lines: &[Vec<u8>],
-        wait: Option<Duration>,
+        patience: Patience,
     ) -> Result<Vec<Reply>> {
         let deadline = self.pool.host.deadline();
         let named = |error: RemoteError| error.with_path(path);
         let mut guard = self.pool.check_out(Use::Command, deadline).map_err(named)?;
         let deadline = guard.deadline();
-        if let Some(wait) = wait {
-            guard.session().set_deadline(deadline.capped(wait));
+        match patience {
+            Patience::Usual => {}
+            Patience::AtMost(wait) => guard.session().set_deadline(deadline.capped(wait)),
+            Patience::Own(wait) => guard.session().set_deadline(Deadline::after(wait)),
         }
         let failure = match guard.session().exchange(verb, lines) {
             Ok(replies) => {
@@ -144,6 +158,9 @@ impl FtpRemote {
         log::debug!("{verb} {path}: {failure:?}, once more on a fresh session");
         let guard = self.pool.check_out_fresh(Use::Command, deadline);
         let mut guard = guard.map_err(named)?;
+        if let Patience::Own(wait) = patience {
+            guard.session().set_deadline(Deadline::after(wait));
+        }
         let replies = guard.session().exchange(verb, lines);
         guard.check_in_after_commands();
         replies.map_err(|failure| failure.into_error(path))

@@ -14,6 +14,7 @@ use super::{
     client::FtpRemote,
     connect_error::ConnectError,
     deadline::Deadline,
+    hash,
     host::Host,
     pool::Use,
     range,
@@ -155,6 +156,12 @@ impl FtpRemote {
         Ok((has_size, report.modified.is_some()))
     }
 
+    /// The commands for checksums that the server says that it has.
+    pub fn offered_hashes(&self) -> Vec<&'static str> {
+        let features = self.pool.host.capabilities.features();
+        features.map(hash::offered).unwrap_or_default()
+    }
+
     /// What was learnt of the server, before and now.
     pub fn facts(&self) -> Vec<Fact> {
         let learnt = self.pool.host.capabilities.learnt();
@@ -182,6 +189,7 @@ impl FtpRemote {
             ),
             part_end(range::may_bound(&self.pool.host.capabilities)),
         ];
+        facts.push(checksum(&self.offered_hashes()));
         if let Some(offset) = learnt.zone_offset {
             facts.push(Fact {
                 name: "list-clock",
@@ -242,6 +250,20 @@ fn part_end(is_told: bool) -> Fact {
         name: "read-end",
         finding: finding.to_owned(),
         source,
+        cost: "",
+    }
+}
+
+/// By which commands the server computes checksums. Costs nothing without `--verify`.
+fn checksum(offered: &[&'static str]) -> Fact {
+    Fact {
+        name: "checksum",
+        finding: if offered.is_empty() {
+            "no XCRC, XMD5 or HASH: --verify has no effect beyond the size".to_owned()
+        } else {
+            offered.join(", ")
+        },
+        source: "FEAT",
         cost: "",
     }
 }

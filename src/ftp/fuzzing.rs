@@ -19,6 +19,7 @@ use super::{
     control::Control,
     conversation::Conversation,
     deadline::Deadline,
+    hash::METHODS,
     proxy::{self, ProxyError},
     reply::{Fault, Parsed, REPLY_BYTES_MAX, Reply},
     trace::SessionNumber,
@@ -57,6 +58,10 @@ pub fn reply(bytes: &[u8]) {
     assert!((1..=bytes.len().min(REPLY_BYTES_MAX)).contains(&used));
     assert!((100..700).contains(&reply.code()));
     assert!(reply.inner_lines().count() <= reply.lines().count().saturating_sub(1));
+    for method in METHODS {
+        // That a checksum is read, or none.
+        let _ = method.parse(&reply, b"/f");
+    }
     let shown = format!("{reply} {reply:?} {:?}", reply.kind());
     assert!(!shown.contains(|c: char| c.is_control()));
     let (alone, _) = bytes.split_at(used);

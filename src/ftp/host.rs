@@ -9,6 +9,7 @@ use super::{
     deadline::Deadline,
     dialer::Dialer,
     encoding::Names,
+    hash::Hashes,
     profile::Profile,
     reply::Reply,
     secure::{Protection, Reached},
@@ -24,6 +25,8 @@ pub(super) struct Host {
     pub(super) config: FtpConfig,
     /// What it can do.
     pub(super) capabilities: Arc<Capabilities>,
+    /// Which checksums it was seen to refuse.
+    pub(super) hashes: Hashes,
     pub(super) target: Target,
     /// How it is protected.
     pub(super) protection: Protection,
@@ -56,6 +59,7 @@ impl Host {
             config,
             profile,
             capabilities: Arc::new(capabilities),
+            hashes: Hashes::new(),
             target,
             dialer,
             base: OnceLock::new(),

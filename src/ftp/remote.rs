@@ -2,6 +2,7 @@
 
 use super::{
     capabilities::Server,
+    checksum,
     client::FtpRemote,
     directory,
     download::FileDownload,
@@ -9,8 +10,8 @@ use super::{
     upload::{self, FileUpload},
 };
 use crate::remote::{
-    Attributes, Confirmed, Download, Evidence, Habits, Listing, Permit, Remote, RemoteEntry,
-    RemotePath, Report, Result, Settled, Upload, UploadMode,
+    Attributes, Checksum, Confirmed, Download, Evidence, Habits, Listing, Part, Permit, Remote,
+    RemoteEntry, RemotePath, Report, Result, Settled, Upload, UploadMode,
 };
 
 impl Remote for FtpRemote {
@@ -76,6 +77,10 @@ impl Remote for FtpRemote {
         other: &RemotePath,
     ) -> Result<(Settled, Result<Evidence>)> {
         settle::settle_beside(self, permit, attributes, other)
+    }
+
+    fn checksum(&self, path: &RemotePath, part: &Part) -> Result<Option<Checksum>> {
+        checksum::ask(self, path, part)
     }
 
     fn rename(&self, from: &RemotePath, to: Permit) -> Result<()> {

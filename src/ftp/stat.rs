@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    client::FtpRemote,
+    client::{FtpRemote, Patience},
     listing,
     pool::{Sessions, Use},
     reply::Reply,
@@ -30,9 +30,13 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
         return by_size(remote, path);
     }
     let is_proven = capabilities.learnt().is_mlst_proven;
-    let wait = (!is_proven).then_some(UNPROVEN_WAIT);
+    let patience = if is_proven {
+        Patience::Usual
+    } else {
+        Patience::AtMost(UNPROVEN_WAIT)
+    };
     let lines = [remote.line("MLST ", path)?];
-    let reply = match remote.ask_within(path, "MLST", &lines, wait) {
+    let reply = match remote.ask_with(path, "MLST", &lines, patience) {
         Ok(mut replies) => replies.pop(),
         Err(error) => {
             let is_silent = matches!(error.kind(), RemoteErrorKind::TimedOut(Phase::Reply));

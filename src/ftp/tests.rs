@@ -1,6 +1,7 @@
 //! Tests of the room as a whole against a scripted byte server; real servers are for the mount tests.
 
 mod charset;
+mod hashes;
 mod listings;
 mod network;
 mod ranges;

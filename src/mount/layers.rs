@@ -21,6 +21,11 @@ impl Layers {
     pub(super) fn build(config: &Config) -> Result<Self, MountError> {
         let remote =
             FtpRemote::connect(&config.ftp).map_err(|error| MountError::new(error.to_string()))?;
+        if config.fs.verifies_uploads && remote.offered_hashes().is_empty() {
+            log::warn!(
+                "this server offers no XCRC, XMD5 or HASH; --verify has no effect beyond the size"
+            );
+        }
         let filesystem = Filesystem::new(
             remote.clone(),
             config.fs.clone(),

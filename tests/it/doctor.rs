@@ -158,6 +158,12 @@ fn it_finds_what_each_dialect_can_do_and_leaves_nothing_behind() {
             "{name}"
         );
         assert_eq!(visit.finding("append"), "APPE", "{name}");
+        let checksum = if name == "swiftp" {
+            "HASH"
+        } else {
+            "no XCRC, XMD5 or HASH: --verify has no effect beyond the size"
+        };
+        assert_eq!(visit.finding("checksum"), checksum, "{name}");
         assert_eq!(
             (visit.way("EPSV"), visit.way("PASV")),
             (epsv, true),

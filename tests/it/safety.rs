@@ -16,6 +16,7 @@ mod replace;
 mod rights;
 mod space;
 mod unlisted;
+mod verify;
 mod writers;
 
 use std::{

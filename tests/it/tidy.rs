@@ -28,11 +28,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Packages that only certain rooms may name.
 const PACKAGES: &[(&str, &[&str])] = &[
+    ("crc32fast", &["remote"]),
     ("fuser", &["fuse", "mount"]),
     ("lru", &["cache"]),
+    ("md5", &["remote"]),
     ("rangemap", &["fs"]),
     ("ring", &["ftp"]),
     ("rustls", &["ftp"]),
+    ("sha1", &["remote"]),
+    ("sha2", &["remote"]),
     ("suppaftp", &["ftp"]),
     ("twox_hash", &["cache", "cli"]),
 ];

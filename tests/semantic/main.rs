@@ -32,5 +32,6 @@ mod symlink;
 mod unknown;
 mod unsent;
 mod upload;
+mod verify;
 mod world;
 mod write;

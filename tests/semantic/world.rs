@@ -128,6 +128,7 @@ impl World {
                 debts_dir: Some(state_dir.path().join("server")),
                 drain_timeout: Duration::from_secs(1),
                 on_conflict: OnConflict::default(),
+                verifies_uploads: false,
             },
             cache: CacheConfig::default(),
             sessions_max: 8,

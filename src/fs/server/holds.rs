@@ -143,7 +143,7 @@ mod tests {
         let remote = Arc::new(MemoryRemote::new(clock.clone()));
         remote.write_file(&path("f"), b"old");
         let inodes = Arc::new(Inodes::new(100));
-        let server = Server::new(remote, inodes, &cache, clock.clone(), None);
+        let server = Server::new(remote, inodes, &cache, clock.clone(), None, false);
         (server, clock)
     }
 

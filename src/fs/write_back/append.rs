@@ -4,6 +4,7 @@ use super::{
     replace::replace,
     store::TRIES_MAX,
     upload::{Landed, Upload},
+    verify,
 };
 use crate::{
     fs::{
@@ -79,7 +80,14 @@ pub(super) fn append(upload: &mut Upload<'_>) -> Result<Landed> {
     let settled = settled.map(Landed::There);
     match (sent, size) {
         (Ok(_), Some(None)) => settled,
-        (Ok(_), Some(Some(size))) if size == upload.job.len => settled,
+        (Ok(_), Some(Some(size))) if size == upload.job.len => {
+            let landed = settled?;
+            if let Landed::There(settled) = &landed {
+                let verified = verify::range(upload, at..size);
+                verify::or_doubt(upload, settled, verified)?;
+            }
+            Ok(landed)
+        }
         // Others have appended in the same moment, before or after what was sent; or the file had been cut off before.
         (Ok(_), Some(Some(size))) if size > upload.job.len || ends_with_tail(upload, at, size)? => {
             check_appending(upload)?;

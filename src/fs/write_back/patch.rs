@@ -1,7 +1,7 @@
 //! Ranges inside a large file: REST + STOR of these, where the server is known to keep the rest.
 //!
 //! The file itself is changed, so it must be the version that was opened; and the size does not show whether all has arrived, so that the
-//! ranges are read back.
+//! ranges are read back, unless the server has computed a checksum of them.
 
 use std::num::NonZeroU64;
 
@@ -10,6 +10,7 @@ use super::{
     replace::replace,
     store::TRIES_MAX,
     upload::{Landed, Upload, check_size},
+    verify::{self, Verdict},
 };
 use crate::{
     fs::{
@@ -87,7 +88,9 @@ pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
         if !is_untouched {
             continue;
         }
-        if !upload.holds_ours(range.clone())? {
+        let verified = verify::range(upload, range.clone());
+        let verdict = verify::or_doubt(upload, &settled, verified)?;
+        if verdict == Verdict::Unknown && !upload.holds_ours(range.clone())? {
             log::error!(
                 "{path}: the server has not stored all of what was changed at {}",
                 range.start

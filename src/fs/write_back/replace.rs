@@ -8,6 +8,7 @@ use super::{
     private::first_mode,
     store::{PUT_BYTES_MAX, check_name, no_replacing, store},
     upload::{Landed, Upload, check_size},
+    verify,
 };
 use crate::{
     cache::Version,
@@ -188,6 +189,7 @@ fn write_in_place(upload: &mut Upload<'_>) -> Result<Landed> {
         .map_err(|error| upload.explain(error))?;
     let settled = upload.settle(&evidence)?;
     check_size(path, &settled, upload.job.len)?;
+    verify::whole(upload, path)?;
     Ok(Landed::There(settled))
 }
 
@@ -287,6 +289,7 @@ fn take_place(upload: &mut Upload<'_>, hidden: &MadeName) -> Result<Landed> {
         return Ok(Landed::Taken);
     }
     check_size(hidden.path(), &settled, upload.job.len)?;
+    verify::whole(upload, hidden.path())?;
     let seen = seen?;
     let want = upload.wanted(&seen)?;
     upload.begin_change(Doubt::Placed(Version {

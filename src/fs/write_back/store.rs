@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use super::upload::{Landed, Upload};
+use super::{
+    upload::{Landed, Upload},
+    verify,
+};
 use crate::{
     fs::{
         error::{FsError, FsErrorKind, Result},
@@ -59,7 +62,7 @@ pub(super) fn note_broken(upload: &Upload<'_>, error: &RemoteError) -> Option<Ar
 ///
 /// # Errors
 ///
-/// What it holds is not known; inside, what the server says.
+/// What it holds is not known, or not what was sent; inside, what the server says.
 pub(super) fn settle_stored(
     upload: &Upload<'_>,
     confirmed: Confirmed,
@@ -71,7 +74,11 @@ pub(super) fn settle_stored(
             Err(error) => return error.remote().cloned().ok_or(error).map(Err),
         },
     };
-    Ok(confirm(upload, settled))
+    let landed = confirm(upload, settled);
+    if let Ok(Landed::There(settled)) = &landed {
+        verify::or_doubt(upload, settled, verify::whole(upload, upload.path))?;
+    }
+    Ok(landed)
 }
 
 /// Sees to it that the server has not stored the file under another name than its own.

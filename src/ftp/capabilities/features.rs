@@ -65,6 +65,13 @@ impl Features {
         self.0.iter().any(|(known, _)| known == name)
     }
 
+    /// What stands behind the feature's name; `None` where it is not offered.
+    pub(in crate::ftp) fn value(&self, name: &str) -> Option<&str> {
+        let mut all = self.0.iter();
+        all.find(|(known, _)| known == name)
+            .map(|(_, value)| &**value)
+    }
+
     /// The `OPTS MLST` that asks for every useful fact, when some of them are offered and not sent of themselves (their
     /// names bear no `*`, RFC 3659 section 7.8): pyftpdlib's modes and owners.
     pub(in crate::ftp) fn mlst_options(&self) -> Option<Vec<u8>> {

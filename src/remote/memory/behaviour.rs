@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Habits, Precision, Rejected, RemoteErrorKind, RemotePath};
+use super::super::{Algorithm, Habits, Precision, Rejected, RemoteErrorKind, RemotePath};
 
 /// What a server allows, refuses and tells. The default is friendly: everything works and everything is told.
 #[derive(Debug, Clone)]
@@ -55,6 +55,10 @@ pub struct Behaviour {
     pub read_bytes_max: Option<usize>,
     /// The free space, where the server tells.
     pub space: Option<u64>,
+    /// How it computes checksums, if it does.
+    pub checksum: Option<Algorithm>,
+    /// Whether it does of ranges too.
+    pub checks_ranges: bool,
     /// Whether somebody waits for a session.
     pub is_contended: bool,
     /// What was found out of it, by an earlier mount or this one.
@@ -97,6 +101,8 @@ impl Default for Behaviour {
             tells_truncation: true,
             read_bytes_max: None,
             space: None,
+            checksum: None,
+            checks_ranges: true,
             is_contended: false,
             habits: Habits::default(),
         }

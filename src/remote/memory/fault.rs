@@ -22,6 +22,8 @@ pub enum Operation {
     Put,
     /// `Remote::settle`.
     Settle,
+    /// `Remote::checksum`.
+    Checksum,
     /// `Remote::rename`; its path is the old one.
     Rename,
     /// `Remote::remove_file`.
@@ -53,6 +55,7 @@ impl Operation {
             Self::OpenDownload | Self::Read => "RETR",
             Self::OpenUpload | Self::Put | Self::WriteAll | Self::Finish => "STOR",
             Self::Settle => "MFMT",
+            Self::Checksum => "XCRC",
             Self::Rename => "RNTO",
             Self::RemoveFile => "DELE",
             Self::MakeDir => "MKD",

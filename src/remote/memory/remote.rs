@@ -8,9 +8,9 @@ use std::{
 
 use super::{
     super::{
-        Attributes, Confirmed, Download, EntryKind, Evidence, Habits, Listing, Modified, Permit,
-        Precision, Remote, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Report, Result,
-        Settled, Upload, UploadMode, gate::Change,
+        Attributes, Checksum, Confirmed, Download, EntryKind, Evidence, Habits, Hasher, Listing,
+        Modified, Part, Permit, Precision, Remote, RemoteEntry, RemoteError, RemoteErrorKind,
+        RemotePath, Report, Result, Settled, Upload, UploadMode, gate::Change,
     },
     Behaviour, MemoryRemote, Operation, RenameOver, State,
     transfer::{MemoryDownload, MemoryUpload, OpenFile},
@@ -118,6 +118,26 @@ impl Remote for MemoryRemote {
             }
             let now = self.now();
             Ok(self.lock().settle(&path, attributes, now))
+        })
+    }
+
+    fn checksum(&self, path: &RemotePath, part: &Part) -> Result<Option<Checksum>> {
+        self.ask(Operation::Checksum, path, || {
+            let mut state = self.lock();
+            let (range, is_known) = match part {
+                Part::Whole(len) => (0..*len, true),
+                Part::Range(range) => (range.clone(), state.behaviour.checks_ranges),
+            };
+            let Some(algorithm) = state.behaviour.checksum.filter(|_| is_known) else {
+                return Ok(None);
+            };
+            let node = state.tree.resolve(path)?;
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            let content = state.tree.file_mut(node)?;
+            let bytes = content.get(place(range.start)..place(range.end));
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(bytes.ok_or(REFUSED)?);
+            Ok(Some(hasher.finish()))
         })
     }
 

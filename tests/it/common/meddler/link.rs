@@ -65,6 +65,8 @@ pub(super) enum Traffic {
     Download(Edit, End),
     /// The server reads no more than this many.
     Upload(usize),
+    /// The server reads another byte at this place.
+    Changed(usize),
     /// Something happens after so many bytes.
     Broken(usize, Break),
 }
@@ -264,6 +266,11 @@ impl Link {
                 end(server, End::Reset);
                 return Ok(());
             };
+            if let Traffic::Changed(at) = traffic
+                && (sent..sent + count).contains(&at)
+            {
+                buffer[at - sent] ^= 1;
+            }
             let part = match traffic {
                 Traffic::Upload(most) => count.min(most - sent),
                 _ => count,

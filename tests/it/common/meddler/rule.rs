@@ -237,6 +237,11 @@ impl<'a> Draft<'a> {
         self.traffic(Traffic::Upload(bytes)).pass()
     }
 
+    /// Changes one bit of the byte at this place of an upload.
+    pub(crate) fn change_upload(self, at: usize) -> Count {
+        self.traffic(Traffic::Changed(at)).pass()
+    }
+
     /// Breaks the transfer after so many bytes.
     pub(crate) fn break_data(self, at: usize, how: Break) -> Self {
         self.traffic(Traffic::Broken(at, how))
