@@ -428,7 +428,11 @@ impl Session {
             Deed::Early(text) => self.say_early(text.clone(), passed.used.clone()),
             Deed::Replace(text) => said = format!("{text}\r\n").into_bytes(),
             Deed::Swallow => said.clear(),
-            Deed::Delay(time) => thread::sleep(*time),
+            Deed::Delay(time) => {
+                lock(&self.shared.trace).is_kept();
+                thread::sleep(*time);
+                lock(&self.shared.trace).is_let_go();
+            }
             Deed::Mute => lock(&self.queue).hearing = Hearing::Mute,
             Deed::Repeat => said.extend_from_within(..),
             Deed::Precede(text) => said = [text.as_bytes(), b"\r\n", &said].concat(),
