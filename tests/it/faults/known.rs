@@ -29,18 +29,6 @@ pub(super) const KNOWN: &[Known] = &[
         shows: &[Wrong::Read, Wrong::Shown],
         reason: "a listing without a byte is an empty directory",
     },
-    // The proxy ends the mount's connection while the server still works on it, so that the name is not on hold any more.
-    Known {
-        kinds: ALL,
-        cases: &[
-            ("append", "late"),
-            ("append", "late-again"),
-            ("new", "late"),
-            ("new", "late-again"),
-        ],
-        shows: &[Wrong::Mixed, Wrong::Beside],
-        reason: "an upload that timed out goes on behind a proxy that has ended its connection",
-    },
     // Nothing is lost: ours is stored beside it.
     Known {
         kinds: ALL,
