@@ -168,7 +168,14 @@ impl Scene<'_> {
             } else {
                 Wrong::Left
             };
-            wrong.with(format!("{name} ({} bytes)", found.len()))
+            let trial = self.trial;
+            let what = match found {
+                _ if found == trial.written(false) => "ours",
+                _ if found == trial.written(true) => "newer",
+                _ if found == trial.operation.old() => "old",
+                _ => "something else",
+            };
+            wrong.with(format!("{name} ({} bytes, {what})", found.len()))
         }));
     }
 

@@ -37,11 +37,20 @@ pub(super) const KNOWN: &[Known] = &[
             ("new-large", "early"),
             ("replace", "duplicate"),
             ("replace", "early"),
-            ("patch", "late-again"),
-            ("patch-first", "late-again"),
         ],
         shows: &[Wrong::Beside],
         reason: "a change of ours whose outcome was not known is taken for another's",
+    },
+    // What the server has is compared with what is emptied at that moment. Nothing is lost, and the copy is of no use.
+    Known {
+        kinds: ALL,
+        cases: &[
+            ("patch", "late-again"),
+            ("patch-first", "late-again"),
+            ("patch-start", "late-again"),
+        ],
+        shows: &[Wrong::Beside],
+        reason: "a file that is emptied while its last change is looked up is stored beside itself",
     },
     // Its DELE came before it, and was refused.
     Known {
