@@ -1,7 +1,8 @@
 //! A file exerciser: random writes, reads, truncations, syncs and reopenings of one file, compared with a copy in memory after each, and
 //! with the server's disk whenever the server must have all.
 //!
-//! The sizes lie on both sides of those at which uploads take another way (64 KiB, 1 MiB).
+//! The sizes lie on both sides of those at which uploads take another way (64 KiB, 1 MiB). `FTPFS_EXERCISE=ROUNDS` runs as many rounds
+//! with each size, each with other numbers and a mount of its own; a number that failed is named.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,23 +11,45 @@ use std::{
     path::Path,
 };
 
-use crate::common::{Target, for_each_server, pattern};
+use crate::common::{Kind, Target, for_each_kind, for_each_server, on_site, pattern};
 
 /// How many steps are taken with each size.
 const STEPS: u64 = 60;
 
+/// How far behind the end something is written, or the end is moved.
+const GAP: usize = 50_000;
+
+/// Seeds and sizes. Files of 256 KiB go up whole, those of 1.5 MB and 8 MiB in parts, and as streams.
+const SMALL: (u64, usize) = (1, 256 << 10);
+const MEDIUM: (u64, usize) = (2, 1_500_000);
+const LARGE: (u64, usize) = (3, 8 << 20);
+
 for_each_server!(&[]; small_files, medium_files, large_files);
 
 fn small_files(t: &Target) {
-    exercise(t, 1, 200_000);
+    exercise(t, SMALL.0, SMALL.1);
 }
 
 fn medium_files(t: &Target) {
-    exercise(t, 2, 1_500_000);
+    exercise(t, MEDIUM.0, MEDIUM.1);
 }
 
 fn large_files(t: &Target) {
-    exercise(t, 3, 8_000_000);
+    exercise(t, LARGE.0, LARGE.1);
+}
+
+for_each_kind!(more_rounds);
+
+fn more_rounds(kind: Kind) {
+    let rounds = std::env::var("FTPFS_EXERCISE").map_or(0, |rounds| rounds.parse().unwrap());
+    for round in 1..=rounds {
+        for (seed, len_max) in [SMALL, MEDIUM, LARGE] {
+            on_site(kind, &[], |site| {
+                exercise(&site.target(), seed + 10 * round, len_max);
+                site.assert_same();
+            });
+        }
+    }
 }
 
 /// Draws numbers; the same ones for the same seed.
@@ -57,18 +80,21 @@ fn exercise(t: &Target, seed: u64, len_max: usize) {
     t.put_on_disk("file", &model);
     let mut file = open(&path);
     for step in 0..STEPS {
-        let what = match dice.roll(9) {
-            0..=3 => {
-                let at = dice.place(model.len());
+        let what = match dice.roll(11) {
+            kind @ 0..=4 => {
+                let gap = if kind == 4 { dice.roll(GAP) } else { 0 };
+                let at = dice.place(model.len()) + gap;
                 let most = len_max.saturating_sub(at).min(70_000);
                 let bytes = pattern(1000 + step, dice.roll(most + 1));
                 file.write_all_at(&bytes, at as u64).unwrap();
                 let end = at + bytes.len();
-                model.resize(model.len().max(end), 0);
-                model[at..end].copy_from_slice(&bytes);
+                if !bytes.is_empty() {
+                    model.resize(model.len().max(end), 0);
+                    model[at..end].copy_from_slice(&bytes);
+                }
                 format!("write {at}..{end}")
             }
-            4 => {
+            5 => {
                 let bytes = pattern(2000 + step, dice.roll(5_000));
                 OpenOptions::new()
                     .append(true)
@@ -79,21 +105,24 @@ fn exercise(t: &Target, seed: u64, len_max: usize) {
                 model.extend_from_slice(&bytes);
                 format!("append {}", bytes.len())
             }
-            5 => {
-                let len = dice.place(model.len());
+            kind @ (6 | 7) => {
+                let len = match kind {
+                    6 => dice.place(model.len()),
+                    _ => model.len() + dice.roll(GAP),
+                };
                 file.set_len(len as u64).unwrap();
-                model.truncate(len);
+                model.resize(len, 0);
                 format!("truncate to {len}")
             }
-            6 => {
+            8 => {
                 file.sync_all().unwrap();
-                assert!(t.on_disk("file") == model, "step {step}: fsync");
+                assert!(t.on_disk("file") == model, "seed {seed} step {step}: fsync");
                 "fsync".to_owned()
             }
             _ => {
                 drop(file);
                 file = open(&path);
-                assert!(t.on_disk("file") == model, "step {step}: close");
+                assert!(t.on_disk("file") == model, "seed {seed} step {step}: close");
                 "reopen".to_owned()
             }
         };
@@ -103,17 +132,17 @@ fn exercise(t: &Target, seed: u64, len_max: usize) {
         file.read_exact_at(&mut read, at as u64).unwrap();
         assert!(
             read == model[at..at + len],
-            "step {step}: read {at}..{} after {what}",
+            "seed {seed} step {step}: read {at}..{} after {what}",
             at + len
         );
         assert_eq!(
             file.metadata().unwrap().len(),
             model.len() as u64,
-            "step {step}: {what}"
+            "seed {seed} step {step}: {what}"
         );
     }
     drop(file);
-    assert!(t.on_disk("file") == model, "at the end");
+    assert!(t.on_disk("file") == model, "seed {seed}: at the end");
 }
 
 fn open(path: &Path) -> File {

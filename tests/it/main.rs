@@ -2,7 +2,8 @@
 //!
 //! A test body takes the directory to work in and the place where the result must be seen. It runs on a local
 //! directory too, which proves that the body itself is right. Environment: `FTPFS_REQUIRE_FUSE=1` and
-//! `FTPFS_REQUIRE_SERVERS=1` turn a skipped test into a failed one, `FTPFS_BIN` names another binary.
+//! `FTPFS_REQUIRE_SERVERS=1` turn a skipped test into a failed one, `FTPFS_BIN` names another binary,
+//! `FTPFS_FAULTS` chooses the cases of `faults` (`plan.rs`), `FTPFS_EXERCISE` makes the exerciser go on for longer.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,7 @@
 mod charset;
 mod cli;
 mod common;
+mod databases;
 mod dialects;
 mod diskcache;
 mod doctor;

@@ -52,6 +52,23 @@ fn an_append_that_has_arrived_is_not_repeated() {
     assert!(world.on("/log").unwrap() == whole);
 }
 
+/// A server that has stored some of a new file, or all of it, and refuses it then.
+// SEMANTICS: S-conflict
+#[test]
+fn a_new_file_that_is_refused_at_its_end_is_ours_all_the_same() {
+    let world = World::new();
+    let handle = world.create("/new", EXCLUSIVE).unwrap();
+    world.write(handle, 0, b"content");
+    world.server.lose_reply(Operation::Put, 1, Kind::Refused);
+    let refused = world.fs.fsync(handle).map_err(|error| error.errno());
+    assert_eq!(refused, Err(libc::EACCES));
+    world.put("/new", b"cont");
+    world.fs.fsync(handle).unwrap();
+    world.close(handle).unwrap();
+    assert_eq!(world.on("/new").unwrap(), b"content");
+    assert_eq!(world.names("/").unwrap(), ["new"]);
+}
+
 // SEMANTICS: S-append
 #[test]
 fn what_was_written_at_an_offset_does_not_move_with_the_end_of_the_file() {

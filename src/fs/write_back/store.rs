@@ -181,7 +181,7 @@ pub(super) fn place(upload: &mut Upload<'_>) -> Result<Place> {
 
 /// Keeps in mind that a part of the file may be there, unless the server did not let it begin.
 pub(super) fn put_failed(upload: &Upload<'_>, error: &RemoteError) -> FsError {
-    if !is_name_refusal(error) {
+    if error.has_begun() || !is_name_refusal(error) {
         note_broken(upload, error);
     }
     upload.explain(error.clone())

@@ -197,7 +197,7 @@ impl Session {
         let other = Arc::clone(&session);
         thread::spawn(move || {
             other.carry_commands();
-            other.end();
+            other.end_commands();
         });
         thread::spawn(move || {
             session.carry_replies();
@@ -210,10 +210,18 @@ impl Session {
         for socket in [&self.client, &self.server] {
             let _ = socket.shutdown(Shutdown::Both);
         }
-        let mut queue = lock(&self.queue);
-        queue.is_over = true;
-        let link = queue.link.take();
-        drop(queue);
+        lock(&self.queue).is_over = true;
+        self.give_up_link();
+    }
+
+    /// The client says no more: the server sees that, and the client sees when the server has ended what it was at.
+    fn end_commands(&self) {
+        let _ = self.server.shutdown(Shutdown::Write);
+        self.give_up_link();
+    }
+
+    fn give_up_link(&self) {
+        let link = lock(&self.queue).link.take();
         if let Some(link) = link {
             link.give_up();
         }
@@ -428,7 +436,11 @@ impl Session {
             Deed::Early(text) => self.say_early(text.clone(), passed.used.clone()),
             Deed::Replace(text) => said = format!("{text}\r\n").into_bytes(),
             Deed::Swallow => said.clear(),
-            Deed::Delay(time) => thread::sleep(*time),
+            Deed::Delay(time) => {
+                lock(&self.shared.trace).is_kept();
+                thread::sleep(*time);
+                lock(&self.shared.trace).is_let_go();
+            }
             Deed::Mute => lock(&self.queue).hearing = Hearing::Mute,
             Deed::Repeat => said.extend_from_within(..),
             Deed::Precede(text) => said = [text.as_bytes(), b"\r\n", &said].concat(),

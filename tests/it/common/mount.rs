@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -101,14 +102,17 @@ impl Mount {
         self.may_end_badly = true;
     }
 
-    /// The contents that were kept on this machine, as the server does not take them.
+    /// The contents that were kept on this machine, as the server does not take them; without one that goes meanwhile.
     pub(crate) fn kept(&self) -> Vec<Vec<u8>> {
         let dir = self.home.path().join("cache/ftpfs/spool/unsent");
         let files = fs::read_dir(dir).into_iter().flatten().flatten();
         files
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_none_or(|last| last != "ranges"))
-            .map(|path| fs::read(path).unwrap())
+            .filter_map(|path| match fs::read(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                read => Some(read.unwrap()),
+            })
             .collect()
     }
 

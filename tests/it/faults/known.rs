@@ -1,6 +1,9 @@
 //! Cases that fail for a reason that is known.
 
-use super::plan::Case;
+use super::{
+    plan::Case,
+    wrong::{Failure, Wrong},
+};
 use crate::common::Kind;
 
 /// Cases that fail, and why.
@@ -8,12 +11,10 @@ use crate::common::Kind;
 pub(super) struct Known {
     /// On which servers.
     kinds: &'static [Kind],
-    /// Which always fail, as they are printed: the sample has them. If one passes, the test fails.
-    always: &'static [&'static str],
-    /// Which may fail: the operation, and the fault.
-    sometimes: &'static [(&'static str, &'static str)],
-    /// What is in the lines that say what is wrong.
-    shows: &'static [&'static str],
+    /// Which may fail: the operation (`*` for any), and the fault.
+    cases: &'static [(&'static str, &'static str)],
+    /// What is wrong then. Anything else is a failure that is not known.
+    shows: &'static [Wrong],
     pub(super) reason: &'static str,
 }
 
@@ -24,43 +25,37 @@ pub(super) const KNOWN: &[Known] = &[
     // pyftpdlib does not list the directory itself, so that a cut looks like an empty directory.
     Known {
         kinds: &[Kind::Pyftpdlib],
-        always: &[],
-        sometimes: &[("list", "close")],
-        shows: &["READ 0 bytes", "SHOWN"],
+        cases: &[("*", "close"), ("*", "duplicate")],
+        shows: &[Wrong::Read, Wrong::Shown],
         reason: "a listing without a byte is an empty directory",
-    },
-    // The proxy ends the mount's connection while the server still works on it, so that the name is not on hold any more.
-    Known {
-        kinds: ALL,
-        always: &[],
-        sometimes: &[
-            ("append", "late"),
-            ("append", "late-again"),
-            ("new", "late"),
-            ("new", "late-again"),
-        ],
-        shows: &["after the retry", "LEFT"],
-        reason: "an upload that timed out goes on behind a proxy that has ended its connection",
     },
     // Nothing is lost: ours is stored beside it.
     Known {
         kinds: ALL,
-        always: &[],
-        sometimes: &[
+        cases: &[
             ("new-large", "duplicate"),
             ("new-large", "early"),
             ("replace", "duplicate"),
             ("replace", "early"),
-            ("patch", "late-again"),
         ],
-        shows: &["LEFT"],
+        shows: &[Wrong::Beside],
         reason: "a change of ours whose outcome was not known is taken for another's",
+    },
+    // What the server has is compared with what is emptied at that moment. Nothing is lost, and the copy is of no use.
+    Known {
+        kinds: ALL,
+        cases: &[
+            ("patch", "late-again"),
+            ("patch-first", "late-again"),
+            ("patch-start", "late-again"),
+        ],
+        shows: &[Wrong::Beside],
+        reason: "a file that is emptied while its last change is looked up is stored beside itself",
     },
     // Its DELE came before it, and was refused.
     Known {
         kinds: ALL,
-        always: &[],
-        sometimes: &[
+        cases: &[
             ("patch", "late"),
             ("patch", "late-again"),
             ("patch-first", "late"),
@@ -74,27 +69,37 @@ pub(super) const KNOWN: &[Known] = &[
             ("new-large", "late"),
             ("new-large", "late-again"),
         ],
-        shows: &["LEFT"],
+        shows: &[Wrong::Left],
         reason: "a temporary file whose STOR is late stays",
+    },
+    // It is removed once, by the mount that has made it.
+    Known {
+        kinds: ALL,
+        cases: &[
+            ("patch-first", "421"),
+            ("patch-first", "450"),
+            ("patch-first", "451"),
+            ("patch-first", "452"),
+            ("patch-first", "500"),
+            ("patch-first", "501"),
+            ("patch-first", "550"),
+            ("patch-first", "553"),
+            ("patch-first", "duplicate"),
+        ],
+        shows: &[Wrong::Left],
+        reason: "the scratch file of the probe stays when its DELE is refused",
     },
 ];
 
 /// Which entry explains what is wrong with a case.
-pub(super) fn find(kind: Kind, case: &Case, failures: &[String]) -> Option<usize> {
+pub(super) fn find(kind: Kind, case: &Case, failures: &[Failure]) -> Option<usize> {
     let (operation, fault) = (case.operation.to_string(), case.fault.to_string());
-    let shows = |known: &Known, line: &String| known.shows.iter().any(|part| line.contains(part));
     let is_meant = |known: &Known| {
-        let is_some = known.sometimes.contains(&(&operation, &fault));
-        let is_listed = is_some || known.always.contains(&&*case.to_string());
-        known.kinds.contains(&kind) && is_listed && failures.iter().all(|line| shows(known, line))
+        let mut cases = known.cases.iter();
+        let is_listed = cases.any(|(of, by)| ["*", &operation].contains(of) && fault == *by);
+        let mut failures = failures.iter();
+        let is_kind = known.kinds.contains(&kind);
+        is_kind && is_listed && failures.all(|failure| known.shows.contains(&failure.wrong))
     };
     KNOWN.iter().position(is_meant)
-}
-
-/// Whether a case has to fail.
-pub(super) fn must_fail(kind: Kind, case: &Case) -> bool {
-    let case = case.to_string();
-    let is_meant = |known: &&Known| known.kinds.contains(&kind);
-    let mut known = KNOWN.iter().filter(is_meant);
-    known.any(|known| known.always.contains(&&*case))
 }

@@ -1,18 +1,12 @@
 //! Which cases there are, and which of them are run.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Mutex,
-};
+use std::{collections::VecDeque, fmt, sync::Mutex};
 
 use super::{
     fault::{Fault, Place},
-    known,
     operation::Operation,
 };
-use crate::common::{Kind, meddler::Heard};
+use crate::common::meddler::Heard;
 
 /// How many cases a sample has. Those that wait, and those in which it is a matter of moments what is read first, are for `scripts/faults`.
 const SAMPLE: usize = 90;
@@ -45,12 +39,18 @@ impl fmt::Display for Case {
 #[derive(Debug)]
 pub(super) enum Choice {
     Sample,
-    /// Those of an operation, a fault and a place, `*` for any, `quick` and `slow` for faults of a kind.
-    Named([String; 3]),
+    Named {
+        operation: String,
+        /// One of them, or all `quick` or `slow` ones.
+        fault: String,
+        place: String,
+        /// Of those, one in so many, spread evenly.
+        one_in: u64,
+    },
 }
 
 impl Choice {
-    /// What `FTPFS_FAULTS` says: nothing, `all`, or `OPERATION/FAULT/PLACE`.
+    /// What `FTPFS_FAULTS` says: nothing, or `OPERATION/FAULT/PLACE/N` with `*` for any; `all` is short for all of them.
     pub(super) fn of_environment() -> Self {
         let text = std::env::var("FTPFS_FAULTS").unwrap_or_default();
         if text.is_empty() {
@@ -60,13 +60,24 @@ impl Choice {
             "" | "all" => "*".to_owned(),
             part => part.to_owned(),
         });
-        Self::Named([(); 3].map(|()| parts.next().unwrap_or_else(|| "*".to_owned())))
+        let mut part = || parts.next().unwrap_or_else(|| "*".to_owned());
+        Self::Named {
+            operation: part(),
+            fault: part(),
+            place: part(),
+            one_in: match &*part() {
+                "*" => 1,
+                number => number
+                    .parse()
+                    .expect("FTPFS_FAULTS: the last part is a number"),
+            },
+        }
     }
 
-    pub(super) fn has_operation(&self, operation: Operation) -> bool {
+    pub(super) fn has_operation(&self, wanted: Operation) -> bool {
         match self {
             Self::Sample => true,
-            Self::Named([name, ..]) => is_meant(name, &operation.to_string()),
+            Self::Named { operation, .. } => is_meant(operation, &wanted.to_string()),
         }
     }
 }
@@ -75,8 +86,8 @@ fn is_meant(wanted: &str, name: &str) -> bool {
     wanted == "*" || wanted == name
 }
 
-/// The cases to run, in an order that mixes them.
-pub(super) fn cases(kind: Kind, traces: &Traces, choice: &Choice) -> Vec<Case> {
+/// The cases to run, in an order that mixes them. What is named must be there.
+pub(super) fn cases(traces: &Traces, choice: &Choice) -> Vec<Case> {
     let mut all: Vec<(u64, Case)> = Vec::new();
     for (operation, heard) in traces {
         for place in places(heard) {
@@ -93,37 +104,43 @@ pub(super) fn cases(kind: Kind, traces: &Traces, choice: &Choice) -> Vec<Case> {
         }
     }
     all.sort_by_key(|(mixed, _)| *mixed);
-    let mut left = SAMPLE;
-    all.into_iter()
-        .map(|(_, case)| case)
-        .filter(|case| match choice {
-            Choice::Named([_, fault, place]) => {
-                let is_kind = fault
-                    == if case.fault.is_slow() {
-                        "slow"
-                    } else {
-                        "quick"
-                    };
-                (is_kind || is_meant(fault, &case.fault.to_string()))
-                    && is_meant(place, &case.place.to_string())
-            }
-            Choice::Sample if known::must_fail(kind, case) => true,
-            Choice::Sample => case.fault.is_steady() && take(&mut left),
-        })
-        .collect()
+    let all = all.into_iter().map(|(_, case)| case);
+    let Choice::Named {
+        fault,
+        place,
+        one_in,
+        ..
+    } = choice
+    else {
+        return all
+            .filter(|case| case.fault.is_steady())
+            .take(SAMPLE)
+            .collect();
+    };
+    let is_named = |case: &Case| {
+        let speed = if case.fault.is_slow() {
+            "slow"
+        } else {
+            "quick"
+        };
+        (fault == speed || is_meant(fault, &case.fault.to_string()))
+            && is_meant(place, &case.place.to_string())
+    };
+    let named = all.filter(is_named).zip(0..);
+    let named = named.filter(|(_, number)| number % one_in == 0);
+    let named: Vec<Case> = named.map(|(case, _)| case).collect();
+    assert!(!named.is_empty(), "there is no such case: {choice:?}");
+    named
 }
 
-/// Takes one of those that are left, if there is one.
-fn take(left: &mut usize) -> bool {
-    let is_there = *left > 0;
-    *left = left.saturating_sub(1);
-    is_there
-}
-
+/// A number that is the same in all builds (FNV-1a), so that the sample is.
 fn mix(case: &Case) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    case.to_string().hash(&mut hasher);
-    hasher.finish()
+    let bytes = case.to_string().into_bytes();
+    bytes
+        .into_iter()
+        .fold(0xcbf2_9ce4_8422_2325, |mixed, byte| {
+            (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
 }
 
 /// A command without its arguments.

@@ -1,7 +1,7 @@
 //! Runs cases: a directory for each, one mount and one proxy for several.
 
 use std::{
-    fs,
+    fs, io,
     path::PathBuf,
     sync::Mutex,
     thread,
@@ -9,16 +9,14 @@ use std::{
 };
 
 use super::{
-    aftermath::Scene,
-    fault::Fault,
-    operation::{Failed, Found, Operation, describe, pattern},
+    aftermath::{Scene, settle},
+    operation::Operation,
     plan::{Case, Queue, Traces, verb},
     report::{Outcome, Report},
+    trial::{Found, Trial, check_others},
+    wrong::{Wrong, line},
 };
-use crate::{
-    common::{Meddler, Mount, POLL_INTERVAL, Server, give_to_server, meddler::Heard, names_in},
-    safety::store,
-};
+use crate::common::{Meddler, Mount, Server, give_to_server, meddler::Heard};
 
 /// `--timeout` of a mount whose server does not answer, and of others.
 const TIMEOUTS: [u64; 2] = [8, 2];
@@ -26,14 +24,14 @@ const TIMEOUTS: [u64; 2] = [8, 2];
 /// How old what was listed is when an operation begins.
 const AGE: Duration = Duration::from_millis(2_100);
 
-/// How long nothing is said before an operation is over.
-const QUIET: Duration = Duration::from_millis(60);
-
 /// How much of the mount's log is shown with a failure.
 const LOG_LINES_MAX: usize = 25;
 
 /// How old a mount gets before it is replaced, below the age at which it is killed.
 const MOUNT_AGE_MAX: Duration = Duration::from_secs(75);
+
+/// How often a mount may fail before a fault is made: the machine may be busy.
+const SETBACKS_MAX: usize = 10;
 
 /// A mount with a proxy and a directory of its own on the server.
 #[derive(Debug)]
@@ -44,13 +42,17 @@ pub(super) struct Worker<'a> {
     name: String,
     number: usize,
     likes_slow: bool,
+    /// How many mounts have failed before a fault was made.
+    setbacks: usize,
 }
 
 /// A case that is about to be run.
 #[derive(Debug)]
 struct Ready {
     case: Case,
+    /// Of its directory.
     name: String,
+    trial: Trial,
 }
 
 impl<'a> Worker<'a> {
@@ -68,6 +70,7 @@ impl<'a> Worker<'a> {
             name,
             number: 0,
             likes_slow: number.is_multiple_of(2),
+            setbacks: 0,
         }
     }
 
@@ -86,28 +89,37 @@ impl<'a> Worker<'a> {
     }
 
     fn traces_of(&mut self, operations: &[Operation]) -> Traces {
-        let names: Vec<String> = operations.iter().map(|&it| self.prepare(it)).collect();
-        let mount = self.mount(false, operations);
-        for (operation, name) in operations.iter().zip(&names) {
-            look(&mount, *operation, name);
+        let prepared: Vec<(String, Trial)> =
+            operations.iter().map(|&it| self.prepare(it)).collect();
+        let mount = self.mount(false, operations).unwrap();
+        for (name, trial) in &prepared {
+            look(&mount, trial.operation, name).unwrap();
         }
         thread::sleep(AGE);
-        let trace = |(&operation, name): (&Operation, &String)| {
-            self.settle();
+        let trace = |(name, trial): &(String, Trial)| {
+            let operation = trial.operation;
+            settle(&self.meddler);
             self.meddler.start_trace();
-            let told = operation.run(&mount.path().join(name));
-            self.settle();
+            let told = trial.run(&mount.path().join(name));
+            settle(&self.meddler);
             let heard = self.meddler.traced();
-            if let Ok(read) = told {
-                operation.check_read(&read).unwrap();
-                let found = operation.found(&self.disk(name)).unwrap();
-                let is_done = found == Found::New || !operation.changes();
-                assert!(is_done, "{operation} without a fault: {found:?}");
-            }
-            Operation::check_others(&self.disk(name)).unwrap();
+            // Without a fault it succeeds, or its cases would show nothing.
+            let read =
+                told.unwrap_or_else(|error| panic!("{operation} without a fault: {error:?}"));
+            let disk = self.disk(name);
+            let seen = [trial.check_read(&read), check_others(&disk)];
+            let wrong: Vec<_> = seen.into_iter().filter_map(Result::err).collect();
+            assert!(
+                wrong.is_empty(),
+                "{operation} without a fault: {}",
+                line(&wrong)
+            );
+            let found = trial.found(&disk);
+            let is_done = !operation.changes() || matches!(found, Ok(Found::New));
+            assert!(is_done, "{operation} without a fault: {found:?}");
             (operation, heard)
         };
-        operations.iter().zip(&names).map(trace).collect()
+        prepared.iter().map(trace).collect()
     }
 
     /// Runs cases until there are no more.
@@ -131,34 +143,46 @@ impl<'a> Worker<'a> {
         let is_slow = cases.first().is_some_and(|case| case.fault.is_slow());
         let ready: Vec<Ready> = cases
             .into_iter()
-            .map(|case| Ready {
-                name: self.prepare(case.operation),
-                case,
+            .map(|case| {
+                let (name, trial) = self.prepare(case.operation);
+                Ready { case, name, trial }
             })
             .collect();
         let operations: Vec<Operation> = ready.iter().map(|ready| ready.case.operation).collect();
-        let mount = self.mount(is_slow, &operations);
+        let begun = self.mount(is_slow, &operations).and_then(|mount| {
+            let mut ready = ready.iter();
+            ready.try_for_each(|ready| look(&mount, ready.case.operation, &ready.name))?;
+            Ok(mount)
+        });
+        let mount = match begun {
+            Ok(mount) => mount,
+            Err(error) => {
+                self.setbacks += 1;
+                eprintln!("a mount has failed without a fault: {error}");
+                assert!(self.setbacks < SETBACKS_MAX, "{error}");
+                for Ready { case, name, .. } in ready {
+                    let _ = fs::remove_dir_all(self.disk(&name));
+                    queue.give_back([case]);
+                }
+                return;
+            }
+        };
         let started = Instant::now();
-        for ready in &ready {
-            look(&mount, ready.case.operation, &ready.name);
-        }
         thread::sleep(AGE);
         let mut ready = ready.into_iter();
         let mut is_fit = true;
         while is_fit && started.elapsed() < MOUNT_AGE_MAX {
-            let Some(Ready { case, name }) = ready.next() else {
+            let Some(ready) = ready.next() else {
                 break;
             };
-            let trace = traces
-                .iter()
-                .find(|(operation, _)| *operation == case.operation);
-            let expected = &trace.unwrap().1;
-            is_fit = self.run(&mount, case, &name, expected, queue, report);
+            let is_its = |(operation, _): &&(Operation, _)| *operation == ready.case.operation;
+            let expected = &traces.iter().find(is_its).unwrap().1;
+            is_fit = self.run(&mount, ready, expected, queue, report);
             self.meddler.behave();
         }
         let left: Vec<Ready> = ready.collect();
         drop(mount);
-        for Ready { case, name } in left.into_iter().rev() {
+        for Ready { case, name, .. } in left.into_iter().rev() {
             let _ = fs::remove_dir_all(self.disk(&name));
             queue.give_back([case]);
         }
@@ -168,83 +192,46 @@ impl<'a> Worker<'a> {
     fn run(
         &self,
         mount: &Mount,
-        case: Case,
-        name: &str,
+        ready: Ready,
         expected: &[Heard],
         queue: &Queue,
         report: &Mutex<Report>,
     ) -> bool {
-        let (dir, disk) = (mount.path().join(name), self.disk(name));
-        let operation = case.operation;
+        let Ready { case, name, trial } = ready;
+        let (dir, disk) = (mount.path().join(&name), self.disk(&name));
+        let scene = Scene {
+            mount,
+            meddler: &self.meddler,
+            trial: &trial,
+            dir: &dir,
+            disk: &disk,
+        };
         let timeout = Duration::from_secs(TIMEOUTS[usize::from(case.fault.is_slow())]);
         let bound = 4 * timeout + Duration::from_secs(5);
-        self.settle();
+        settle(&self.meddler);
         let mut failures = Vec::new();
         self.meddler.behave();
         self.meddler.start_trace();
         let hit = case.fault.arm(&self.meddler, &case.place);
         let started = Instant::now();
-        let told = operation.run(&dir);
+        let told = trial.run(&dir);
         let time = started.elapsed();
         if time > bound {
-            failures.push(format!("took {time:?}"));
+            failures.push(Wrong::Slow.with(format!("{time:?}")));
         }
-        let newer = pattern(11, 6_000);
-        let is_again = case.fault == Fault::LateAgain && told.is_err() && operation.has_name();
-        let again = is_again.then(|| store(&dir.join("file"), &newer));
-        self.settle();
+        let claim = scene.go_on(case.fault, &told);
+        settle(&self.meddler);
         self.meddler.behave();
         let heard = self.meddler.traced();
         let is_hit = hit.get() > 0;
         let is_shifted = !is_hit || is_shifted(&case, &heard, expected);
-        let mut was_hidden = false;
-        let mut is_done_anyway = false;
-        if matches!(again, Some(Ok(()))) {
-            let found = fs::read(disk.join("file")).ok();
-            if found.as_ref() != Some(&newer) {
-                let found = describe("file", found.as_deref());
-                failures.push(format!("a later success is OVERWRITTEN: {found}"));
-            }
-        } else {
-            match (operation.found(&disk), &told) {
-                (Err(what), _) if again.is_none() => failures.push(what),
-                (Err(_), _) => {}
-                (Ok(found), Ok(read)) => {
-                    failures.extend(operation.check_read(read).err());
-                    if operation.changes() && found != Found::New {
-                        failures.push(format!("success, but the disk holds {found:?}"));
-                    }
-                }
-                (Ok(found), Err(_)) => {
-                    was_hidden = found == Found::Hidden;
-                    is_done_anyway = operation.changes() && found == Found::New;
-                }
-            }
+        let found = scene.check_disk(claim);
+        failures.extend(found.as_ref().err().cloned());
+        if let Ok(read) = &told {
+            failures.extend(trial.check_read(read).err());
         }
-        failures.extend(Operation::check_others(&disk).err());
-        let is_unsent = matches!(told, Err(Failed::Writing(_))) && !is_again;
-        let (dir, disk) = (dir.as_path(), disk.as_path());
-        let scene = Scene {
-            mount,
-            operation,
-            dir,
-            disk,
-        };
-        scene.check(is_unsent, is_again, &mut failures);
-        let outcome = Outcome {
-            told: format!(
-                "{:?} after {} ms{}",
-                told.as_ref().map(Vec::len),
-                time.as_millis(),
-                again.map_or(String::new(), |it| format!(", again {it:?}"))
-            ),
-            is_hit,
-            was_hidden,
-            is_done_anyway,
-            failures,
-            case: case.clone(),
-        };
-        if is_shifted && !case.is_again && outcome.failures.is_empty() {
+        scene.check(claim, &mut failures);
+        if is_shifted && !case.is_again && failures.is_empty() {
             queue.give_back([Case {
                 is_again: true,
                 ..case
@@ -252,21 +239,30 @@ impl<'a> Worker<'a> {
             let _ = fs::remove_dir_all(disk);
             return false;
         }
+        let is_failed = told.is_err();
+        let told = told.as_ref().map(Vec::len);
+        let outcome = Outcome {
+            told: format!("{told:?} after {} ms, {claim:?}", time.as_millis()),
+            is_hit,
+            was_hidden: is_failed && matches!(found, Ok(Found::Hidden)),
+            is_done_anyway: is_failed && matches!(found, Ok(Found::New)),
+            failures,
+            case,
+        };
         let is_good = outcome.failures.is_empty();
-        if !is_good {
-            self.explain(mount, name, &outcome, &heard);
-        }
-        report.lock().unwrap().add(outcome);
         if is_good {
             let _ = fs::remove_dir_all(disk);
+        } else {
+            self.explain(mount, &name, &outcome, &heard);
         }
+        report.lock().unwrap().add(outcome);
         is_good && !is_shifted
     }
 
     /// Says all that is known of a case that has failed.
     fn explain(&self, mount: &Mount, name: &str, outcome: &Outcome, heard: &[Heard]) {
         let kind = self.server.kind();
-        let failures = outcome.failures.join("; ");
+        let failures = line(&outcome.failures);
         eprintln!("--- {kind:?} {} {failures}", outcome.case);
         for Heard { line, codes, bytes } in heard {
             eprintln!("    {line} {} {bytes:?}", codes.join("+"));
@@ -284,7 +280,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A mount that has learnt how the server does what the operations need.
-    fn mount(&mut self, is_slow: bool, operations: &[Operation]) -> Mount {
+    fn mount(&mut self, is_slow: bool, operations: &[Operation]) -> io::Result<Mount> {
         let is_alone = operations.iter().any(|operation| operation.is_alone());
         let mut first = vec![Operation::Append, Operation::New];
         first.extend(
@@ -292,38 +288,30 @@ impl<'a> Worker<'a> {
                 .contains(&Operation::Patch)
                 .then_some(Operation::Patch),
         );
-        let names: Vec<String> = first.iter().map(|&it| self.prepare(it)).collect();
+        let prepared: Vec<(String, Trial)> = first.iter().map(|&it| self.prepare(it)).collect();
         let timeout = format!("timeout={}", TIMEOUTS[usize::from(is_slow)]);
         let options = ["dir-ttl=600", timeout.as_str(), "drain-timeout=1"];
         let mut mount = Mount::of_url(&self.url, &options);
         mount.may_end_badly();
-        for (operation, name) in first.iter().zip(&names) {
+        for (name, trial) in &prepared {
             if !is_alone {
-                operation.run(&mount.path().join(name)).unwrap();
+                trial.run(&mount.path().join(name))?;
             }
             let _ = fs::remove_dir_all(self.disk(name));
         }
-        mount
+        Ok(mount)
     }
 
-    /// Makes a directory for an operation.
-    fn prepare(&mut self, operation: Operation) -> String {
+    /// Makes a directory for an operation, with bytes of its own.
+    fn prepare(&mut self, operation: Operation) -> (String, Trial) {
         self.number += 1;
         let name = format!("{operation}{}", self.number);
         operation.prepare(&self.disk(&name));
-        name
+        (name, Trial::new(operation, self.number))
     }
 
     fn disk(&self, name: &str) -> PathBuf {
         self.server.root().join(&self.name).join(name)
-    }
-
-    /// Waits until nothing is said any more.
-    fn settle(&self) {
-        let started = Instant::now();
-        while !self.meddler.is_quiet_for(QUIET) && started.elapsed() < Duration::from_secs(15) {
-            thread::sleep(POLL_INTERVAL / 2);
-        }
     }
 }
 
@@ -336,8 +324,9 @@ fn is_shifted(case: &Case, heard: &[Heard], expected: &[Heard]) -> bool {
 }
 
 /// Lets the mount know what is in a directory.
-fn look(mount: &Mount, operation: Operation, name: &str) {
+fn look(mount: &Mount, operation: Operation, name: &str) -> io::Result<()> {
     if operation.looks_first() {
-        names_in(&mount.path().join(name));
+        fs::read_dir(mount.path().join(name))?.try_for_each(|entry| entry.map(drop))?;
     }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::lock;
@@ -37,6 +37,16 @@ pub(crate) enum Break {
     Stall(Duration),
     /// The rest comes so much later.
     Pause(Duration),
+}
+
+/// Whether a transfer has stood still on its way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Pause {
+    #[default]
+    None,
+    Now,
+    /// Its rest was carried on then.
+    Over(Instant),
 }
 
 /// What is made of a download.
@@ -91,6 +101,7 @@ pub(super) struct Link {
     carried: AtomicUsize,
     /// What was to happen in its middle has happened.
     is_broken: AtomicBool,
+    pause: Mutex<Pause>,
 }
 
 impl Link {
@@ -138,6 +149,11 @@ impl Link {
         self.is_broken.load(Ordering::SeqCst)
     }
 
+    /// Whether its rest is late.
+    pub(super) fn pause(&self) -> Pause {
+        *lock(&self.pause)
+    }
+
     /// Carries on what was read from one side, and breaks the transfer where that is its time; whether it goes on.
     fn pass(
         &self,
@@ -172,8 +188,11 @@ impl Link {
                 both(to, from, End::Reset);
             }
             Break::Pause(time) => {
+                *lock(&self.pause) = Pause::Now;
                 thread::sleep(time);
-                to.write_all(after)?;
+                let written = to.write_all(after);
+                *lock(&self.pause) = Pause::Over(Instant::now());
+                written?;
                 self.carried.fetch_add(after.len(), Ordering::SeqCst);
                 return Ok(true);
             }

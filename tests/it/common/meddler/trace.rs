@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::link::Link;
+use super::link::{Link, Pause};
 
 /// A command with what came of it.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +32,7 @@ pub(super) struct Trace {
     id: usize,
     heard: Vec<Heard>,
     links: Vec<(usize, Arc<Link>)>,
-    /// How many commands are kept for later.
+    /// How many commands and replies are kept for later.
     kept: usize,
     last: Option<Instant>,
 }
@@ -94,6 +94,12 @@ impl Trace {
     }
 
     pub(super) fn is_quiet_for(&self, time: Duration) -> bool {
-        self.kept == 0 && self.last.is_none_or(|last| last.elapsed() >= time)
+        let is_still = |last: Instant| last.elapsed() >= time;
+        let is_carried = |(_, link): &(usize, Arc<Link>)| match link.pause() {
+            Pause::None => true,
+            Pause::Now => false,
+            Pause::Over(end) => is_still(end),
+        };
+        self.kept == 0 && self.last.is_none_or(is_still) && self.links.iter().all(is_carried)
     }
 }
