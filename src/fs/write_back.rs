@@ -48,6 +48,7 @@ pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct WriteBack {
+    server: Arc<Server>,
     inodes: Arc<Inodes>,
     clock: Arc<dyn Clock>,
     limits: SpoolLimits,
@@ -83,10 +84,11 @@ impl WriteBack {
             growth: GrowthLimit::new(server.clone(), inodes.clone(), config.file_bytes_max),
             backlog: Arc::new(Backlog::new(
                 uploader.clone(),
-                server,
+                server.clone(),
                 inodes.clone(),
                 limits.dir.clone(),
             )),
+            server,
             inodes,
             clock,
             limits,
@@ -164,9 +166,34 @@ impl WriteBack {
         if !self.growth.allows(file, growth, len) {
             return Err(self.failure(FsErrorKind::TooLarge, file));
         }
+        if len == 0 {
+            self.look_whether_empty(file)?;
+        }
         let now = self.clock.wall();
         let cut = file.lock().set_len(&self.limits, len, now);
         self.spooled(file, cut)
+    }
+
+    /// A file that is believed to be empty and is to be emptied: nothing would be sent, so that others may have put bytes there since it was
+    /// seen.
+    fn look_whether_empty(&self, file: &OpenFile) -> Result<()> {
+        let state = file.lock();
+        let base = state.on_server().base().cloned();
+        let is_believed_empty = !state.is_ahead() && state.size() == 0;
+        drop(state);
+        let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
+            return Ok(());
+        };
+        let versions = self.server.versions();
+        if !is_believed_empty || versions.evidence(&path, &base).is_some() {
+            return Ok(());
+        }
+        let seen = self.server.evidence().look(&path)?;
+        if let Some(version) = seen.version().filter(|version| version.size > 0) {
+            let seen = versions.base(version, seen.asked(), base.mode);
+            file.lock().rebase(seen);
+        }
+        Ok(())
     }
 
     /// Brings a file to the server, if the server lacks anything of it.

@@ -13,7 +13,7 @@ use ftpfs::{
 
 use crate::{
     unsent::{kept, unsent},
-    world::{APPEND, EXCLUSIVE, READ, WRITE, World, errno, path, pattern},
+    world::{APPEND, EXCLUSIVE, READ, TRUNCATE, WRITE, World, errno, path, pattern},
 };
 
 const MIB: usize = 1 << 20;
@@ -379,4 +379,38 @@ fn a_retry_finds_the_file_where_this_mount_has_put_it() {
     assert_eq!(world.on("/other/moved").unwrap(), b"/dir/moved");
     assert_eq!(world.on("/over").unwrap(), b"source");
     assert!(copies(&world).is_empty() && kept(&world).is_empty());
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn a_file_that_is_emptied_is_looked_at_when_it_was_empty_long_ago() {
+    for way in ["open", "truncate", "ftruncate"] {
+        for size in [5000, 70_000, 2 << 20] {
+            let world = World::new();
+            world.put("/file", b"");
+            let opened = world.open("/file", WRITE).unwrap();
+            world.advance(Duration::from_secs(3));
+            world.put("/file", &pattern(size, 1));
+            match way {
+                "open" => {
+                    let handle = world.open("/file", TRUNCATE).unwrap();
+                    world.close(handle).unwrap();
+                }
+                "truncate" => world.truncate("/file", 0).unwrap(),
+                _ => {
+                    let change = Change {
+                        size: Some(0),
+                        ..Change::default()
+                    };
+                    let ino = world.ino("/file");
+                    world.fs.setattr(ino, &change, Some(opened)).unwrap();
+                    world.fs.flush(opened).unwrap();
+                }
+            }
+            assert_eq!(world.on("/file").unwrap(), b"", "{way} {size}");
+            world.write(opened, 0, b"ours");
+            world.close(opened).unwrap();
+            assert_eq!(world.on("/file").unwrap(), b"ours", "{way} {size}");
+        }
+    }
 }

@@ -50,6 +50,11 @@ pub(super) fn resolve(
 ) -> Result<Landed> {
     // What it has sent was to take the name.
     upload.job.stream = None;
+    let is_superseded = !upload.file.lock().changes().is_as_taken(upload.job.len);
+    if is_superseded {
+        // A program has gone on writing, or has emptied the file: which of the two stays is decided when that is sent.
+        return Err(conflict);
+    }
     let path = upload.path;
     let stays = format!("{path} was changed on the server since it was opened here: that stays");
     match (policy, here(upload)) {
