@@ -37,6 +37,7 @@ mod links;
 pub mod listing;
 mod login;
 mod next_data;
+mod order;
 mod passive;
 mod pool;
 mod profile;

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     capabilities::{Learnt, Server, SetMode, SetTime},
     client::FtpRemote,
-    gate, listing,
+    gate, listing, order,
     reply::Reply,
     shortcuts::Technique,
     stat::{self, mdtm_time, size_of},
@@ -82,7 +82,13 @@ pub(super) fn settle_beside(
     let permit = Some(permit).filter(|_| !attributes.is_empty());
     let asked = Instant::now();
     let mut replies = gate::set_attributes(remote, &path, permit, &lines)?;
-    let beside = stat::judge_by_size(other, &replies.split_off(count));
+    let beside = if order::is_plausible(&lines, &replies) {
+        stat::judge_by_size(other, &replies.split_off(count))
+    } else {
+        log::info!("{other}: the replies do not fit the questions");
+        replies.truncate(count);
+        Err(no_answer(other))
+    };
     let beside =
         beside.map(|entry| Evidence::reported(other, entry.map(Arc::new), asked, Instant::now()));
     loop {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     client::{FtpRemote, Patience},
-    listing,
+    listing, order,
     pool::{Sessions, Use},
     reply::Reply,
 };
@@ -74,7 +74,13 @@ pub(super) fn stat(remote: &FtpRemote, path: &RemotePath) -> Result<Option<Remot
 
 /// What can be told without MLST: a file by its size and time, a directory by entering it.
 fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>> {
-    let replies = remote.ask(path, "SIZE", &size_questions(remote, path)?)?;
+    let questions = size_questions(remote, path)?;
+    let mut replies = remote.ask(path, "SIZE", &questions)?;
+    if !order::is_plausible(&questions, &replies) {
+        // The surplus reply has come by now, and ends the session that it came on.
+        log::info!("{path}: the replies do not fit the questions, which are asked once more");
+        replies = remote.ask(path, "SIZE", &questions)?;
+    }
     judge_by_size(path, &replies)
 }
 
