@@ -59,10 +59,8 @@ impl Session {
         prepared.map_err(|fault| Failure::Broken(VERB, fault))?;
         let reply = self.command(VERB, format!("REST {offset}").as_bytes())?;
         if !agrees_on(&reply, offset) {
-            // Refused, it changes nothing; else what the server would make of the next transfer is not known.
-            if offset == 0 || !reply.is_refusal() {
-                self.give_up();
-            }
+            // What the server would make of the next transfer is not known: a whole file that is read then could begin at that offset.
+            self.give_up();
             if offset > 0 {
                 return Err(Failure::Refused(VERB, reply));
             }

@@ -52,6 +52,13 @@ pub(super) const KNOWN: &[Known] = &[
         shows: &[Wrong::Beside],
         reason: "a file that is emptied while its last change is looked up is stored beside itself",
     },
+    // The reply of another command counts as the refusal of its name, so that nobody removes it.
+    Known {
+        kinds: ALL,
+        cases: &[("replace", "early")],
+        shows: &[Wrong::Left],
+        reason: "a temporary file whose STOR was answered with another command's reply stays",
+    },
     // Its DELE came before it, and was refused.
     Known {
         kinds: ALL,

@@ -215,7 +215,25 @@ fn a_second_offset_that_is_refused_keeps_the_rest(rig: &mut Rig) {
     }
 }
 
-for_each_rig!(crate::safety::OLD; a_second_offset_that_is_refused_keeps_the_rest);
+/// The server has taken it all the same, for whatever transfer comes next on that session.
+fn an_offset_that_is_taken_and_refused_moves_nothing(rig: &mut Rig) {
+    rig.site.mount.may_end_badly();
+    let t = rig.target();
+    let old = pattern(9, 3_000_000);
+    t.put_on_disk("f", &old);
+    rig.meddler
+        .on(&format!("REST {REFUSED_AT}"))
+        .times(1)
+        .replace("500 OOPS: child died");
+    let told = change(&t.path("f"), REFUSED_AT, b"CHANGE");
+    let new = changed(&old, REFUSED_AT, b"CHANGE");
+    assert_agrees(&t, "f", &told, &old, &new, "taken and refused");
+}
+
+for_each_rig!(crate::safety::OLD;
+    a_second_offset_that_is_refused_keeps_the_rest,
+    an_offset_that_is_taken_and_refused_moves_nothing,
+);
 
 for_each_kind!(a_refused_offset_is_no_offset_at_all);
 
