@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::hidden::{HiddenNames, is_name_refusal};
+use super::hidden::HiddenNames;
 use crate::remote::{MadeName, Remote, RemoteError, RemoteErrorKind, Result, Upload};
 
 /// How much is handed to the session at once: large enough for the socket, small enough to hold the file's lock briefly.
@@ -137,15 +137,11 @@ impl Drop for UploadStream {
         // Not here: the file's lock is held, and both the join and the removal wait for the network.
         let cleanup = std::thread::Builder::new()
             .name("ftpfs-cleanup".into())
-            .spawn(move || {
-                match thread.join() {
-                    // Where the server did not even let it begin there is nothing to remove.
-                    Ok(Err(error)) if is_name_refusal(&error) => names.debts().settle(&hidden),
-                    Ok(Err(error)) if error.late().is_some() => {
-                        names.debts().fall_due_after(&hidden, &error);
-                    }
-                    _ => drop(names.remove(&hidden)),
+            .spawn(move || match thread.join() {
+                Ok(Err(error)) if error.late().is_some() => {
+                    names.debts().fall_due_after(&hidden, &error);
                 }
+                _ => drop(names.remove(&hidden)),
             });
         if let Err(error) = cleanup {
             log::warn!("no thread to remove {}: {error}", self.hidden.path());

@@ -118,12 +118,12 @@ fn send_hidden(
                 return Ok(None);
             }
             Err(error) if is_name_refusal(&error) && has_dot => {
-                upload.server.hidden().debts().settle(&hidden);
+                upload.server.hidden().discard(hidden);
                 refused = Some(error);
                 continue;
             }
             Err(error) if is_name_refusal(&error) => {
-                upload.server.hidden().debts().settle(&hidden);
+                upload.server.hidden().discard(hidden);
                 log::warn!(
                     "{path} is not replaced: no temporary file can be made beside it ({error}); it needs the right to make files in {dir}, and room on the server's disk"
                 );
@@ -264,7 +264,6 @@ fn try_renaming(upload: &Upload<'_>, hidden: &MadeName) -> Renaming {
     let renamed = upload.server.remote().rename(hidden, other.permit());
     match &renamed {
         Ok(()) => names.debts().settle(hidden),
-        Err(error) if error.is_answer() => names.debts().settle(&other),
         Err(_) => names.debts().fall_due(&other),
     }
     match renamed {

@@ -282,7 +282,8 @@ impl<'a> Worker<'a> {
     /// A mount that has learnt how the server does what the operations need.
     fn mount(&mut self, is_slow: bool, operations: &[Operation]) -> io::Result<Mount> {
         let is_alone = operations.iter().any(|operation| operation.is_alone());
-        let mut first = vec![Operation::Append, Operation::New];
+        // After a file was removed, a scratch file may be made.
+        let mut first = vec![Operation::Append, Operation::New, Operation::Unlink];
         first.extend(
             operations
                 .contains(&Operation::Patch)
