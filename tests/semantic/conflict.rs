@@ -13,7 +13,7 @@ use ftpfs::{
 
 use crate::{
     unsent::{kept, unsent},
-    world::{APPEND, EXCLUSIVE, READ, WRITE, World, errno, path, pattern},
+    world::{APPEND, EXCLUSIVE, READ, TRUNCATE, WRITE, World, errno, path, pattern},
 };
 
 const MIB: usize = 1 << 20;
@@ -379,4 +379,19 @@ fn a_retry_finds_the_file_where_this_mount_has_put_it() {
     assert_eq!(world.on("/other/moved").unwrap(), b"/dir/moved");
     assert_eq!(world.on("/over").unwrap(), b"source");
     assert!(copies(&world).is_empty() && kept(&world).is_empty());
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn a_new_file_that_is_opened_twice_to_be_emptied_has_emptied_nothing() {
+    let world = World::new();
+    let first = world.create("/file", TRUNCATE).unwrap();
+    let second = world.create("/file", TRUNCATE).unwrap();
+    world.write(second, 0, b"ours");
+    world.put("/file", b"theirs");
+    world.advance(Duration::from_mins(5));
+    assert_eq!(world.close(second), Err(libc::ESTALE));
+    world.fs.release(first);
+    assert_eq!(world.on("/file").unwrap(), b"theirs");
+    assert_eq!(copies(&world)[0].1, b"ours");
 }
