@@ -13,6 +13,10 @@ use super::super::{Habits, Precision, Rejected, RemoteErrorKind, RemotePath};
 pub struct Behaviour {
     /// Whether anything can be renamed, else [`RemoteErrorKind::Unsupported`] (uftpd).
     pub can_rename: bool,
+    /// Whether this account may rename, else the new name is refused.
+    pub may_rename: bool,
+    /// Whether this account may remove files, else refused.
+    pub may_remove: bool,
     /// What a rename onto an existing name does.
     pub rename_over: RenameOver,
     /// Whether an upload may write a file that exists already, else refused (ProFTPD: `AllowOverwrite off`).
@@ -55,6 +59,8 @@ pub struct Behaviour {
     pub read_bytes_max: Option<usize>,
     /// The free space, where the server tells.
     pub space: Option<u64>,
+    /// How many bytes fit on its disk; no more arrive than that, and the rest is refused with 452.
+    pub room: Option<u64>,
     /// Whether somebody waits for a session.
     pub is_contended: bool,
     /// What was found out of it, by an earlier mount or this one.
@@ -76,6 +82,8 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             can_rename: true,
+            may_rename: true,
+            may_remove: true,
             rename_over: RenameOver::Replaces,
             can_overwrite: true,
             closed_dirs: BTreeSet::new(),
@@ -97,6 +105,7 @@ impl Default for Behaviour {
             tells_truncation: true,
             read_bytes_max: None,
             space: None,
+            room: None,
             is_contended: false,
             habits: Habits::default(),
         }
