@@ -121,7 +121,7 @@ impl File {
             content.resize(end, 0);
         }
         content[at..end].copy_from_slice(data);
-        if std::mem::take(&mut self.may_be_sent) {
+        if self.may_be_sent {
             self.written.clear();
         }
         self.written.push(old.min(at)..end);

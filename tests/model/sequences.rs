@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many sequences the test command runs: some 10 s of two processors without optimisation. `scripts/faults simulate` runs more.
-const COUNT: u64 = 2_500;
+const COUNT: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

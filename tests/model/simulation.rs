@@ -9,6 +9,7 @@ use std::{
 };
 
 use ftpfs::{
+    config::OnConflict,
     fs::{Access, Change, HandleId, Ino, NewTime, OpenMode, RenameMode},
     remote::{EntryKind, Phase, Precision, RemoteErrorKind as Kind},
 };
@@ -593,9 +594,18 @@ impl Simulation {
 
     /// A program was told that what it has written has lost against a file of others: it must be somewhere.
     fn set_aside(&mut self, index: usize) {
+        let there = files(&self.world.server);
+        let there: Vec<Vec<u8>> = there.map(|(_, content)| content).collect();
         let file = &mut self.files.all[index];
+        if self.server.on_conflict == OnConflict::Fail {
+            // It stays as it is until its last close.
+            return file.blur();
+        }
         let owed = file.content.clone();
         let owed = owed.filter(|content| !content.is_empty() && file.has_written());
+        // What has arrived after all may be changed by others from now on.
+        let has_arrived = |content: &Bytes| there.iter().any(|there| there == &**content);
+        let owed = owed.filter(|content| !has_arrived(content));
         if let Some(content) = owed {
             self.owed.push((content, file.clone()));
         }
@@ -713,9 +723,7 @@ impl Simulation {
         let before = self.on_server(at);
         self.ledger().claim_at(at);
         let len = place.of(size);
-        if len == 0 {
-            self.ledger().may_replace(at);
-        }
+        self.ledger().may_replace(at);
         let was_empty = self.was_empty(at);
         let index = self.files.open(at, None, Mode::Write, Some(before));
         self.files.all[index].resize(len);
