@@ -42,10 +42,10 @@ use self::{
     delivery::{Delivery, PATIENCE, Share},
     fault::{ByteFault, Moment, Script},
     loss::Losses,
-    treatment::{Asleep, Treatments},
+    treatment::{Asleep, Treatments, When, failure},
     tree::{Answer, Place, Stored, Tree},
 };
-use super::{RemoteError, RemoteErrorKind, RemotePath, Result, late::Late};
+use super::{RemoteErrorKind, RemotePath, Result, late::Late};
 use crate::clock::Clock;
 
 /// A server in memory. Clones are the same client of the same server.
@@ -444,29 +444,6 @@ impl MemoryRemote {
         plan.reply_lost
             .map_or(answer, |kind| Err(error(kind).begun()))
     }
-}
-
-/// How the server says no, or why there is no answer.
-fn failure(operation: Operation, kind: RemoteErrorKind) -> RemoteError {
-    let command = match (operation, kind) {
-        // A server without renaming says so to the first of the two commands.
-        (Operation::Rename, RemoteErrorKind::Unsupported) => "RNFR",
-        _ => operation.command(),
-    };
-    let error = RemoteError::new(kind, command);
-    match kind {
-        RemoteErrorKind::Disconnected
-        | RemoteErrorKind::TimedOut(_)
-        | RemoteErrorKind::Protocol => error,
-        _ => error.answered(),
-    }
-}
-
-/// When the server does what it is asked for.
-enum When {
-    Now,
-    /// When it wakes up, and the caller gets this error; told when it is over.
-    Later(RemoteErrorKind, Arc<AtomicBool>),
 }
 
 impl State {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    super::{RemoteErrorKind, RemotePath},
+    super::{RemoteError, RemoteErrorKind, RemotePath},
     MemoryRemote, Operation,
     fault::Plan,
 };
@@ -70,6 +70,29 @@ impl Asleep {
     pub(super) fn push(&mut self, effect: Effect, is_over: Arc<AtomicBool>) {
         self.0.push_back((effect, is_over));
     }
+}
+
+/// How the server says no, or why there is no answer.
+pub(super) fn failure(operation: Operation, kind: RemoteErrorKind) -> RemoteError {
+    let command = match (operation, kind) {
+        // A server without renaming says so to the first of the two commands.
+        (Operation::Rename, RemoteErrorKind::Unsupported) => "RNFR",
+        _ => operation.command(),
+    };
+    let error = RemoteError::new(kind, command);
+    match kind {
+        RemoteErrorKind::Disconnected
+        | RemoteErrorKind::TimedOut(_)
+        | RemoteErrorKind::Protocol => error,
+        _ => error.answered(),
+    }
+}
+
+/// When the server does what it is asked for.
+pub(super) enum When {
+    Now,
+    /// When it wakes up, and the caller gets this error; told when it is over.
+    Later(RemoteErrorKind, Arc<AtomicBool>),
 }
 
 impl MemoryRemote {
