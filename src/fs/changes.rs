@@ -19,6 +19,17 @@ enum Way {
     Emptied,
 }
 
+/// What the server may have of a file whose length is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing.
+    Nothing,
+    /// What a change of ours may have brought there.
+    Part,
+    /// The file.
+    File,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Changes {
@@ -106,20 +117,26 @@ impl Changes {
         Ok(())
     }
 
-    /// Gives the file another length; `is_new` when the server has no such file.
+    /// Gives the file another length; `before` is what the server may have of it.
     pub(super) fn set_len(
         &mut self,
         server_len: u64,
         limits: &SpoolLimits,
         len: u64,
-        is_new: bool,
+        before: Before,
         now: SystemTime,
     ) -> io::Result<()> {
         self.note_anywhere();
         let spool = self.spool_or_new(server_len, limits);
         spool.set_len(len)?;
-        // An empty file that is emptied is no change that would be sent.
-        if len == 0 && (spool.is_dirty() || is_new) {
+        let is_emptied = match before {
+            // Of a new file nothing was emptied that others could have made meanwhile.
+            Before::Nothing => false,
+            Before::Part => true,
+            // An empty file that is emptied is no change that would be sent.
+            Before::File => spool.is_dirty(),
+        };
+        if len == 0 && is_emptied {
             self.way = Way::Emptied;
         }
         self.written = now;
@@ -272,9 +289,19 @@ mod tests {
     }
 
     #[test]
+    fn a_new_file_that_is_emptied_takes_no_place() {
+        for (before, is_emptied) in [(Before::Nothing, false), (Before::Part, true)] {
+            let mut changes = Changes::new(NOW);
+            changes.write(0, &limits(), 0, b"x", false, NOW).unwrap();
+            changes.set_len(0, &limits(), 0, before, NOW).unwrap();
+            assert_eq!(changes.take().1, is_emptied);
+        }
+    }
+
+    #[test]
     fn what_was_emptied_stays_so_until_it_is_sent_or_forgotten() {
         let mut changes = Changes::new(NOW);
-        changes.set_len(3, &limits(), 0, false, NOW).unwrap();
+        changes.set_len(3, &limits(), 0, Before::File, NOW).unwrap();
         changes.write(3, &limits(), 0, b"new", true, NOW).unwrap();
         let (dirty, is_emptied) = changes.take();
         assert!(is_emptied);

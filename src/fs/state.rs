@@ -9,7 +9,7 @@ use std::{io, ops::Range, sync::Arc, time::SystemTime};
 pub(crate) use self::name::Name;
 use self::{failure::Failure, traffic::Traffic};
 use super::{
-    changes::Changes,
+    changes::{Before, Changes},
     error::FsError,
     job::{UploadEnd, UploadJob},
     on_server::{Base, OnServer},
@@ -239,8 +239,13 @@ impl FileState {
             // Also one that has sent nothing yet: the file may be as it is on the server now, and no upload would end the stream.
             self.stop_stream();
         }
-        let (server_len, is_new) = (self.on_server.len(), self.on_server.base().is_none());
-        self.changes.set_len(server_len, limits, len, is_new, now)
+        let before = match &self.on_server {
+            OnServer::Known(_) | OnServer::Doubtful(..) => Before::File,
+            OnServer::Maybe(_) => Before::Part,
+            OnServer::Absent { .. } | OnServer::Taken => Before::Nothing,
+        };
+        self.changes
+            .set_len(self.on_server.len(), limits, len, before, now)
     }
 
     /// Whether a file is written in order, from its start and as a whole, is large enough to be sent while it is written, and is not.

@@ -7,38 +7,52 @@
 //! - makes calls fail, before or after they took effect, and transfers break or end after so many bytes;
 //! - holds downloads at an offset, or gives them a pace ([`MemoryRemote::hold_from`], [`MemoryRemote::set_pace`]);
 //! - puts its own steps between the steps of the filesystem ([`MemoryRemote::before`], [`MemoryRemote::after`]);
-//! - counts calls, and sees what downloads were asked for.
+//! - decides of each call what becomes of it ([`MemoryRemote::treat_calls`]), also late ([`MemoryRemote::wake`]);
+//! - cuts a mount off as `kill -9` does ([`MemoryRemote::connect`], [`MemoryRemote::cut_off`]);
+//! - counts calls, and sees what downloads were asked for, and what was destroyed ([`MemoryRemote::take_losses`]).
 
 mod behaviour;
+mod client;
 mod delivery;
 mod fault;
+mod loss;
 mod remote;
 mod transfer;
+mod treatment;
 mod tree;
 
 pub use behaviour::{Behaviour, RenameOver};
 pub use delivery::Pace;
 pub use fault::Operation;
+pub use loss::Loss;
+pub use treatment::{Call, Treat, Treatment};
 pub use tree::{Content, Node};
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
 use self::{
+    client::Client,
     delivery::{Delivery, PATIENCE, Share},
     fault::{ByteFault, Moment, Script},
+    loss::Losses,
+    treatment::{Asleep, Treatments, When, failure},
     tree::{Answer, Place, Stored, Tree},
 };
-use super::{RemoteError, RemoteErrorKind, RemotePath, Result};
+use super::{RemoteErrorKind, RemotePath, Result, late::Late};
 use crate::clock::Clock;
 
-/// A server in memory. Clones are the same server.
+/// A server in memory. Clones are the same client of the same server.
 #[derive(Debug, Clone)]
 pub struct MemoryRemote {
     shared: Arc<Shared>,
+    client: Arc<Client>,
 }
 
 #[derive(Debug)]
@@ -47,6 +61,7 @@ struct Shared {
     state: Mutex<State>,
     /// Told when the test lets downloads go on.
     let_on: Condvar,
+    treatments: Treatments,
 }
 
 #[derive(Debug)]
@@ -55,6 +70,8 @@ struct State {
     behaviour: Behaviour,
     script: Script<MemoryRemote>,
     delivery: Delivery,
+    asleep: Asleep,
+    losses: Losses,
 }
 
 impl MemoryRemote {
@@ -72,14 +89,18 @@ impl MemoryRemote {
             behaviour,
             script: Script::default(),
             delivery: Delivery::default(),
+            asleep: Asleep::default(),
+            losses: Losses::default(),
         });
         let shared = Shared {
             clock,
             state,
             let_on: Condvar::new(),
+            treatments: Treatments::default(),
         };
         Self {
             shared: Arc::new(shared),
+            client: Arc::default(),
         }
     }
 
@@ -346,21 +367,44 @@ impl MemoryRemote {
         path: &RemotePath,
         work: impl FnOnce() -> Answer<T>,
     ) -> Result<T> {
-        let error = |kind| {
-            let command = match (operation, kind) {
-                // A server without renaming says so to the first of the two commands.
-                (Operation::Rename, RemoteErrorKind::Unsupported) => "RNFR",
-                _ => operation.command(),
+        self.ask_when(operation, path, |_| work())
+    }
+
+    /// The same for a change that may be carried out late: `spend` gives the name that may be changed, which may be too late already.
+    fn ask_change<T: 'static>(
+        &self,
+        operation: Operation,
+        path: &RemotePath,
+        spend: impl FnOnce() -> Answer<RemotePath>,
+        effect: impl FnOnce(&Self, &RemotePath) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
+        self.ask_when(operation, path, |when| {
+            let path = spend()?;
+            let When::Later(kind, is_over) = when else {
+                return effect(self, &path);
             };
-            let error = RemoteError::new(kind, command).with_path(path);
-            match kind {
-                RemoteErrorKind::Disconnected
-                | RemoteErrorKind::TimedOut(_)
-                | RemoteErrorKind::Protocol => error,
-                _ => error.answered(),
-            }
+            let effect = Box::new(move |server: &Self| drop(effect(server, &path)));
+            self.lock().asleep.push(effect, is_over);
+            Err(kind)
+        })
+    }
+
+    fn ask_when<T>(
+        &self,
+        operation: Operation,
+        path: &RemotePath,
+        work: impl FnOnce(When) -> Answer<T>,
+    ) -> Result<T> {
+        let error = |kind| failure(operation, kind).with_path(path);
+        let Some(_under_way) = self.client.begin() else {
+            return Err(error(RemoteErrorKind::Disconnected));
         };
-        let plan = self.lock().script.begin(operation, path);
+        let treatment = self.treat(operation, path);
+        if self.client.is_gone() {
+            return Err(error(RemoteErrorKind::Disconnected));
+        }
+        let mut plan = self.lock().script.begin(operation, path);
+        treatment.enter(&mut plan);
         if let Some(step) = plan.before {
             step(self);
         }
@@ -372,11 +416,22 @@ impl MemoryRemote {
                 error
             });
         }
+        if let Treatment::Late(kind) = treatment {
+            let is_over = Arc::new(AtomicBool::new(false));
+            let outcome = work(When::Later(kind, is_over.clone()));
+            let error = error(outcome.err().unwrap_or(kind));
+            let late = Late::new(move || is_over.load(Ordering::SeqCst));
+            return Err(if error.is_reply_lost() {
+                error.with_late(late)
+            } else {
+                error
+            });
+        }
         let is_transfer = matches!(
             operation,
             Operation::Put | Operation::WriteAll | Operation::Finish
         );
-        let answer = work().map_err(|kind| {
+        let answer = work(When::Now).map_err(|kind| {
             if is_transfer {
                 error(kind).begun()
             } else {

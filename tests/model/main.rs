@@ -12,11 +12,19 @@
 )]
 
 mod concurrent;
+mod draw;
+mod files;
+mod found;
 mod generate;
 mod harness;
+mod ledger;
 mod op;
 mod reference;
 mod regressions;
+mod sequence;
+mod sequences;
+mod simulation;
+mod trouble;
 #[path = "../semantic/world.rs"]
 #[allow(
     dead_code,

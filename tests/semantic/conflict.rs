@@ -414,3 +414,18 @@ fn a_file_that_is_emptied_is_looked_at_when_it_was_empty_long_ago() {
         }
     }
 }
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn a_new_file_that_is_opened_twice_to_be_emptied_has_emptied_nothing() {
+    let world = World::new();
+    let first = world.create("/file", TRUNCATE).unwrap();
+    let second = world.create("/file", TRUNCATE).unwrap();
+    world.write(second, 0, b"ours");
+    world.put("/file", b"theirs");
+    world.advance(Duration::from_mins(5));
+    assert_eq!(world.close(second), Err(libc::ESTALE));
+    world.fs.release(first);
+    assert_eq!(world.on("/file").unwrap(), b"theirs");
+    assert_eq!(copies(&world)[0].1, b"ours");
+}

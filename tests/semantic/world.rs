@@ -29,13 +29,15 @@ pub(crate) struct Setup {
 pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) server: MemoryRemote,
+    /// The same server, as this mount asks it.
+    pub(crate) client: MemoryRemote,
     pub(crate) fs: Arc<Filesystem>,
     pub(crate) spool_dir: tempfile::TempDir,
-    /// Held for as long as its mounts write down what they owe.
-    _state_dir: tempfile::TempDir,
+    /// Where its mounts write down what they owe.
+    state_dir: tempfile::TempDir,
     pub(crate) dir_ttl: Duration,
     /// Makes the same filesystem anew.
-    make: Box<dyn Fn() -> Arc<Filesystem> + Send + Sync>,
+    make: Box<dyn Fn(MemoryRemote) -> Arc<Filesystem> + Send + Sync>,
 }
 
 /// How a test opens files.
@@ -137,22 +139,24 @@ impl World {
         let clock = Arc::new(ManualClock::new());
         let server = MemoryRemote::with_behaviour(clock.clone(), setup.behaviour);
         let dir_ttl = setup.cache.dir_ttl;
-        let (remote, its_clock) = (Arc::new(server.clone()), clock.clone());
-        let make = move || {
+        let its_clock = clock.clone();
+        let make = move |client: MemoryRemote| {
             Filesystem::new(
-                remote.clone(),
+                Arc::new(client),
                 setup.fs.clone(),
                 &setup.cache,
                 setup.sessions_max,
                 its_clock.clone(),
             )
         };
+        let client = server.connect();
         Self {
             clock,
             server,
-            fs: make(),
+            fs: make(client.clone()),
+            client,
             spool_dir,
-            _state_dir: state_dir,
+            state_dir,
             dir_ttl,
             make: Box::new(make),
         }
@@ -161,14 +165,33 @@ impl World {
     /// Ends this mount and begins another of the same server.
     pub(crate) fn restart(&mut self) {
         self.drain();
-        self.fs.shutdown();
-        self.fs = (self.make)();
+        self.begin_anew();
     }
 
     /// Ends this mount as `kill -9` does, without a last word to the server, and begins another.
     pub(crate) fn kill(&mut self) {
+        self.client.cut_off();
+        self.client.await_calls();
+        self.copy_debts();
+        self.begin_anew();
+    }
+
+    /// Leaves what this mount owes to the next one: its own threads may hold it until later, which those of a killed process do not.
+    fn copy_debts(&self) {
+        let dirs = std::fs::read_dir(self.state_dir.path().join("server"));
+        for dir in dirs.into_iter().flatten().flatten() {
+            let (debts, mut copy) = (dir.path().join("debts"), dir.path().into_os_string());
+            copy.push("-killed");
+            if debts.exists() && std::fs::create_dir(&copy).is_ok() {
+                std::fs::copy(debts, std::path::Path::new(&copy).join("debts")).unwrap();
+            }
+        }
+    }
+
+    fn begin_anew(&mut self) {
         self.fs.shutdown();
-        self.fs = (self.make)();
+        self.client = self.server.connect();
+        self.fs = (self.make)(self.client.clone());
     }
 
     /// So much time passes.

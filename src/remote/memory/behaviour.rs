@@ -13,6 +13,10 @@ use super::super::{Algorithm, Habits, Precision, Rejected, RemoteErrorKind, Remo
 pub struct Behaviour {
     /// Whether anything can be renamed, else [`RemoteErrorKind::Unsupported`] (uftpd).
     pub can_rename: bool,
+    /// Whether this account may rename, else the new name is refused.
+    pub may_rename: bool,
+    /// Whether this account may remove files, else refused.
+    pub may_remove: bool,
     /// What a rename onto an existing name does.
     pub rename_over: RenameOver,
     /// Whether an upload may write a file that exists already, else refused (ProFTPD: `AllowOverwrite off`).
@@ -59,6 +63,8 @@ pub struct Behaviour {
     pub checksum: Option<Algorithm>,
     /// Whether it does of ranges too.
     pub checks_ranges: bool,
+    /// How many bytes fit on its disk; no more arrive than that, and the rest is refused with 452.
+    pub room: Option<u64>,
     /// Whether somebody waits for a session.
     pub is_contended: bool,
     /// What was found out of it, by an earlier mount or this one.
@@ -80,6 +86,8 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             can_rename: true,
+            may_rename: true,
+            may_remove: true,
             rename_over: RenameOver::Replaces,
             can_overwrite: true,
             closed_dirs: BTreeSet::new(),
@@ -103,6 +111,7 @@ impl Default for Behaviour {
             space: None,
             checksum: None,
             checks_ranges: true,
+            room: None,
             is_contended: false,
             habits: Habits::default(),
         }

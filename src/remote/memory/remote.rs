@@ -14,7 +14,7 @@ use super::{
     },
     Behaviour, MemoryRemote, Operation, RenameOver, State,
     transfer::{MemoryDownload, MemoryUpload, OpenFile},
-    tree::{Answer, NodeId, Place, Stored},
+    tree::{Answer, Content, NodeId, Place, Stored},
 };
 
 const REFUSED: RemoteErrorKind = RemoteErrorKind::Refused;
@@ -90,16 +90,21 @@ impl Remote for MemoryRemote {
     /// Like a server that answers commands out of order: settling is for later.
     fn put(&self, permit: Permit, data: &[u8], _: &Attributes) -> Result<Confirmed> {
         let path = permit.path().clone();
-        self.ask(Operation::Put, &path, || {
-            let path = self.spend(permit, Change::Store)?;
-            let mut file = self.start_upload(&path, UploadMode::Whole, Operation::Put)?;
-            file.write(data)?;
-            file.complete()?;
-            Ok(Confirmed {
-                evidence: Evidence::confirmed(&path, self.now()),
-                settled: None,
-            })
-        })
+        let data = data.to_vec();
+        self.ask_change(
+            Operation::Put,
+            &path,
+            || self.spend(permit, Change::Store),
+            move |server, path| {
+                let mut file = server.start_upload(path, UploadMode::Whole, Operation::Put)?;
+                file.write(&data)?;
+                file.complete()?;
+                Ok(Confirmed {
+                    evidence: Evidence::confirmed(path, server.now()),
+                    settled: None,
+                })
+            },
+        )
     }
 
     fn report(&self, path: &RemotePath) -> Result<Report> {
@@ -150,52 +155,58 @@ impl Remote for MemoryRemote {
     }
 
     fn rename(&self, from: &RemotePath, to: Permit) -> Result<()> {
-        let now = self.wall();
-        self.ask(Operation::Rename, from, || {
-            let to = self.spend(to, Change::Place)?;
-            self.lock().rename(from, &to, now)
-        })
+        let source = from.clone();
+        self.ask_change(
+            Operation::Rename,
+            from,
+            || self.spend(to, Change::Place),
+            move |server, to| {
+                let (wall, now) = (server.wall(), server.now());
+                server.lock().rename(&source, to, wall, now)
+            },
+        )
     }
 
     fn remove_file(&self, permit: Permit) -> Result<()> {
-        let now = self.wall();
         let path = permit.path().clone();
-        self.ask(Operation::RemoveFile, &path, || {
-            let path = self.spend(permit, Change::Remove)?;
-            let mut state = self.lock();
-            let place = state.tree.place(&path)?;
-            match state.tree.node(place.node.ok_or(REFUSED)?)?.stored {
-                Stored::Directory(_) => Err(REFUSED),
-                Stored::File(_) | Stored::Symlink(_) => state.tree.remove(&place, now),
-            }
-        })
+        self.ask_change(
+            Operation::RemoveFile,
+            &path,
+            || self.spend(permit, Change::Remove),
+            |server, path| {
+                let (wall, now) = (server.wall(), server.now());
+                server.lock().remove_file(path, wall, now)
+            },
+        )
     }
 
     fn make_dir(&self, path: &RemotePath) -> Result<()> {
-        let now = self.wall();
-        self.ask(Operation::MakeDir, path, || {
-            let mut state = self.lock();
-            let place = state.tree.place(path)?;
-            state
-                .make(path, &place, Stored::Directory(BTreeMap::new()), now)
-                .map(drop)
-        })
+        self.ask_change(
+            Operation::MakeDir,
+            path,
+            || Ok(path.clone()),
+            |server, path| {
+                let now = server.wall();
+                let mut state = server.lock();
+                let place = state.tree.place(path)?;
+                state
+                    .make(path, &place, Stored::Directory(BTreeMap::new()), now)
+                    .map(drop)
+            },
+        )
     }
 
     fn remove_dir(&self, permit: Permit) -> Result<()> {
-        let now = self.wall();
         let path = permit.path().clone();
-        self.ask(Operation::RemoveDir, &path, || {
-            let path = self.spend(permit, Change::RemoveDir)?;
-            let mut state = self.lock();
-            let place = state.tree.place(&path)?;
-            let is_empty = state.tree.children(place.node.ok_or(REFUSED)?)?.is_empty();
-            if is_empty || state.behaviour.removes_trees {
-                state.tree.remove(&place, now)
-            } else {
-                Err(REFUSED)
-            }
-        })
+        self.ask_change(
+            Operation::RemoveDir,
+            &path,
+            || self.spend(permit, Change::RemoveDir),
+            |server, path| {
+                let (wall, now) = (server.wall(), server.now());
+                server.lock().remove_dir(path, wall, now)
+            },
+        )
     }
 
     fn make_symlink(&self, target: &[u8], path: &RemotePath) -> Result<()> {
@@ -263,7 +274,11 @@ impl MemoryRemote {
             Some(node) => node,
             None => state.make(path, &place, Stored::File(Vec::new()), now)?,
         };
-        let file = state.tree.file_mut(node)?;
+        let State { tree, losses, .. } = &mut *state;
+        let file = tree.file_mut(node)?;
+        if mode != UploadMode::Append {
+            losses.note(self.now(), operation, path, file);
+        }
         let position = match mode {
             UploadMode::Whole | UploadMode::InPlace => {
                 file.clear();
@@ -381,9 +396,46 @@ impl State {
         }
     }
 
-    fn rename(&mut self, from: &RemotePath, to: &RemotePath, now: SystemTime) -> Answer<()> {
+    fn remove_file(&mut self, path: &RemotePath, wall: SystemTime, now: Instant) -> Answer<()> {
+        let place = self.tree.place(path)?;
+        let id = place.node.ok_or(REFUSED)?;
+        if !self.behaviour.may_remove {
+            return Err(REFUSED);
+        }
+        match &self.tree.node(id)?.stored {
+            Stored::Directory(_) => return Err(REFUSED),
+            Stored::Symlink(_) => {}
+            Stored::File(data) => self.losses.note(now, Operation::RemoveFile, path, data),
+        }
+        self.tree.remove(&place, wall)
+    }
+
+    fn remove_dir(&mut self, path: &RemotePath, wall: SystemTime, now: Instant) -> Answer<()> {
+        let place = self.tree.place(path)?;
+        let is_empty = self.tree.children(place.node.ok_or(REFUSED)?)?.is_empty();
+        if !is_empty && !self.behaviour.removes_trees {
+            return Err(REFUSED);
+        }
+        for (below, node) in self.tree.snapshot() {
+            if let (true, Content::File(data)) = (below.is_within(path), node.content) {
+                self.losses.note(now, Operation::RemoveDir, &below, &data);
+            }
+        }
+        self.tree.remove(&place, wall)
+    }
+
+    fn rename(
+        &mut self,
+        from: &RemotePath,
+        to: &RemotePath,
+        now: SystemTime,
+        at: Instant,
+    ) -> Answer<()> {
         if !self.behaviour.can_rename {
             return Err(RemoteErrorKind::Unsupported);
+        }
+        if !self.behaviour.may_rename {
+            return Err(REFUSED);
         }
         let old = self.tree.place(from)?;
         let mut new = self.tree.place(to)?;
@@ -403,6 +455,9 @@ impl State {
         match self.behaviour.rename_over {
             RenameOver::Lies => Ok(()),
             RenameOver::Replaces if fits => {
+                if let Stored::File(data) = &self.tree.node(target)?.stored {
+                    self.losses.note(at, Operation::Rename, to, data);
+                }
                 self.tree.remove(&new, now)?;
                 new.node = None;
                 self.tree.rename(&old, &new, now)

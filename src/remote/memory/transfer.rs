@@ -2,7 +2,7 @@
 
 use super::{
     super::{Download, Evidence, RemoteErrorKind, RemotePath, Result, Upload},
-    MemoryRemote, Operation,
+    MemoryRemote, Operation, State,
     delivery::Share,
     fault::ByteFault,
     tree::{Answer, NodeId},
@@ -101,6 +101,7 @@ impl OpenFile {
     fn store(&mut self, data: &[u8]) -> Answer<()> {
         let wall = self.remote.wall();
         let mut state = self.remote.lock();
+        let (data, is_all) = state.fitting(self.node, self.position, data);
         let end = self
             .position
             .checked_add(data.len())
@@ -115,7 +116,29 @@ impl OpenFile {
         state.tree.node_mut(self.node)?.modified = wall;
         state.script.receive(data.len());
         self.position = end;
-        Ok(())
+        drop(state);
+        if is_all {
+            return Ok(());
+        }
+        self.broken = Some(RemoteErrorKind::NoSpace);
+        Err(RemoteErrorKind::NoSpace)
+    }
+}
+
+impl State {
+    /// As much of what is to be written into a file at this place as the disk has room for, and whether that is all.
+    fn fitting<'a>(&self, node: NodeId, at: usize, data: &'a [u8]) -> (&'a [u8], bool) {
+        let Some(room) = self.behaviour.room else {
+            return (data, true);
+        };
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let (used, len) = self.tree.used(node);
+        let longest = len.saturating_add(room.saturating_sub(used)).max(len);
+        let fitting = longest.saturating_sub(at).min(data.len());
+        (
+            data.get(..fitting).unwrap_or_default(),
+            fitting == data.len(),
+        )
     }
 }
 

@@ -317,6 +317,16 @@ impl Tree {
         }
     }
 
+    /// The bytes of all files, and those of one of them.
+    pub(super) fn used(&self, of: NodeId) -> (usize, usize) {
+        let len = |node: &Inode| match &node.stored {
+            Stored::File(data) => data.len(),
+            Stored::Directory(_) | Stored::Symlink(_) => 0,
+        };
+        let all = self.nodes.values().map(len).sum();
+        (all, self.nodes.get(&of).map_or(0, len))
+    }
+
     /// All that is there, the root left out.
     pub(super) fn snapshot(&self) -> BTreeMap<RemotePath, Node> {
         let mut all = BTreeMap::new();

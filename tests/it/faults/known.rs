@@ -18,8 +18,6 @@ pub(super) struct Known {
     pub(super) reason: &'static str,
 }
 
-const ALL: &[Kind] = &[Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd, Kind::Pyftpdlib];
-
 /// What fails.
 pub(super) const KNOWN: &[Known] = &[
     // pyftpdlib does not list the directory itself, so that a cut looks like an empty directory.

@@ -1,0 +1,344 @@
+//! The files that programs have open or that are not on the server yet: what they should hold, as far as that is certain.
+
+use std::{ops::Range, sync::Arc};
+
+use ftpfs::fs::Ino;
+
+use crate::{
+    ledger::{Bytes, moved},
+    sequence::Mode,
+};
+
+/// One file, of all handles that are open on it.
+#[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is certain of a file, each by itself"
+)]
+pub(crate) struct File {
+    /// The names that it had; the last one is its present one.
+    pub(crate) paths: Vec<String>,
+    /// Whether it still has that name.
+    is_named: bool,
+    /// Its inode, once it was opened.
+    ino: Option<Ino>,
+    pub(crate) handles: usize,
+    /// What programs should see; `None` when that is not certain.
+    pub(crate) content: Option<Bytes>,
+    /// What the server had when it was opened or last sent; `None` for nothing, or when that is not certain.
+    pub(crate) base: Option<Bytes>,
+    /// Whether something of it may not be on the server.
+    pub(crate) is_dirty: bool,
+    /// Whether the server had nothing of that name when it was made.
+    is_new: bool,
+    /// Whether a program has emptied it, so that it replaces whatever is there.
+    pub(crate) is_emptied: bool,
+    /// Whether all that is not on the server was appended.
+    is_appended: bool,
+    /// Whether it may have been sent without anybody being told.
+    pub(crate) may_be_sent: bool,
+    /// Whether ftpfs may have given it up.
+    pub(crate) is_blurred: bool,
+    /// What was written and is not on the server.
+    written: Vec<Range<usize>>,
+    /// What must not be lost although its file is not certain any more.
+    owed: Option<Bytes>,
+}
+
+/// What the server had, if that is certain; inside, `None` for nothing.
+type Before = Option<Option<Bytes>>;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) all: Vec<File>,
+}
+
+/// Where two contents differ first.
+pub(crate) fn differs(one: &[u8], other: &[u8]) -> Option<usize> {
+    if one == other {
+        return None;
+    }
+    let place = one.iter().zip(other).position(|(one, other)| one != other);
+    Some(place.unwrap_or_else(|| one.len().min(other.len())))
+}
+
+impl File {
+    /// Its present name.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.paths
+            .last()
+            .filter(|_| self.is_named)
+            .map(String::as_str)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.handles > 0 || self.is_dirty
+    }
+
+    /// Whether the server has never had it, as far as its program knows.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// What it should hold is not certain any more, and was given up on request.
+    pub(crate) fn forget(&mut self) {
+        self.content = None;
+        self.base = None;
+        self.owed = None;
+        self.may_be_sent = true;
+    }
+
+    /// What has become of it is not certain any more.
+    pub(crate) fn blur(&mut self) {
+        let written = self.content.take().filter(|_| self.is_dirty);
+        self.owed = written.or(self.owed.take());
+        self.may_be_sent = true;
+        self.is_blurred = true;
+    }
+
+    fn see(&mut self, there: Before) {
+        self.may_be_sent = there.is_none();
+        self.base = there.clone().flatten();
+        self.content = there.map(Option::unwrap_or_default);
+        self.written.clear();
+        self.is_new = false;
+        self.is_appended = false;
+        self.is_blurred = false;
+    }
+
+    pub(crate) fn write(&mut self, at: usize, data: &[u8], is_append: bool) {
+        self.is_appended = (self.is_appended || !self.is_dirty) && is_append;
+        self.is_dirty = true;
+        self.owed = None;
+        let Some(content) = &mut self.content else {
+            return;
+        };
+        let content = Arc::make_mut(content);
+        let old = content.len();
+        let end = at + data.len();
+        if old < end {
+            content.resize(end, 0);
+        }
+        content[at..end].copy_from_slice(data);
+        if self.may_be_sent {
+            self.written.clear();
+        }
+        self.written.push(old.min(at)..end);
+    }
+
+    pub(crate) fn resize(&mut self, len: usize) {
+        if len == 0 {
+            if self
+                .content
+                .as_ref()
+                .is_some_and(|content| content.is_empty())
+            {
+                // No change that would be sent.
+                return;
+            }
+            self.is_emptied = !self.is_new;
+            self.is_blurred = false;
+            if self.content.is_none() {
+                // It may have been empty.
+                self.content = Some(Bytes::default());
+                self.written.clear();
+                self.owed = None;
+                self.is_dirty = true;
+                self.is_appended = false;
+                return;
+            }
+        }
+        let Some(content) = &mut self.content else {
+            self.is_dirty = true;
+            return;
+        };
+        let old = content.len();
+        if old == len && len > 0 {
+            return;
+        }
+        Arc::make_mut(content).resize(len, 0);
+        self.owed = None;
+        self.is_dirty = true;
+        self.is_appended = false;
+        self.may_be_sent = false;
+        for range in &mut self.written {
+            range.end = range.end.min(len);
+        }
+        self.written.retain(|range| range.start < range.end);
+        if old < len {
+            self.written.push(old..len);
+        }
+    }
+
+    /// The server has all of it, and this is what it has.
+    pub(crate) fn sent(&mut self, there: Option<Bytes>) {
+        self.see(Some(there));
+        self.is_dirty = false;
+        self.is_emptied = false;
+        self.owed = None;
+    }
+
+    /// What was appended.
+    fn tail(&self) -> Option<&[u8]> {
+        let content = self.content.as_ref().filter(|_| self.is_appended)?;
+        content.get(self.base.as_ref().map_or(0, |base| base.len())..)
+    }
+
+    /// Whether this ends with what was appended: others have appended or cut it in between.
+    pub(crate) fn is_appended_to(&self, there: &[u8]) -> bool {
+        self.tail().is_some_and(|tail| there.ends_with(tail))
+    }
+
+    /// Whether a read of so many bytes may bring this; `shown` is what the server has shown under its names.
+    pub(crate) fn reads(&self, at: usize, len: usize, read: &[u8], shown: &[Bytes]) -> bool {
+        let fits = |content: &[u8]| {
+            let start = at.min(content.len());
+            let end = at.saturating_add(len).min(content.len());
+            content[start..end] == *read
+        };
+        let Some(content) = &self.content else {
+            return self.is_dirty || shown.iter().any(|shown| fits(shown)) || self.may_be_sent;
+        };
+        if fits(content) {
+            return true;
+        }
+        if !self.is_dirty || self.may_be_sent {
+            let is_base = self.base.as_ref().is_some_and(|base| fits(base));
+            return is_base || shown.iter().any(|shown| fits(shown));
+        }
+        let end = at.saturating_add(len).min(content.len());
+        if read.len() != end.saturating_sub(at) {
+            return false;
+        }
+        // What was not written here is on the server, and may be another's by now.
+        let is_written = |place: usize| self.written.iter().any(|range| range.contains(&place));
+        let places = || {
+            read.iter()
+                .enumerate()
+                .map(|(index, byte)| (at + index, byte))
+        };
+        places().all(|(place, byte)| !is_written(place) || content[place] == *byte)
+            && shown.iter().any(|shown| {
+                places().all(|(place, byte)| is_written(place) || shown.get(place) == Some(byte))
+            })
+    }
+
+    /// What must be on the server or kept here, if anything.
+    pub(crate) fn owed(&self) -> Option<(Bytes, &Self)> {
+        let written = self.content.as_ref().filter(|_| self.is_dirty);
+        let owed = written.or(self.owed.as_ref()).filter(|_| self.is_named)?;
+        (!owed.is_empty() && self.has_written()).then(|| (owed.clone(), self))
+    }
+
+    /// Whether programs have written something that may not be on the server.
+    pub(crate) fn has_written(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// Whether this holds all that was written of a content.
+    pub(crate) fn is_in(&self, content: &[u8], there: &[u8]) -> bool {
+        if there == content {
+            return true;
+        }
+        let tail = content.get(self.base.as_ref().map_or(0, |base| base.len())..);
+        if self.is_appended && tail.is_some_and(|tail| there.ends_with(tail)) {
+            return true;
+        }
+        let mut ranges = self.written.iter();
+        there.len() == content.len()
+            && !self.written.is_empty()
+            && ranges.all(|range| there.get(range.clone()) == content.get(range.clone()))
+    }
+}
+
+impl Files {
+    /// A program opens a file of which the server had this, if that is certain; which one it is.
+    pub(crate) fn open(&mut self, at: &str, ino: Option<Ino>, mode: Mode, before: Before) -> usize {
+        if let (Some(ino), Some(named)) = (ino, self.named(at))
+            && self.all[named].ino.is_some_and(|other| other != ino)
+        {
+            // The file of before is not there any more.
+            self.unlinked(at);
+        }
+        let index = self.named(at).unwrap_or_else(|| {
+            self.all.push(File {
+                paths: vec![at.to_owned()],
+                is_named: true,
+                ..File::default()
+            });
+            self.all.len() - 1
+        });
+        let file = &mut self.all[index];
+        let is_new = file.handles == 0 && !file.is_dirty;
+        file.handles += 1;
+        file.ino = ino.or(file.ino);
+        if is_new || (!file.is_dirty && mode.is_write()) {
+            let (is_absent, is_unknown) = (before == Some(None), before.is_none());
+            file.see(before);
+            file.is_new = is_absent && mode.creates();
+            file.is_dirty = file.is_new || (is_unknown && mode.creates());
+        } else if !file.is_dirty && before.is_none_or(|before| before != file.base) {
+            // Which one it will show is not certain.
+            file.forget();
+        }
+        if mode.truncates() {
+            file.resize(0);
+        }
+        index
+    }
+
+    /// The file of that name.
+    pub(crate) fn named(&self, at: &str) -> Option<usize> {
+        let mut all = self.all.iter();
+        all.rposition(|file| file.is_alive() && file.path() == Some(at))
+    }
+
+    /// The files of that name and below it.
+    pub(crate) fn below(&self, at: &str) -> Vec<usize> {
+        let all = self.all.iter().enumerate();
+        let below = all.filter(|(_, file)| {
+            let path = file.path().filter(|_| file.is_alive());
+            path.is_some_and(|path| moved(path, at, "").is_some())
+        });
+        below.map(|(index, _)| index).collect()
+    }
+
+    /// Files that take the place of whatever has their name.
+    pub(crate) fn emptied(&self) -> Vec<String> {
+        let emptied = self
+            .all
+            .iter()
+            .filter(|file| file.is_emptied && file.handles > 0);
+        emptied
+            .filter_map(|file| file.path().map(ToOwned::to_owned))
+            .collect()
+    }
+
+    /// What is closed was tried again, and nobody was told how that went.
+    pub(crate) fn blur_closed(&mut self) {
+        let closed = self
+            .all
+            .iter_mut()
+            .filter(|file| file.handles == 0 && file.is_dirty);
+        closed.for_each(File::blur);
+    }
+
+    pub(crate) fn unlinked(&mut self, at: &str) {
+        for file in self.all.iter_mut().filter(|file| file.path() == Some(at)) {
+            file.is_named = false;
+        }
+    }
+
+    pub(crate) fn renamed(&mut self, from: &str, to: &str) {
+        if from != to {
+            self.unlinked(to);
+        }
+        for file in &mut self.all {
+            let Some(path) = file.path().and_then(|path| moved(path, from, to)) else {
+                continue;
+            };
+            file.paths.push(path);
+        }
+    }
+}
