@@ -16,14 +16,17 @@ use std::{
     fs::File,
     io::{self, Write},
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::Thread,
     time::{Duration, Instant},
 };
 
 pub(crate) use self::debt::Debt;
 use self::folder::Folder;
-use crate::remote::{MadeName, RemoteError, RemotePath, late::Late};
+use crate::{
+    clock::Clock,
+    remote::{MadeName, RemoteError, RemotePath, late::Late},
+};
 
 /// From which size on the file is written anew. 1 MiB: some ten thousand files that went up under hidden names.
 const BYTES_MAX: usize = 1 << 20;
@@ -74,10 +77,9 @@ impl Owed {
     }
 
     /// Whether the file may still come.
-    fn may_come(&self) -> bool {
-        self.late
-            .as_ref()
-            .is_some_and(|pending| pending.since.elapsed() < LATE_MAX)
+    fn may_come(&self, now: Instant) -> bool {
+        let pending = self.late.as_ref();
+        pending.is_some_and(|pending| now.saturating_duration_since(pending.since) < LATE_MAX)
     }
 }
 
@@ -111,6 +113,7 @@ pub(crate) struct Debts {
     book: Mutex<Book>,
     /// The thread that pays, once there is one.
     payer: Mutex<Option<Thread>>,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
@@ -125,7 +128,7 @@ struct Book {
 impl Debts {
     /// None yet, of the mount of this number; they are written down below `server_dir`, the folder for the server and the mounted
     /// directory, if there is one.
-    pub(crate) fn new(server_dir: Option<PathBuf>, mount: u32) -> Self {
+    pub(crate) fn new(server_dir: Option<PathBuf>, mount: u32, clock: Arc<dyn Clock>) -> Self {
         Self {
             mount,
             book: Mutex::new(Book {
@@ -135,6 +138,7 @@ impl Debts {
                 server_dir,
             }),
             payer: Mutex::new(None),
+            clock,
         }
     }
 
@@ -171,7 +175,9 @@ impl Debts {
 
     /// Nothing has the name: nothing is owed for it any more, unless a file may still come.
     pub(crate) fn settle_absent(&self, name: &MadeName) {
-        let may_come = self.lock().owed.get(name).is_some_and(Owed::may_come);
+        let now = self.clock.now();
+        let owed = self.lock().owed.get(name).map(|owed| owed.may_come(now));
+        let may_come = owed.unwrap_or(false);
         if !may_come {
             self.settle(name);
         }
@@ -200,7 +206,7 @@ impl Debts {
         if let (Some(owed), Some(late)) = (self.lock().owed.get_mut(name), error.late()) {
             owed.late = Some(Pending {
                 late: late.clone(),
-                since: Instant::now(),
+                since: self.clock.now(),
             });
         }
         self.fall_due(name);
@@ -255,8 +261,9 @@ impl Debts {
     /// What can be paid now.
     pub(crate) fn due(&self) -> Vec<(MadeName, Debt)> {
         let book = self.lock();
+        let now = self.clock.now();
         let is_over = |owed: &Owed| match &owed.late {
-            Some(pending) => pending.late.is_over() || !owed.may_come(),
+            Some(pending) => pending.late.is_over() || !owed.may_come(now),
             None => true,
         };
         let mut owed = book.owed.iter();
@@ -414,14 +421,14 @@ mod tests {
     use std::{
         fs,
         path::Path,
-        sync::{
-            Arc,
-            atomic::{AtomicBool, Ordering},
-        },
+        sync::atomic::{AtomicBool, Ordering},
     };
 
     use super::*;
-    use crate::remote::{Phase, RemoteErrorKind};
+    use crate::{
+        clock::ManualClock,
+        remote::{Phase, RemoteErrorKind},
+    };
 
     fn made(number: u32) -> MadeName {
         let name = format!(".ftpfs-0123abcd-{number:032x}.tmp");
@@ -429,7 +436,11 @@ mod tests {
     }
 
     fn debts(dir: &Path, mount: u32) -> Debts {
-        Debts::new(Some(dir.join("server")), mount)
+        Debts::new(
+            Some(dir.join("server")),
+            mount,
+            Arc::new(ManualClock::new()),
+        )
     }
 
     fn names(debts: &Debts) -> Vec<MadeName> {
@@ -476,7 +487,11 @@ mod tests {
         assert_eq!(second.adopt(), 0, "the first mount lives");
         kill(first);
         // Of another server or directory.
-        let other = Debts::new(Some(dir.path().join("other")), 3);
+        let other = Debts::new(
+            Some(dir.path().join("other")),
+            3,
+            Arc::new(ManualClock::new()),
+        );
         assert_eq!(other.adopt(), 0);
         assert_eq!(second.adopt(), 2);
         assert_eq!(names(&second), [made(2), made(3)]);
@@ -555,7 +570,7 @@ mod tests {
 
     #[test]
     fn what_is_in_use_is_not_due_and_what_is_refused_is_not_asked_for_ever() {
-        let first = Debts::new(None, 1);
+        let first = Debts::new(None, 1, Arc::new(ManualClock::new()));
         first.record(&made(1), Debt::Upload);
         assert!(names(&first).is_empty());
         first.fall_due(&made(1));
@@ -572,7 +587,8 @@ mod tests {
     // SEMANTICS: S-names-temporary
     #[test]
     fn a_name_whose_upload_may_still_come_is_paid_when_it_has() {
-        let debts = Debts::new(None, 1);
+        let clock = Arc::new(ManualClock::new());
+        let debts = Debts::new(None, 1, clock.clone());
         let is_over = Arc::new(AtomicBool::new(false));
         let flag = is_over.clone();
         let late = Late::new(move || flag.load(Ordering::Relaxed));
@@ -587,11 +603,7 @@ mod tests {
         // Something between us and the server may have ended our connection only.
         debts.settle_absent(&made(1));
         assert_eq!(names(&debts), [made(1)]);
-        if let Some(owed) = debts.lock().owed.get_mut(&made(1))
-            && let Some(pending) = owed.late.as_mut()
-        {
-            pending.since -= LATE_MAX;
-        }
+        clock.advance(LATE_MAX);
         debts.settle_absent(&made(1));
         assert!(!debts.is_any_due());
     }
@@ -629,7 +641,7 @@ mod tests {
 
     #[test]
     fn the_only_copy_of_a_file_is_not_removable() {
-        let first = Debts::new(None, 1);
+        let first = Debts::new(None, 1, Arc::new(ManualClock::new()));
         let aside = Debt::Aside {
             of: RemotePath::root(),
             size: None,

@@ -9,7 +9,10 @@ use super::{
     account::Account,
     debts::{Debt, Debts},
 };
-use crate::remote::{self, MadeName, Remote, RemoteError, RemoteErrorKind, RemotePath};
+use crate::{
+    clock::Clock,
+    remote::{self, MadeName, Remote, RemoteError, RemoteErrorKind, RemotePath},
+};
 
 /// What has become of a file that is not needed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +41,13 @@ impl HiddenNames {
         remote: Arc<dyn Remote>,
         account: Arc<Account>,
         debts_dir: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let mount = fastrand::u32(..);
         Self {
             remote,
             account,
-            debts: Debts::new(debts_dir, mount),
+            debts: Debts::new(debts_dir, mount, clock),
             prefix: format!("ftpfs-{mount:08x}"),
         }
     }
@@ -181,8 +185,9 @@ mod tests {
     use crate::{clock::ManualClock, remote::memory::MemoryRemote};
 
     fn names() -> HiddenNames {
-        let remote = Arc::new(MemoryRemote::new(Arc::new(ManualClock::new())));
-        HiddenNames::new(remote, Arc::default(), None)
+        let clock = Arc::new(ManualClock::new());
+        let remote = Arc::new(MemoryRemote::new(clock.clone()));
+        HiddenNames::new(remote, Arc::default(), None, clock)
     }
 
     // SEMANTICS: S-names-temporary

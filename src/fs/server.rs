@@ -77,7 +77,8 @@ impl Server {
         is_verified: bool,
     ) -> Self {
         let account = Arc::<Account>::default();
-        let hidden = Arc::new(HiddenNames::new(remote.clone(), account.clone(), debts_dir));
+        let hidden = HiddenNames::new(remote.clone(), account.clone(), debts_dir, clock.clone());
+        let hidden = Arc::new(hidden);
         let tree = Arc::new(Tree::new(
             remote.clone(),
             hidden.clone(),
