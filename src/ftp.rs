@@ -58,6 +58,7 @@ mod tls;
 mod trace;
 mod transfer;
 mod upload;
+mod values;
 mod whole;
 pub mod zone;
 

@@ -21,8 +21,8 @@ use super::{
     pool::Use,
     reply::{Failure, Fault},
     shortcuts::Technique,
-    stat::mdtm_time,
     transfer::Transfer,
+    values::mdtm_time,
     whole::{Whole, read_to_end},
     zone::{Offset, Zone},
 };

@@ -5,7 +5,7 @@
 
 use super::{
     reply::Reply,
-    stat::{mdtm_time, size_of},
+    values::{mdtm_time, size_of},
 };
 
 /// How many digits a time has (RFC 3659 section 2.3).
@@ -34,10 +34,7 @@ fn can_answer(line: &[u8], reply: &Reply) -> bool {
         // That of SIZE is a number too.
         return !has_value || mdtm_time(reply).is_some() || size_of(reply).is_none();
     }
-    if line.starts_with(b"CWD ") || line.starts_with(b"SITE ") {
-        return !has_value;
-    }
-    true
+    !(has_value && line.starts_with(b"CWD "))
 }
 
 fn argument<'a>(line: &'a [u8], verb: &[u8]) -> Option<&'a [u8]> {

@@ -8,6 +8,7 @@ use super::{
     download::FileDownload,
     gate, settle, small, stat,
     upload::{self, FileUpload},
+    values,
 };
 use crate::remote::{
     Attributes, Checksum, Confirmed, Download, Evidence, Habits, Listing, Part, Permit, Remote,
@@ -119,7 +120,7 @@ impl Remote for FtpRemote {
         if reply.is_unknown_command() {
             capabilities.learn(|learnt| learnt.has_avbl = false);
         }
-        Ok(stat::size_of(reply))
+        Ok(values::size_of(reply))
     }
 
     fn name_len(&self, name: &[u8]) -> Option<usize> {

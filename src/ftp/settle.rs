@@ -11,7 +11,8 @@ use super::{
     gate, listing, order,
     reply::Reply,
     shortcuts::Technique,
-    stat::{self, mdtm_time, size_of},
+    stat,
+    values::{mdtm_time, size_of},
 };
 use crate::remote::{
     Attributes, Evidence, Modified, Permit, RemoteError, RemoteErrorKind, RemotePath, Report,

@@ -7,9 +7,10 @@ use super::{
     listing, order,
     pool::{Sessions, Use},
     reply::Reply,
+    values::{mdtm_time, size_of},
 };
 use crate::remote::{
-    EntryKind, Modified, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result,
+    EntryKind, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result,
 };
 
 /// The name of an entry that has none: that of the mounted directory itself.
@@ -150,31 +151,4 @@ pub(super) fn ask_size(pool: &Arc<Sessions>, path: &RemotePath, full_path: &[u8]
         Ok(replies)
     });
     asked.ok()?.first().and_then(size_of)
-}
-
-/// The size in a reply to SIZE (RFC 3659 section 4).
-pub(super) fn size_of(reply: &Reply) -> Option<u64> {
-    let text = std::str::from_utf8(reply.first_line()).ok()?;
-    (reply.code() == 213).then(|| text.trim().parse().ok())?
-}
-
-/// The time in a reply to MDTM (RFC 3659 section 3).
-pub(super) fn mdtm_time(reply: &Reply) -> Option<Modified> {
-    (reply.code() == 213).then(|| listing::parse_time_val(reply.first_line().trim_ascii()))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::reply::reply;
-    use super::*;
-
-    #[test]
-    fn sizes_and_times_are_read_from_213_only() {
-        assert_eq!(size_of(&reply("213 5368709120")), Some(5_368_709_120));
-        assert_eq!(size_of(&reply("213 File status")), None);
-        assert_eq!(size_of(&reply("550 12")), None);
-        let time = mdtm_time(&reply("213 20260102030405")).unwrap();
-        assert_eq!(time.seconds, 1_767_323_045);
-        assert_eq!(mdtm_time(&reply("213 File modification time set.")), None);
-    }
 }

@@ -28,7 +28,9 @@ pub fn keeps_rest(remote: &dyn Remote, made: &MadeName) -> Option<bool> {
 }
 
 fn try_patch(remote: &dyn Remote, made: &MadeName) -> Result<bool> {
-    let before = remote.open_upload_with(made.permit(), UploadMode::Whole, BEFORE)?;
+    // After the go-ahead: pyftpdlib drops a data connection on which bytes come before it has read STOR.
+    let mut before = remote.open_upload(made.permit(), UploadMode::Whole)?;
+    before.write_all(BEFORE)?;
     before.finish()?;
     let mut patch = remote.open_upload(made.permit(), UploadMode::At(OFFSET))?;
     patch.write_all(PATCH)?;

@@ -6,7 +6,7 @@
 use super::{
     fetch::fetch_missing,
     private::first_mode,
-    store::{PUT_BYTES_MAX, check_name, no_replacing, store},
+    store::{check_name, no_replacing, store},
     upload::{Landed, Upload, check_size},
     verify,
 };
@@ -98,8 +98,6 @@ fn send_hidden(
     first_mode: Option<u32>,
 ) -> Result<Option<MadeName>> {
     let path = upload.path;
-    // Leaves with the STOR, under a name of ours.
-    let first = upload.spooled(0..upload.job.len.min(PUT_BYTES_MAX))?;
     let mut was_broken = false;
     let mut refused = None;
     // Once more after a broken connection, once more for a server that forbids names with a dot.
@@ -110,7 +108,7 @@ fn send_hidden(
             .hidden()
             .make(dir, has_dot)
             .ok_or_else(|| FsError::new(FsErrorKind::NameTooLong, path))?;
-        let sending = match upload.server.privacy().begin(&hidden, first_mode, &first) {
+        let sending = match upload.server.privacy().begin(&hidden, first_mode, b"") {
             Ok(Begun::Sending(sending)) => sending,
             Ok(Begun::NotTwice) => {
                 // Whether it can be removed decides what comes next.
@@ -138,7 +136,7 @@ fn send_hidden(
         if refused.is_some() {
             upload.server.learnt().note_dot_names(false);
         }
-        match upload.send_after(&first, sending) {
+        match upload.send(0..upload.job.len, sending) {
             Ok(_) => return Ok(Some(hidden)),
             Err(error) => {
                 upload.server.hidden().discard_after(hidden, &error);

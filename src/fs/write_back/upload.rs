@@ -130,20 +130,6 @@ impl<'a> Upload<'a> {
         sending.finish()
     }
 
-    /// Sends the rest of the whole file, of which these first bytes have left already.
-    pub(super) fn send_after(
-        &self,
-        first: &[u8],
-        sending: Box<dyn remote::Upload>,
-    ) -> remote::Result<Evidence> {
-        let sent = first.len() as u64;
-        let mut state = self.file.lock();
-        state.traffic.expect(sent);
-        state.traffic.note_sent(sent);
-        drop(state);
-        self.send(sent..self.job.len, sending)
-    }
-
     /// Bytes of the spool; zeros where it was cut off meanwhile.
     pub(super) fn spooled(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];

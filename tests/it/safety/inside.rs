@@ -11,7 +11,7 @@ use super::{
     OLD, SIZES, assert_agrees, assert_disk, change, changed, close, look, lost::append, open, store,
 };
 use crate::common::{
-    End, Kind, Rig, Server, Site, can_mount, for_each_kind, for_each_rig, for_each_site,
+    End, Kind, Rig, Server, Site, Target, can_mount, for_each_kind, for_each_rig, for_each_site,
     give_to_server, pattern,
 };
 
@@ -129,6 +129,7 @@ fn a_change_beyond_two_gibibytes_keeps_the_rest(kind: Kind) {
     file.write_all_at(b"around the change", AT).unwrap();
     file.set_len(AT + (1 << 20)).unwrap();
     give_to_server(&t.disk("f"));
+    may_be_tried(&t);
     let mut file = OpenOptions::new().write(true).open(t.path("f")).unwrap();
     file.seek(SeekFrom::Start(AT + 7)).unwrap();
     file.write_all(b"THE").unwrap();
@@ -141,6 +142,11 @@ fn a_change_beyond_two_gibibytes_keeps_the_rest(kind: Kind) {
     let known = fs::metadata(t.disk("f")).unwrap();
     assert_eq!(known.size(), AT + (1 << 20));
     assert!(known.blocks() < 1 << 14, "the file was filled");
+}
+
+/// Shows the mount that files can be removed, so that it makes a scratch file for a change inside.
+fn may_be_tried(t: &Target) {
+    t.sh("echo x > removed; rm removed");
 }
 
 #[test]
@@ -179,6 +185,7 @@ fn a_refused_offset_is_no_offset_at_all(kind: Kind) {
         let t = rig.target();
         let old = pattern(number as u64, 3_000_000);
         t.put_on_disk("f", &old);
+        may_be_tried(&t);
         let refused = rig.meddler.on(&format!("REST {REFUSED_AT}")).answer(reply);
         let told = change(&t.path("f"), REFUSED_AT, b"CHANGE");
         let new = changed(&old, REFUSED_AT, b"CHANGE");
@@ -199,6 +206,7 @@ fn a_second_offset_that_is_refused_keeps_the_rest(rig: &mut Rig) {
     let t = rig.target();
     let old = pattern(9, 3_000_000);
     t.put_on_disk("f", &old);
+    may_be_tried(&t);
     rig.meddler
         .on(&format!("REST {REFUSED_AT}"))
         .answer("501 What?");

@@ -6,7 +6,10 @@ use super::{Source, assert_none, bracketed, first_words, sources, words};
 
 /// Rooms that still have circles, and how many of their files stand in one. A number that is not right any more, higher or
 /// lower, fails; a room without circles must go from here.
-const KNOWN: &[(&str, usize)] = &[];
+const KNOWN: &[(&str, usize)] = &[
+    // The double for tests: what becomes of its calls takes it as an argument.
+    ("remote", 4),
+];
 
 /// What each module imports from the other modules of its room.
 #[derive(Debug, Default)]
