@@ -58,7 +58,7 @@ impl Method {
         let Some(list) = features.value(self.verb) else {
             return false;
         };
-        // The star is at the one in use. Where there is none, the reply tells.
+        // The star is at the one in use. Without one, the reply names it.
         let mut names = list.split(';').map(str::trim);
         let chosen = names.find_map(|name| name.strip_suffix('*'));
         chosen.is_none_or(|name| Algorithm::named(name.as_bytes()).is_some())

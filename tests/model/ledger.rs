@@ -3,7 +3,7 @@
 //! 1. *A content of the other client stays*, under whatever name, until that client changes it or a program asks for its end: it has
 //!    opened that very content for writing, empties or removes the file, or renames another over it.
 //! 2. *A content that a close or fsync has confirmed stays* in the same way.
-//! 3. *A file that is shown holds nothing else* than a whole content that somebody has asked for; or of a new file a beginning; or an old
+//! 3. *A file that is shown holds nothing else* than a whole content that a program or the other client has asked for; or of a new file a beginning; or an old
 //!    content with a beginning of what was appended; or, of a large file, old and new bytes each in their places.
 
 use std::{
@@ -96,7 +96,7 @@ pub(crate) fn moved(path: &str, from: &str, to: &str) -> Option<String> {
 }
 
 impl Ledger {
-    /// The path as the server tells paths apart.
+    /// The path as the server distinguishes paths.
     pub(crate) fn key(&self, path: &str) -> String {
         if self.ignores_case {
             path.to_lowercase()

@@ -22,7 +22,7 @@ fn world() -> World {
     world_on(|_| {})
 }
 
-/// Changes one byte of what bears the name, and nothing else.
+/// Changes one byte of the file of that name, and nothing else.
 fn flip(server: &MemoryRemote, name: &str, at: usize) {
     let tree = server.tree();
     let mut found = tree.keys().filter(|path| path.to_string().ends_with(name));

@@ -17,7 +17,7 @@ pub(super) enum Wrong {
     Overwritten,
     /// What was written is neither on the server nor kept.
     Lost,
-    /// Somebody else's file is not as it was, or one is there that nobody made.
+    /// Another client's file has changed, or there is a file that no client made.
     Others,
     /// A temporary file stays.
     Left,
