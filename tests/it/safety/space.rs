@@ -5,7 +5,7 @@ use std::{
     os::{fd::AsRawFd, unix::fs::FileExt},
     path::Path,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{OLD, assert_disk, close, open, store};
@@ -167,6 +167,26 @@ fn uploads(meddler: &Meddler) -> usize {
     meddler.heard("STOR") + meddler.heard("APPE")
 }
 
+/// Waits until the server has not been asked to take an upload for `quiet`, and says how many it was asked to take.
+fn uploads_when_quiet(meddler: &Meddler, quiet: Duration) -> usize {
+    /// pyftpdlib takes 5 s to end a data connection after its disk is full, and an upload may take 8 of them.
+    const WAIT_MAX: Duration = Duration::from_secs(90);
+    let began = Instant::now();
+    let mut last = (uploads(meddler), began);
+    while last.1.elapsed() < quiet {
+        assert!(
+            began.elapsed() < WAIT_MAX,
+            "stored again and again by itself"
+        );
+        thread::sleep(Duration::from_millis(100));
+        let now = uploads(meddler);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+    }
+    last.0
+}
+
 /// A full server gets what it refused when a program asks, and not by itself.
 // SEMANTICS: S-no-space
 fn a_full_server_is_not_filled_again(kind: Kind) {
@@ -186,8 +206,8 @@ fn is_not_filled_again(rig: &mut Rig, name: &str) {
     /// server says that its disk is full.
     const UPLOADS_MAX: usize = 4;
     // pyftpdlib says so by a data connection that ends or stalls, after which the session is tried again.
-    let (uploads_max, quiet_after) = match rig.kind() {
-        Kind::Pyftpdlib => (2 * UPLOADS_MAX, Duration::from_secs(12)),
+    let (uploads_max, quiet) = match rig.kind() {
+        Kind::Pyftpdlib => (2 * UPLOADS_MAX, Duration::from_secs(15)),
         _ => (UPLOADS_MAX, Duration::from_secs(4)),
     };
     let t = rig.target();
@@ -201,8 +221,7 @@ fn is_not_filled_again(rig: &mut Rig, name: &str) {
         [libc::ENOSPC, libc::EDQUOT, libc::EIO, libc::ETIMEDOUT].contains(&told),
         "{told}"
     );
-    thread::sleep(quiet_after);
-    let tried = uploads(&rig.meddler);
+    let tried = uploads_when_quiet(&rig.meddler, quiet);
     assert!((1..=uploads_max).contains(&tried), "{tried} uploads");
     // Over the time of the next try.
     thread::sleep(Duration::from_secs(11));
@@ -219,7 +238,7 @@ fn is_not_filled_again(rig: &mut Rig, name: &str) {
     let tried = uploads(&rig.meddler);
     assert!(tried > 0, "a program asks");
     drop(file);
-    thread::sleep(quiet_after);
+    uploads_when_quiet(&rig.meddler, quiet);
     rig.meddler.take_heard();
     assert!(!rig.site.mount.unmount(), "something is unsent");
     assert_eq!(uploads(&rig.meddler), 0, "stored again at the end");
