@@ -11,7 +11,10 @@ use std::{
 use chrono::{Local, SecondsFormat, Utc};
 use log::{Level, Log, Metadata, Record};
 
-use crate::config::LogConfig;
+use crate::{
+    config::LogConfig,
+    printed::{self, Printable},
+};
 
 /// What is logged unless the user says otherwise: warnings, and the few lines on the mount's life.
 const FILTER_DEFAULT: &str = "warn,ftpfs::mount=info";
@@ -69,11 +72,10 @@ pub fn init(config: &LogConfig) -> Result<(), String> {
         log::set_max_level(level);
     }
     // A panic's message would go to a standard error output that the background does not have.
-    let shown = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let has_terminal = matches!(*destination(), Destination::Stderr);
         if has_terminal {
-            shown(panic);
+            printed::complain(panic);
         } else {
             log::error!("panic: {panic}");
         }
@@ -207,9 +209,9 @@ impl fmt::Display for OneLine<'_> {
             .map(str::trim)
             .filter(|part| !part.is_empty());
         if let Some(first) = parts.next() {
-            f.write_str(first)?;
+            Printable(first).fmt(f)?;
         }
-        parts.try_for_each(|part| write!(f, " {part}"))
+        parts.try_for_each(|part| write!(f, " {}", Printable(part)))
     }
 }
 
@@ -248,5 +250,7 @@ mod tests {
             OneLine(&format_args!("{args}")).to_string(),
             "530 no 2026 ERROR forged"
         );
+        let escape = OneLine(&format_args!("{}", "\x1b]0;forged\x07")).to_string();
+        assert_eq!(escape, r"\u001b]0;forged\u0007");
     }
 }

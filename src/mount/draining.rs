@@ -12,7 +12,7 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Write},
+    io,
     os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
     process, thread,
@@ -23,7 +23,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::table::MountTable;
-use crate::config::{BaseDir, Config};
+use crate::{
+    config::{BaseDir, Config},
+    printed,
+};
 
 /// How much longer than `--drain-timeout` uploads that do not move are waited for: the drain itself gives up first, unless it hangs.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -156,16 +159,14 @@ pub(super) fn wait_for_others(config: &Config) {
         }
         if let Some(files) = files.filter(|_| !is_said) {
             is_said = true;
-            // Without a reader this is all the same.
-            let _ = writeln!(
-                io::stderr(),
-                "ftpfs: waiting for the previous mount of {} on {} (process {}) to send {files} {}, for {} seconds at most",
+            printed::complain(format_args!(
+                "waiting for the previous mount of {} on {} (process {}) to send {files} {}, for {} seconds at most",
                 config.mount.source,
                 other.mountpoint.display(),
                 other.pid,
                 if files == 1 { "file" } else { "files" },
                 limit.as_secs()
-            );
+            ));
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -92,12 +92,14 @@ pub fn hide_variable(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets no core of this process be written: it would hold the password.
+/// Lets no core of this process be written, and no other process of the user look into its memory: it holds the password. A handler of
+/// cores (`core_pattern` with a pipe) is not held back by the limit.
 ///
 /// # Errors
 ///
 /// The system refuses, which it has no reason to.
 pub fn forbid_cores() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
     let none = rustix::process::Rlimit {
         current: Some(0),
         maximum: Some(0),

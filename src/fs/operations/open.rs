@@ -76,6 +76,9 @@ impl Filesystem {
         if entry.kind == EntryKind::Directory {
             return Err(FsError::new(FsErrorKind::IsADirectory, &path));
         }
+        if entry.kind == EntryKind::Special {
+            return Err(FsError::new(FsErrorKind::AccessDenied, &path));
+        }
         self.guesses.wait_for(ino);
         let entry = self.server.tree().entry(&path)?.unwrap_or(entry);
         let mut base = base_for(self, &path, &entry, mode)?;

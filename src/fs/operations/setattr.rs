@@ -124,6 +124,12 @@ fn set_attributes(fs: &Filesystem, ino: Ino, attributes: Attributes) -> Result<(
     // What is so already need not be asked for; programs set the mode that they have just read.
     let shown = fs.view.attr(ino, &entry).mode;
     let mode = attributes.mode.filter(|mode| *mode != shown);
+    // The bits of a directory that are not shown (setgid of a shared one) were not meant.
+    let unshown = match entry.kind {
+        EntryKind::Directory => entry.mode.unwrap_or(0) & 0o7000,
+        _ => 0,
+    };
+    let mode = mode.map(|mode| mode | unshown);
     let wanted = Attributes { mode, ..attributes };
     let seen = settle_attributes(fs, &path, entry.kind, wanted)?;
     if let Some(file) = fs.inodes.file(ino)

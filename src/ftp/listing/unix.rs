@@ -27,7 +27,7 @@ pub(super) fn parse_line(line: &[u8], today: &Today) -> Line {
 
 fn parse(line: &[u8], today: &Today) -> Option<RemoteEntry> {
     let (kind, mode) = parse_mode(line)?;
-    let found = Columns::find(line, kind, today)?;
+    let found = Columns::find(line, today)?;
     let rest = line.get(found.name_at..)?;
     let (name, target) = match kind {
         EntryKind::Symlink => split_target(rest),
@@ -57,10 +57,7 @@ fn parse_mode(line: &[u8]) -> Option<(EntryKind, u32)> {
         b'-' => EntryKind::File,
         b'd' => EntryKind::Directory,
         b'l' => EntryKind::Symlink,
-        b'p' => EntryKind::Fifo,
-        b's' => EntryKind::Socket,
-        b'c' => EntryKind::CharDevice,
-        b'b' => EntryKind::BlockDevice,
+        b'p' | b's' | b'c' | b'b' => EntryKind::Special,
         _ => return None,
     };
     // setuid, setgid and sticky stand in the place of their group's x, a capital where there is no x.
@@ -111,8 +108,8 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn find(line: &'a [u8], kind: EntryKind, today: &Today) -> Option<Self> {
-        let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+    fn find(line: &'a [u8], today: &Today) -> Option<Self> {
+        let is_device = matches!(line.first(), Some(b'c' | b'b'));
         let mut at = 10 + usize::from(matches!(line.get(10), Some(b'+' | b'.' | b'@')));
         let mut first = [&b""[..]; 3];
         let (mut before, mut last): (&[u8], &[u8]) = (b"", b"");
