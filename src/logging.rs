@@ -2,9 +2,8 @@
 
 use std::{
     fmt,
-    fs::OpenOptions,
     io::{self, Write},
-    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    os::unix::net::UnixDatagram,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,6 +12,7 @@ use log::{Level, Log, Metadata, Record};
 
 use crate::{
     config::LogConfig,
+    local,
     printed::{self, Printable},
 };
 
@@ -58,11 +58,7 @@ pub fn init(config: &LogConfig) -> Result<(), String> {
         .format(write_line)
         .target(env_logger::Target::Pipe(Box::new(Sink)));
     if let Some(path) = &config.file {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path);
+        let file = local::open_log(path);
         let file = file.map_err(|error| format!("--log-file {}: {error}", path.display()))?;
         *destination() = Destination::File(file);
     }

@@ -21,7 +21,7 @@ use super::{
     error::{FsError, FsErrorKind},
     ranges::RangeSet,
 };
-use crate::remote::RemotePath;
+use crate::{local, remote::RemotePath};
 
 /// Memory is kept in pieces of 64 KiB: small against the limit, large against the cost of a map.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -443,14 +443,14 @@ impl Pages {
     }
 
     fn to_file(&self, dir: &Path) -> io::Result<File> {
-        std::fs::create_dir_all(dir)?;
+        local::make_dir(dir)?;
         let file = tempfile::tempfile_in(dir)?;
         self.write_to(&file)?;
         Ok(file)
     }
 
     fn to_named_file(&self, dir: &Path) -> io::Result<TempPath> {
-        std::fs::create_dir_all(dir)?;
+        local::make_dir(dir)?;
         let file = tempfile::Builder::new()
             .prefix("parked-")
             .tempfile_in(dir)?;

@@ -11,9 +11,9 @@
 //!    was made for, or is a conflict.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process, thread,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::table::MountTable;
 use crate::{
     config::{BaseDir, Config},
-    printed,
+    local, printed,
 };
 
 /// How much longer than `--drain-timeout` uploads that do not move are waited for: the drain itself gives up first, unless it hangs.
@@ -110,7 +110,7 @@ impl Presence {
 
 impl Held {
     fn new(dir: &Path, account: Account) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        local::private_dir(dir)?;
         // Locked before it has a name that others look at.
         let file = tempfile::Builder::new().prefix(".").tempfile_in(dir)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;

@@ -4,7 +4,11 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    os::unix::{fs::MetadataExt, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
+        process::CommandExt,
+    },
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
     thread,
@@ -350,7 +354,7 @@ fn nobody_but_root_may_look_into_the_process() {
     }
     let server = Scripted::start("220 ready", fall_silent);
     let home = tempfile::tempdir().unwrap();
-    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     let built = command(home.path());
     let binary = home.path().join("ftpfs");
     fs::copy(built.get_program(), &binary).unwrap();
@@ -371,4 +375,127 @@ fn nobody_but_root_may_look_into_the_process() {
     let _ = child.kill();
     let _ = child.wait();
     assert_eq!(owners, [0; 3]);
+}
+
+/// What a mount with these options says, and whether it failed within some seconds.
+fn refusal(home: &Path, args: &[&str]) -> String {
+    let output = std::process::Command::new("timeout")
+        .arg("10")
+        .arg(command(home).get_program())
+        .args(args)
+        .args(["-f", "ftp://u:p@127.0.0.1:1/", "mnt"])
+        .env("HOME", home)
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+// SEMANTICS: S-local-files
+#[test]
+fn directories_that_others_can_exchange_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    for name in ["mnt", "open", "theirs"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let open = at("open/cache");
+    let said = refusal(home.path(), &["--cache-dir", open.to_str().unwrap()]);
+    assert!(
+        said.contains("--cache-dir") && said.contains("may write"),
+        "{said}"
+    );
+    assert!(!open.exists());
+    if rustix::process::geteuid().is_root() {
+        chown(at("theirs"), Some(65_534), None).unwrap();
+        let theirs = at("theirs/cache");
+        let said = refusal(home.path(), &["--cache-dir", theirs.to_str().unwrap()]);
+        assert!(said.contains("another user"), "{said}");
+    }
+    // The state directory too.
+    fs::create_dir_all(at(".local/state")).unwrap();
+    fs::set_permissions(at(".local/state"), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = refusal(home.path(), &[]);
+    assert!(said.contains("XDG_STATE_HOME"), "{said}");
+}
+
+// SEMANTICS: S-local-files
+#[test]
+fn a_log_goes_through_no_foreign_link_and_no_pipe_that_nobody_reads() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    fs::create_dir(at("mnt")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(at("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    let said = refusal(home.path(), &["--log-file", "pipe"]);
+    assert!(said.contains("pipe"), "{said}");
+    fs::write(at("victim"), b"victim").unwrap();
+    symlink("victim", at("log")).unwrap();
+    if rustix::process::geteuid().is_root() {
+        lchown(at("log"), Some(65_534), Some(65_534)).unwrap();
+        let said = refusal(home.path(), &["--log-file", "log"]);
+        assert!(said.contains("link"), "{said}");
+        assert_eq!(fs::read(at("victim")).unwrap(), b"victim");
+    }
+}
+
+// SEMANTICS: S-local-files
+#[test]
+fn what_is_ours_on_this_machine_is_for_us_alone_whatever_the_umask() {
+    let server = Scripted::start("220 ready", |_, line| Some(agree(500, line)));
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("mnt")).unwrap();
+    let url = format!("ftp://anna:geheim@127.0.0.1:{}/", server.port);
+    let script = format!(
+        "umask 0; '{}' -f --log-file log --cache-disk-size 1M {url} mnt",
+        command(home.path()).get_program().display()
+    );
+    let ended = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("HOME", home.path())
+        .current_dir(home.path())
+        .status()
+        .unwrap();
+    assert!(!ended.success());
+    let mut found = 0;
+    let mut open = vec![
+        home.path().join(".cache/ftpfs"),
+        home.path().join(".local/state/ftpfs"),
+    ];
+    open.push(home.path().join("log"));
+    while let Some(path) = open.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o077, 0, "{}", path.display());
+        found += 1;
+        if metadata.is_dir() {
+            open.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+    }
+    assert!(found > 4, "{found} files and directories");
+}
+
+// SEMANTICS: S-password
+#[test]
+fn a_netrc_that_others_may_write_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("mnt")).unwrap();
+    let netrc = home.path().join(".netrc");
+    fs::write(&netrc, "machine 127.0.0.1 login u password geheim\n").unwrap();
+    fs::set_permissions(&netrc, fs::Permissions::from_mode(0o622)).unwrap();
+    let output = command(home.path())
+        .args(["-f", "ftp://127.0.0.1:1/", "mnt"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("chmod go-w"), "{said}");
 }

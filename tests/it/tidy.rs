@@ -10,18 +10,21 @@ use std::{
 
 /// Which rooms a room may use besides itself; those that are not here are `main` and `lib`.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("cache", &["clock", "config", "remote"]),
+    ("cache", &["clock", "config", "local", "remote"]),
     ("cli", &["config"]),
     ("clock", &[]),
     ("config", &[]),
     ("doctor", &["config", "ftp", "remote"]),
-    ("fs", &["cache", "clock", "config", "remote"]),
-    ("ftp", &["config", "remote"]),
+    ("fs", &["cache", "clock", "config", "local", "remote"]),
+    ("ftp", &["config", "local", "remote"]),
     ("fuse", &["fs", "remote"]),
-    ("logging", &["config", "printed"]),
+    ("local", &[]),
+    ("logging", &["config", "local", "printed"]),
     (
         "mount",
-        &["clock", "config", "fs", "ftp", "fuse", "logging", "printed"],
+        &[
+            "clock", "config", "fs", "ftp", "fuse", "local", "logging", "printed",
+        ],
     ),
     ("printed", &[]),
     ("remote", &["clock"]),
