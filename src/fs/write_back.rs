@@ -174,8 +174,8 @@ impl WriteBack {
         self.spooled(file, cut)
     }
 
-    /// A file that is believed to be empty and is to be emptied: nothing would be sent, so that others may have put bytes there since it was
-    /// seen.
+    /// A file that is believed to be empty and is to be emptied: nothing would be sent, so that what others have put there since it was
+    /// seen would stay, and be taken for the file when it is made longer. However lately that was, as nothing follows that would notice.
     fn look_whether_empty(&self, file: &OpenFile) -> Result<()> {
         let state = file.lock();
         let base = state.on_server().base().cloned();
@@ -184,12 +184,12 @@ impl WriteBack {
         let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
             return Ok(());
         };
-        let versions = self.server.versions();
-        if !is_believed_empty || versions.evidence(&path, &base).is_some() {
+        if !is_believed_empty {
             return Ok(());
         }
-        let seen = self.server.evidence().look(&path)?;
+        let seen = self.server.evidence().look_now(&path)?;
         if let Some(version) = seen.version().filter(|version| version.size > 0) {
+            let versions = self.server.versions();
             let seen = versions.base(version, seen.asked(), base.mode);
             file.lock().rebase(seen);
         }

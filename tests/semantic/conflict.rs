@@ -383,13 +383,13 @@ fn a_retry_finds_the_file_where_this_mount_has_put_it() {
 
 // SEMANTICS: S-conflict-emptied
 #[test]
-fn a_file_that_is_emptied_is_looked_at_when_it_was_empty_long_ago() {
+fn a_file_that_is_emptied_is_looked_at_however_lately_it_was_empty() {
     for way in ["open", "truncate", "ftruncate"] {
-        for size in [5000, 70_000, 2 << 20] {
+        for (size, seconds) in [(5000, 0), (5000, 3), (70_000, 3), (2 << 20, 3)] {
             let world = World::new();
             world.put("/file", b"");
             let opened = world.open("/file", WRITE).unwrap();
-            world.advance(Duration::from_secs(3));
+            world.advance(Duration::from_secs(seconds));
             world.put("/file", &pattern(size, 1));
             match way {
                 "open" => {
@@ -412,6 +412,40 @@ fn a_file_that_is_emptied_is_looked_at_when_it_was_empty_long_ago() {
             world.close(opened).unwrap();
             assert_eq!(world.on("/file").unwrap(), b"ours", "{way} {size}");
         }
+    }
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn what_others_have_put_into_an_emptied_file_does_not_come_back_when_it_is_made_longer() {
+    for seconds in [0, 3] {
+        let world = World::new();
+        world.save("/file", b"").unwrap();
+        world.advance(Duration::from_secs(seconds));
+        world.put("/file", b"theirs");
+        let handle = world.create("/file", TRUNCATE).unwrap();
+        world.truncate("/file", 3).unwrap();
+        assert_eq!(world.on("/file").unwrap(), [0; 3], "{seconds}");
+        assert_eq!(world.read_handle(handle).unwrap(), [0; 3], "{seconds}");
+        world.close(handle).unwrap();
+    }
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn to_empty_what_is_empty_costs_one_look_and_sends_nothing() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    for way in ["open", "truncate"] {
+        let before = world.requests();
+        match way {
+            "open" => {
+                let handle = world.create("/file", TRUNCATE).unwrap();
+                world.close(handle).unwrap();
+            }
+            _ => world.truncate("/file", 0).unwrap(),
+        }
+        assert_eq!(world.requests() - before, 1, "{way}");
     }
 }
 

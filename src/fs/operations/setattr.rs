@@ -88,10 +88,13 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     };
     let handle = fs.open(ino, mode)?.handle;
     let file = fs.handles.file(handle)?.file.clone();
-    let done = fs
-        .write_back
-        .set_len(&file, size)
-        .and_then(|()| fs.write_back.upload(&file));
+    let cut = if mode.is_truncate {
+        // The opening has emptied it.
+        Ok(())
+    } else {
+        fs.write_back.set_len(&file, size)
+    };
+    let done = cut.and_then(|()| fs.write_back.upload(&file));
     // The program learns how it went; it is tried again later, not now.
     if let Some(file) = detach(fs, handle) {
         fs.inodes.release_if_done(&file);
