@@ -5,7 +5,7 @@ use ftpfs::remote::{
     memory::{Operation, RenameOver},
 };
 
-use crate::world::{READ, World, path, pattern};
+use crate::world::{READ, WRITE, World, path, pattern};
 
 /// How a request breaks: before the server has heard of it, or after.
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +201,54 @@ fn what_cannot_be_brought_back_because_the_name_is_taken_is_shown() {
         names.sort();
         assert_eq!(world.names("/").unwrap(), names);
         assert_eq!(world.cat(&hidden).unwrap(), b"old content");
+    }
+}
+
+// SEMANTICS: S-names-temporary
+#[test]
+fn an_empty_file_whose_name_is_taken_leaves_nothing() {
+    for is_killed in [false, true] {
+        for is_open in [false, true] {
+            let what = format!("killed: {is_killed}, open: {is_open}");
+            let mut world = World::new();
+            world.put("/file", b"");
+            let handle = world.open("/file", READ).unwrap();
+            break_rename(&world, 1, Break::After);
+            assert!(world.unlink("/file").is_err());
+            if !is_open || is_killed {
+                world.fs.release(handle);
+            }
+            world.put("/file", b"another client's");
+            pay(&mut world, is_killed);
+            assert_eq!(world.on("/file").unwrap(), b"another client's");
+            assert_eq!(world.leftovers(), Vec::<String>::new(), "{what}");
+            world.expire();
+            assert_eq!(world.cat("/file").unwrap(), b"another client's", "{what}");
+        }
+    }
+}
+
+// SEMANTICS: S-names-temporary
+#[test]
+fn what_a_program_has_emptied_and_written_anew_leaves_no_old_copy() {
+    for is_killed in [false, true] {
+        let mut world = World::new();
+        world.put("/file", b"old content");
+        let handle = world.open("/file", WRITE).unwrap();
+        let ino = world.ino("/file");
+        break_rename(&world, 1, Break::After);
+        assert!(world.unlink("/file").is_err());
+        world.server.forget_faults();
+        let change = ftpfs::fs::Change {
+            size: Some(0),
+            ..Default::default()
+        };
+        world.fs.setattr(ino, &change, Some(handle)).unwrap();
+        world.write(handle, 0, b"new");
+        world.close(handle).unwrap();
+        pay(&mut world, is_killed);
+        assert_eq!(world.on("/file").unwrap(), b"new");
+        assert_eq!(world.leftovers(), Vec::<String>::new());
     }
 }
 
