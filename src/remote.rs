@@ -225,6 +225,8 @@ pub struct Habits {
     pub no_rename: bool,
     /// It does not rename over a file.
     pub no_rename_over: bool,
+    /// It was seen to say yes to a rename and to do nothing.
+    pub pretends_to_rename: bool,
     /// How many files were removed, as far as that matters: 2 at most, and none again after a refusal.
     pub removals: u8,
 }

@@ -31,7 +31,6 @@ pub(crate) use self::{
     refusal::Intent,
     repay::{Payer, Payments, Returned, bring_back},
     room::Space,
-    spelling::is_same_spelled_otherwise,
     version::unknown_size,
 };
 use super::{
