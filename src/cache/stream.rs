@@ -276,6 +276,9 @@ impl Stream {
             Err(error.with_source("the thread of the download panicked"))
         });
         let end = end.unwrap_or_else(End::Failed);
+        if matches!(end, End::Failed(_)) {
+            self.source.has_broken.store(true, Ordering::Relaxed);
+        }
         let mut window = self.lock();
         window.append(&mut filling);
         if matches!(end, End::File(size) if size == self.source.version.size)

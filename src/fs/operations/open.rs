@@ -257,9 +257,14 @@ fn base_for(
                 _ => error,
             });
     }
+    let has_broken = fs.server.broken_reads().has(path);
     match fs.server.versions().base_of(entry) {
-        Some(base) if entry.has_exact_time() => Ok(base),
-        _ => fs.server.versions().ask_exact(path, entry),
+        Some(base) if entry.has_exact_time() && !has_broken => Ok(base),
+        _ => {
+            let base = fs.server.versions().ask_exact(path, entry)?;
+            fs.server.broken_reads().settle(path);
+            Ok(base)
+        }
     }
 }
 
