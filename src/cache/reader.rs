@@ -155,8 +155,8 @@ impl Reader {
         let path = self.streams.path();
         let missing = got.missing();
         let (remote, len) = (self.streams.engine().remote(), Some(missing as u64));
-        let size = self.version().size;
-        let mut download = Confirmed::open(remote, &path, got.position(), len, size)?;
+        let version = self.version().reported();
+        let mut download = Confirmed::open(remote, &path, got.position(), len, version)?;
         let mut buffer = BytesMut::zeroed(missing.min(BUFFER_BYTES_MAX));
         let mut filled = 0;
         while filled < missing {

@@ -304,7 +304,7 @@ impl Stream {
     ) -> Result<End> {
         let Source { path, version, .. } = &self.source;
         let len = self.is_bounded.then(|| self.lock().limit - self.start);
-        let mut download = Confirmed::open(remote, path, self.start, len, version.size)?;
+        let mut download = Confirmed::open(remote, path, self.start, len, version.reported())?;
         let now = self.clock.now();
         self.lock().opened = Some(now);
         let mut hold = Hold::new(now);
