@@ -252,6 +252,32 @@ fn what_a_program_has_emptied_and_written_anew_leaves_no_old_copy() {
     }
 }
 
+// SEMANTICS: S-names-temporary
+#[test]
+fn a_file_is_not_taken_for_brought_back_by_a_server_that_was_seen_to_lie() {
+    let mut world = World::on_server(|server| server.rename_over = RenameOver::Lies);
+    world.put("/one", b"1");
+    world.put("/other", b"2");
+    world.rename("/one", "/other").unwrap();
+    world.put("/file", b"content");
+    world.expire();
+    let handle = world.open("/file", READ).unwrap();
+    break_rename(&world, 1, Break::After);
+    assert!(world.unlink("/file").is_err());
+    world.fs.release(handle);
+    world.server.forget_faults();
+    world.server.before(Operation::Rename, |server| {
+        server.write_file(&path("/file"), b"another client's");
+    });
+    world.fs.pay_debts();
+    pay(&mut world, false);
+    let hidden = world.leftovers()[0].clone();
+    world.expire();
+    assert!(world.exists(&hidden), "it is shown");
+    assert_eq!(world.on(&hidden).unwrap(), b"content");
+    assert_eq!(world.on("/file").unwrap(), b"another client's");
+}
+
 #[test]
 fn files_of_others_with_such_names_are_not_touched() {
     let mut world = World::new();

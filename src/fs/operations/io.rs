@@ -243,6 +243,8 @@ fn confirm(fs: &Filesystem, file: &OpenFile, range: &Range<u64>) -> Result<()> {
             .filter(|base| base.asked.is_some())
         {
             base.asked = Some(seen.asked());
+            // That is as old as it was.
+            base.is_mode_asked = false;
         }
         return Ok(());
     }

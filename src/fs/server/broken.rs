@@ -24,9 +24,12 @@ impl BrokenReads {
     /// A download of this file broke off.
     pub(crate) fn note(&self, path: &RemotePath) {
         let mut paths = self.lock();
-        if paths.len() < PATHS_MAX {
-            paths.insert(path.clone());
+        if paths.len() >= PATHS_MAX
+            && let Some(any) = paths.iter().next().cloned()
+        {
+            paths.remove(&any);
         }
+        paths.insert(path.clone());
     }
 
     /// Whether one did, and it is not known since that the file is the same.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::Server;
+use super::{Server, renaming::has_left};
 use crate::{
     fs::{
         debts::Debt,
@@ -96,7 +96,8 @@ fn try_to_bring_back(
         let free = free.map_err(|_| FsError::new(FsErrorKind::Exists, of))?;
         // When its reply is lost, it is looked at again.
         return match server.remote().rename(name, free) {
-            Ok(()) => Ok(Returned::Back),
+            Ok(()) if has_left(server, name, of, false)? => Ok(Returned::Back),
+            Ok(()) => Err(FsError::new(FsErrorKind::Exists, of)),
             Err(error) if error.is_answer() && evidence.look_now(name)?.is_absent() => {
                 // It was never moved, and others have removed it.
                 Ok(Returned::Back)
