@@ -271,7 +271,7 @@ fn data_that_stops_coming_ends_in_time() {
 }
 
 /// Sends `most` bytes from the wanted offset, then breaks the transfer with this reply.
-fn break_after(client: &mut Client, most: usize, reply: Option<&str>) -> Handled {
+pub(super) fn break_after(client: &mut Client, most: usize, reply: Option<&str>) -> Handled {
     client.say("150 here it comes");
     let mut data = client.accept();
     let from = std::mem::take(&mut client.rest);
