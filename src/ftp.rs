@@ -52,6 +52,7 @@ mod shortcuts;
 mod small;
 mod socket;
 mod stat;
+mod stranger;
 #[cfg(test)]
 mod tests;
 mod tls;

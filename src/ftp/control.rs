@@ -448,32 +448,33 @@ impl Control {
         Ok(reply)
     }
 
+    /// Waits once for more, which need not be enough for a word: under TLS a record may have come in part.
     fn fill(&mut self, wait: Duration) -> io::Result<()> {
         self.socket.set_read_timeout(Some(wait))?;
+        let is_open = match &mut self.tls {
+            Some(tls) => tls.read_once(&self.socket, &mut self.inbox)?,
+            None => self.read_once()? > 0,
+        };
+        if is_open {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server closed the connection",
+        ))
+    }
+
+    fn read_once(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 4096];
         let count = loop {
-            let read = match &mut self.tls {
-                Some(tls) => tls.read(&self.socket, &mut chunk),
-                None => (&*self.socket).read(&mut chunk),
-            };
-            match read {
+            match (&*self.socket).read(&mut chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+                read => break read?,
             }
         };
-        if count == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the server closed the connection",
-            ));
-        }
         self.inbox
             .extend_from_slice(chunk.get(..count).unwrap_or_default());
-        if let Some(tls) = &mut self.tls {
-            // All of it, so that what is left is seen to wait.
-            tls.read_decrypted(&mut self.inbox)?;
-        }
-        Ok(())
+        Ok(count)
     }
 
     fn remaining(&mut self) -> Result<Duration, Fault> {

@@ -13,6 +13,7 @@ use super::{
     connect_error::{ConnectError, Target},
     control::Control,
     reply::{Fault, Reply},
+    stranger::{GREETING_WAIT, Stranger},
     tls::{self, Broken, KnownHosts, TlsError, Version},
 };
 use crate::config::{FtpConfig, TlsConfig, TlsMode};
@@ -33,6 +34,8 @@ pub(super) struct Protection {
     is_plain: AtomicBool,
     /// Whether it has spoken TLS to this mount.
     is_seen: AtomicBool,
+    /// Whether it was looked whether something else is there.
+    is_looked_at: AtomicBool,
     /// Whether the log has said of this host that nothing is protected.
     is_clear_said: AtomicBool,
     version: Mutex<Version>,
@@ -75,6 +78,7 @@ impl Protection {
             client: OnceLock::new(),
             is_plain: AtomicBool::new(false),
             is_seen: AtomicBool::new(false),
+            is_looked_at: AtomicBool::new(false),
             is_clear_said: AtomicBool::new(false),
             version: Mutex::new(Version::V12),
         }
@@ -87,13 +91,13 @@ impl Protection {
         connect: impl Fn() -> Result<Control, ConnectError>,
     ) -> Result<Reached, ConnectError> {
         let version = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = match self.reach_with(connect()?, version) {
+        let first = match self.reach_with(&connect, version) {
             Ok(reached) => return Ok(reached),
             Err(Unreached::Version(first)) if version == Version::V12 => first,
             Err(Unreached::Version(error) | Unreached::Final(error)) => return Err(error),
             Err(Unreached::Auth(fault)) => return self.reach_without(connect()?, &fault),
         };
-        match self.reach_with(connect()?, Version::V13) {
+        match self.reach_with(&connect, Version::V13) {
             Ok(reached) => {
                 log::debug!("{} speaks TLS 1.3 only", self.target.host);
                 *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Version::V13;
@@ -123,8 +127,12 @@ impl Protection {
         })
     }
 
-    fn reach_with(&self, control: Control, version: Version) -> Result<Reached, Unreached> {
-        let mut control = control;
+    fn reach_with(
+        &self,
+        connect: &impl Fn() -> Result<Control, ConnectError>,
+        version: Version,
+    ) -> Result<Reached, Unreached> {
+        let mut control = connect()?;
         if self.config.mode == TlsMode::Implicit {
             let tls = self.protect(&mut control, version)?;
             let greeting = self.greet(&mut control)?;
@@ -134,6 +142,7 @@ impl Protection {
                 tls: Some(tls),
             });
         }
+        self.look_for_stranger(&mut control, connect)?;
         let greeting = self.greet(&mut control)?;
         let mut tls = None;
         if self.ask(&mut control)? {
@@ -151,13 +160,51 @@ impl Protection {
         self.is_seen.load(Ordering::Relaxed)
     }
 
+    /// Looks once whether something else than an FTP server is there, if that says nothing for some seconds.
+    fn look_for_stranger(
+        &self,
+        control: &mut Control,
+        connect: &impl Fn() -> Result<Control, ConnectError>,
+    ) -> Result<(), ConnectError> {
+        if self.is_looked_at.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let wait = control.deadline().capped(GREETING_WAIT).remaining();
+        if self.checked(control.wait_readable(wait.unwrap_or_default()))? {
+            return Ok(());
+        }
+        let other = connect()?;
+        let hello = self.client().ok().and_then(|client| {
+            let address = other.socket().peer_addr().ok()?;
+            let session = client.session(Version::V12, address.ip());
+            session.channel().ok()?.hello().ok()
+        });
+        let found = hello.and_then(|hello| Stranger::by_hello(other.socket(), &hello));
+        found.map_or(Ok(()), |stranger| Err(self.stranger(stranger)))
+    }
+
+    fn stranger(&self, stranger: Stranger) -> ConnectError {
+        let Target { host, port } = self.target.clone();
+        let detail = stranger.advice().to_owned();
+        ConnectError::NotFtp { host, port, detail }
+    }
+
     /// Reads the greeting; 120 says that it takes a while.
     fn greet(&self, control: &mut Control) -> Result<Reply, ConnectError> {
         loop {
-            let reply = self.checked(control.read_reply())?;
+            let reply = control.read_reply().map_err(|fault| {
+                let words = fault.detail.strip_prefix("received ").unwrap_or("");
+                match Stranger::by_words(words.as_bytes()) {
+                    Some(stranger) => self.stranger(stranger),
+                    None => self.target.error(fault),
+                }
+            })?;
             match reply.code() {
                 120 => {}
-                220 => return Ok(reply),
+                220 => {
+                    let stranger = Stranger::by_words(reply.first_line());
+                    return stranger.map_or(Ok(reply), |stranger| Err(self.stranger(stranger)));
+                }
                 _ => {
                     let (host, reply) = (self.target.host.clone(), reply.to_string());
                     return Err(ConnectError::Busy { host, reply });

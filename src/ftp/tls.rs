@@ -45,6 +45,10 @@ use crate::config::TlsConfig;
 /// How many names one store knows. 1: every connection of a session goes to the same host.
 const RESUMPTION_NAMES_MAX: usize = 1;
 
+/// What a control connection says that it speaks (ALPN, RFC 7301, as IANA lists it), so that it cannot be led to a server of another protocol
+/// that has the same certificate.
+const PROTOCOL: &[u8] = b"ftp";
+
 /// Which version is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -101,9 +105,13 @@ impl Client {
         };
         config.resumption = Resumption::in_memory_sessions(RESUMPTION_NAMES_MAX);
         let name = self.name.clone();
+        // Data connections name no protocol: FileZilla Server knows another one for them.
+        let data_config = Arc::new(config.clone());
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
         Session {
             is_lasting: version == Version::V12,
             config: Arc::new(config),
+            data_config,
             data: Arc::clone(&self.data),
             name: name.unwrap_or_else(|| ServerName::IpAddress(address.into())),
         }
@@ -114,6 +122,8 @@ impl Client {
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     config: Arc<ClientConfig>,
+    /// The same for data connections, with the same sessions to resume.
+    data_config: Arc<ClientConfig>,
     name: ServerName<'static>,
     data: Arc<Handshakes>,
     is_lasting: bool,
@@ -133,7 +143,7 @@ impl Session {
     /// TLS for a data connection, whose handshake is counted.
     pub(super) fn data_channel(&self) -> Result<Channel, Broken> {
         let data = Some(Arc::clone(&self.data));
-        Channel::new(Arc::clone(&self.config), self.name.clone(), data)
+        Channel::new(Arc::clone(&self.data_config), self.name.clone(), data)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::{
         fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
@@ -498,4 +498,54 @@ fn a_netrc_that_others_may_write_is_refused() {
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("chmod go-w"), "{said}");
+}
+
+/// A server that says nothing, until it has heard something.
+fn silent_port(answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut heard = [0; 2048];
+                if socket.read(&mut heard).is_ok_and(|count| count > 0) {
+                    let _ = socket.write_all(answer);
+                }
+                let _ = socket.read(&mut heard);
+            });
+        }
+    });
+    port
+}
+
+// SEMANTICS: S-strangers
+#[test]
+fn what_is_no_ftp_server_is_named_within_seconds() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("mnt")).unwrap();
+    let greeted = |greeting: &'static str| Scripted::start(greeting, |_, _| None).port;
+    for (port, word) in [
+        (silent_port(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "HTTP"),
+        (silent_port(b"\x15\x03\x03\x00\x02\x02\x28"), "ftps://"),
+        (greeted("SSH-2.0-OpenSSH_9.2p1"), "SSH"),
+        (greeted("220 mail.example.org ESMTP Postfix"), "mail"),
+    ] {
+        let started = Instant::now();
+        let output = command(home.path())
+            .args(["-f", &format!("ftp://u:p@127.0.0.1:{port}/"), "mnt"])
+            .current_dir(home.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(
+            said.contains("is no FTP server") && said.contains(word),
+            "{said}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(12),
+            "{word}: {:?}",
+            started.elapsed()
+        );
+    }
 }

@@ -287,6 +287,26 @@ const EVIDENCE: &[(&str, &[&str])] = &[
 ];
 
 #[test]
+fn the_tests_that_the_security_table_names_are_there() {
+    let table = document("docs/SECURITY.md");
+    let named = table.split('`').skip(1).step_by(2);
+    let named = named.filter_map(|path| path.rsplit_once("::"));
+    let named: BTreeSet<&str> = named.map(|(_, name)| name).collect();
+    let all: String = sources(&["src", "tests"])
+        .into_iter()
+        .map(|source| source.text)
+        .collect();
+    let missing: Vec<String> = named
+        .into_iter()
+        .filter(|name| {
+            !all.contains(&format!("fn {name}(")) && !all.contains(&format!("mod {name}"))
+        })
+        .map(str::to_owned)
+        .collect();
+    assert_none(&missing, "docs/SECURITY.md names tests that are not there");
+}
+
+#[test]
 fn text_reaches_a_terminal_by_one_way() {
     let ways = [
         "io::stderr",

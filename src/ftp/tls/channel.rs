@@ -77,6 +77,13 @@ impl Broken {
         }
         let detail = match error {
             Error::InvalidMessage(_) => "what it sends is not TLS".to_owned(),
+            Error::PeerIncompatible(_)
+            | Error::AlertReceived(
+                AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
+            ) => format!(
+                "{error}; it may know only what is out of use (TLS 1.0 or 1.1; RSA or DHE key exchange, CBC suites): update the \
+                 server, or on a network that you trust use --tls off"
+            ),
             other => other.to_string(),
         };
         Ok(TlsError::Failed { host, detail })
@@ -145,6 +152,13 @@ impl Channel {
     /// Sends the `ClientHello`.
     pub(in crate::ftp) fn start(&mut self, socket: &TcpStream) -> io::Result<()> {
         self.flush(socket)
+    }
+
+    /// The `ClientHello`, for a connection of its own.
+    pub(in crate::ftp) fn hello(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.connection.write_tls(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Does as much of the handshake as can be done without waiting; whether it is over.
@@ -248,6 +262,24 @@ impl Channel {
             }
             self.flush(socket)?;
             self.receive(socket)?;
+        }
+    }
+
+    /// Waits for the server once, within the socket's timeout, and moves what it says behind what is in `inbox`: nothing while a record has
+    /// come in part, so that who drips bytes keeps nobody waiting here. `false` at the end.
+    pub(in crate::ftp) fn read_once(
+        &mut self,
+        socket: &TcpStream,
+        inbox: &mut Vec<u8>,
+    ) -> io::Result<bool> {
+        self.flush(socket)?;
+        if self.receive(socket)? == 0 {
+            return Ok(false);
+        }
+        match self.connection.reader().read_to_end(inbox) {
+            Ok(count) => Ok(count > 0),
+            Err(error) if is_wait(&error) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

@@ -4,13 +4,17 @@
 mod early;
 mod server;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::HandshakeKind;
 use tempfile::TempDir;
 
-use self::server::{Ending, Script, TlsServer};
+use self::server::{Ending, Script, TlsServer, Trouble};
 use super::super::{ConnectError, FtpRemote, tests::server::content};
 use super::*;
 use crate::{
@@ -478,11 +482,33 @@ fn an_upload_ends_with_notice() {
     }
 }
 
+// SEMANTICS: S-timeout
+#[test]
+fn a_reply_that_drips_under_tls_is_waited_for_no_longer_than_any_other() {
+    let authority = Authority::new();
+    let server = TlsServer::start(Script {
+        trouble: Trouble::Drips,
+        ..Script::new(&authority.good())
+    });
+    let started = Instant::now();
+    let config = FtpConfig {
+        timeout: Duration::from_secs(2),
+        ..config(&server, trusting(&authority))
+    };
+    let error = FtpRemote::connect(&config).unwrap_err();
+    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
 #[test]
 fn what_is_no_tls_is_said_so() {
     let authority = Authority::new();
     let server = TlsServer::start(Script {
-        is_garbage: true,
+        trouble: Trouble::Garbage,
         ..Script::new(&authority.good())
     });
     let message = refusal(&server, trusting(&authority));

@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use rustls::{
@@ -55,6 +56,16 @@ pub(super) enum Accepts {
     AtOnce,
 }
 
+/// What is wrong with its TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    None,
+    /// It sends something else where TLS should begin.
+    Garbage,
+    /// Its first reply comes byte by byte, and never to its end.
+    Drips,
+}
+
 /// What the server does.
 #[derive(Clone)]
 pub(super) struct Script {
@@ -62,8 +73,7 @@ pub(super) struct Script {
     pub(super) key: String,
     pub(super) is_v13: bool,
     pub(super) is_implicit: bool,
-    /// Whether it sends something else where TLS should begin.
-    pub(super) is_garbage: bool,
+    pub(super) trouble: Trouble,
     pub(super) greeting: &'static str,
     pub(super) auth: &'static str,
     pub(super) prot: &'static str,
@@ -82,7 +92,7 @@ impl Script {
             key: identity.key_pem.clone(),
             is_v13: false,
             is_implicit: false,
-            is_garbage: false,
+            trouble: Trouble::None,
             greeting: "ready",
             auth: "234 go on",
             prot: "200 private",
@@ -213,11 +223,20 @@ impl Player {
             "AUTH" => {
                 let reply = *self.auth.lock().unwrap();
                 client.say(reply);
-                if self.script.is_garbage {
+                if self.script.trouble == Trouble::Garbage {
                     client.control().read_exact(&mut [0; 20])?;
                     client.say("what do you want?");
                 } else if reply.starts_with("234") {
                     self.protect(client)?;
+                }
+            }
+            "PBSZ" if self.script.trouble == Trouble::Drips => {
+                // The largest record there is, of which each byte resets a time-out of the socket.
+                let mut control = client.control();
+                control.write_all(&[0x17, 3, 3, 0x40, 0])?;
+                loop {
+                    thread::sleep(Duration::from_millis(50));
+                    control.write_all(&[0])?;
                 }
             }
             "PBSZ" => client.say("200 PBSZ=0"),
