@@ -37,6 +37,7 @@ use super::{
     error::{FsError, FsErrorKind, Result},
     file::OpenFile,
     inode::Inodes,
+    on_server::{Base, OnServer},
     server::Server,
     spool::SpoolLimits,
 };
@@ -166,34 +167,48 @@ impl WriteBack {
         if !self.growth.allows(file, growth, len) {
             return Err(self.failure(FsErrorKind::TooLarge, file));
         }
-        if len == 0 {
-            self.look_whether_empty(file)?;
-        }
-        let now = self.clock.wall();
-        let cut = file.lock().set_len(&self.limits, len, now);
-        self.spooled(file, cut)
-    }
-
-    /// A file that is believed to be empty and is to be emptied: nothing would be sent, so that what others have put there since it was
-    /// seen would stay, and be taken for the file when it is made longer. However lately that was, as nothing follows that would notice.
-    fn look_whether_empty(&self, file: &OpenFile) -> Result<()> {
-        let state = file.lock();
-        let base = state.on_server().base().cloned();
-        let is_believed_empty = !state.is_ahead() && state.size() == 0;
-        drop(state);
-        let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
-            return Ok(());
+        let theirs = if len == 0 {
+            self.put_by_others(file)?
+        } else {
+            None
         };
-        if !is_believed_empty {
-            return Ok(());
-        }
-        let seen = self.server.evidence().look_now(&path)?;
-        if let Some(version) = seen.version().filter(|version| version.size > 0) {
-            let versions = self.server.versions();
-            let seen = versions.base(version, seen.asked(), base.mode);
-            file.lock().rebase(seen);
+        let now = self.clock.wall();
+        let cut = || file.lock().set_len(&self.limits, len, now);
+        self.spooled(file, cut())?;
+        if let Some(theirs) = theirs
+            && file.lock().rebase(theirs)
+        {
+            self.spooled(file, cut())?;
         }
         Ok(())
+    }
+
+    /// What others have put into a file that is to be emptied and is believed to be empty on the server. However lately it was seen to be so:
+    /// nothing would be sent that would notice, what is there would stay, and be taken for the file when it is made longer.
+    ///
+    /// # Errors
+    ///
+    /// Also when there is no such file any more.
+    fn put_by_others(&self, file: &OpenFile) -> Result<Option<Base>> {
+        let state = file.lock();
+        let base = match state.on_server() {
+            OnServer::Known(base) if base.version.size == 0 => Some(base.clone()),
+            _ => None,
+        };
+        let base = base.filter(|_| !state.is_busy() && !state.name.is_removed());
+        let is_ahead = state.is_ahead();
+        drop(state);
+        let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
+            return Ok(None);
+        };
+        let seen = self.server.evidence().look_now(&path)?;
+        if seen.is_absent() && !is_ahead {
+            self.server.kernel().forget_name(&path);
+            return Err(FsError::new(FsErrorKind::NotFound, &path));
+        }
+        let versions = self.server.versions();
+        let theirs = seen.version().filter(|version| version.size > 0);
+        Ok(theirs.map(|version| versions.base(version, seen.asked(), base.mode)))
     }
 
     /// Brings a file to the server, if the server lacks anything of it.

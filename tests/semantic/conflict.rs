@@ -433,6 +433,57 @@ fn what_others_have_put_into_an_emptied_file_does_not_come_back_when_it_is_made_
 
 // SEMANTICS: S-conflict-emptied
 #[test]
+fn what_was_written_to_an_empty_file_and_is_taken_back_does_not_hide_what_others_have_put_there() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    let first = world.open("/file", WRITE).unwrap();
+    world.write(first, 1, b"ours");
+    world.put("/file", b"theirs");
+    let second = world.create("/file", TRUNCATE).unwrap();
+    world.close(second).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"");
+    world.close(first).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"");
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn what_was_written_stays_when_the_look_before_an_emptying_fails() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    let first = world.open("/file", WRITE).unwrap();
+    world.write(first, 0, b"ours");
+    world
+        .server
+        .fail_next(Operation::Stat, 1, Kind::Disconnected);
+    assert_eq!(world.create("/file", TRUNCATE), Err(libc::EIO));
+    world.close(first).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"ours");
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn an_empty_file_that_others_have_removed_is_not_taken_for_emptied() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    world.server.remove(&path("/file"));
+    // The kernel looks it up again.
+    assert_eq!(world.open("/file", TRUNCATE), Err(libc::ESTALE));
+    assert!(!world.exists("/file"));
+    world.save("/file", b"").unwrap();
+    world.server.remove(&path("/file"));
+    assert_eq!(world.truncate("/file", 0), Err(libc::ESTALE));
+    world.save("/file", b"").unwrap();
+    let handle = world.open("/file", WRITE).unwrap();
+    world.server.remove(&path("/file"));
+    let again = world.create("/file", TRUNCATE).unwrap();
+    world.close(again).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"");
+    world.fs.release(handle);
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
 fn to_empty_what_is_empty_costs_one_look_and_sends_nothing() {
     let world = World::new();
     world.save("/file", b"").unwrap();

@@ -215,7 +215,10 @@ fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Resu
         set_asides,
     };
     let handle = fs.handles.add_file(handle);
-    truncated.inspect_err(|_| fs.release(handle))?;
+    truncated.map_err(|error| {
+        fs.release(handle);
+        vanished(error, fs.inodes.path(ino).as_ref())
+    })?;
     if !is_content_known && !mode.is_truncate {
         // The length that the kernel knows may be that of other content.
         fs.server.kernel().forget_attributes(ino);
@@ -251,11 +254,7 @@ fn base_for(
             .server
             .versions()
             .ask_exact(path, entry)
-            .map_err(|error| match error.kind() {
-                // The kernel looks the name up again, so that O_CREAT makes the file.
-                FsErrorKind::NotFound => FsError::new(FsErrorKind::Stale, path),
-                _ => error,
-            });
+            .map_err(|error| vanished(error, Some(path)));
     }
     let has_broken = fs.server.broken_reads().has(path);
     match fs.server.versions().base_of(entry) {
@@ -265,6 +264,14 @@ fn base_for(
             fs.server.broken_reads().settle(path);
             Ok(base)
         }
+    }
+}
+
+/// The failure to open a file that others have removed: the kernel looks the name up again, so that `O_CREAT` makes the file.
+fn vanished(error: FsError, path: Option<&RemotePath>) -> FsError {
+    match error.kind() {
+        FsErrorKind::NotFound => FsError::about(FsErrorKind::Stale, path.cloned()),
+        _ => error,
     }
 }
 

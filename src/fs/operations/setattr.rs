@@ -78,7 +78,11 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     if let Some(handle) = handle {
         let handle = fs.handles.file(handle)?;
         handle.check_current()?;
-        return fs.write_back.set_len(&handle.file, size);
+        return match fs.write_back.set_len(&handle.file, size) {
+            // Who has it open goes on with it.
+            Err(error) if error.kind() == FsErrorKind::NotFound => Ok(()),
+            cut => cut,
+        };
     }
     // truncate(2): no handle will be closed, so it goes up at once.
     let mode = OpenMode {
