@@ -37,6 +37,7 @@ use super::{
     error::{FsError, FsErrorKind, Result},
     file::OpenFile,
     inode::Inodes,
+    on_server::{Base, OnServer},
     server::Server,
     spool::SpoolLimits,
 };
@@ -166,41 +167,48 @@ impl WriteBack {
         if !self.growth.allows(file, growth, len) {
             return Err(self.failure(FsErrorKind::TooLarge, file));
         }
+        let theirs = if len == 0 {
+            self.put_by_others(file)?
+        } else {
+            None
+        };
         let now = self.clock.wall();
         let cut = || file.lock().set_len(&self.limits, len, now);
         self.spooled(file, cut())?;
-        if len == 0 && self.is_filled_by_others(file)? {
+        if let Some(theirs) = theirs
+            && file.lock().rebase(theirs)
+        {
             self.spooled(file, cut())?;
         }
         Ok(())
     }
 
-    /// Whether a file that was emptied, and of which nothing would be sent as it is believed to be empty on the server, holds something there,
-    /// which it is from now on. However lately it was seen to be empty: nothing follows that would notice, what others have put there since
-    /// would stay, and be taken for the file when it is made longer.
+    /// What others have put into a file that is to be emptied and is believed to be empty on the server. However lately it was seen to be so:
+    /// nothing would be sent that would notice, what is there would stay, and be taken for the file when it is made longer.
     ///
     /// # Errors
     ///
     /// Also when there is no such file any more.
-    fn is_filled_by_others(&self, file: &OpenFile) -> Result<bool> {
+    fn put_by_others(&self, file: &OpenFile) -> Result<Option<Base>> {
         let state = file.lock();
-        let base = state.on_server().base().cloned();
-        let base = base.filter(|_| !state.is_ahead());
+        let base = match state.on_server() {
+            OnServer::Known(base) if base.version.size == 0 => Some(base.clone()),
+            _ => None,
+        };
+        let base = base.filter(|_| !state.is_busy() && !state.name.is_removed());
+        let is_ahead = state.is_ahead();
         drop(state);
         let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
-            return Ok(false);
+            return Ok(None);
         };
         let seen = self.server.evidence().look_now(&path)?;
-        if seen.is_absent() {
+        if seen.is_absent() && !is_ahead {
             self.server.kernel().forget_name(&path);
             return Err(FsError::new(FsErrorKind::NotFound, &path));
         }
-        let Some(version) = seen.version().filter(|version| version.size > 0) else {
-            return Ok(false);
-        };
-        let theirs = self.server.versions();
-        let theirs = theirs.base(version, seen.asked(), base.mode);
-        Ok(file.lock().rebase(theirs))
+        let versions = self.server.versions();
+        let theirs = seen.version().filter(|version| version.size > 0);
+        Ok(theirs.map(|version| versions.base(version, seen.asked(), base.mode)))
     }
 
     /// Brings a file to the server, if the server lacks anything of it.

@@ -448,6 +448,21 @@ fn what_was_written_to_an_empty_file_and_is_taken_back_does_not_hide_what_others
 
 // SEMANTICS: S-conflict-emptied
 #[test]
+fn what_was_written_stays_when_the_look_before_an_emptying_fails() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    let first = world.open("/file", WRITE).unwrap();
+    world.write(first, 0, b"ours");
+    world
+        .server
+        .fail_next(Operation::Stat, 1, Kind::Disconnected);
+    assert_eq!(world.create("/file", TRUNCATE), Err(libc::EIO));
+    world.close(first).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"ours");
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
 fn an_empty_file_that_others_have_removed_is_not_taken_for_emptied() {
     let world = World::new();
     world.save("/file", b"").unwrap();

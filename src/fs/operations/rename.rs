@@ -14,7 +14,11 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         file::{Held, OpenFile},
         number::Ino,
-        server::{Intent, change::Again, renaming},
+        server::{
+            Intent,
+            change::{Again, has_left, is_respelled},
+            renaming,
+        },
     },
     remote::{Evidence, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Want},
 };
@@ -124,7 +128,7 @@ fn check_target(
         .file_named(to.0, to.1)
         .filter(|file| file.lock().needs_upload());
     // Servers replace without asking, so a listing that is some seconds old is not enough.
-    let seen = if renaming::is_respelled(source, target) {
+    let seen = if is_respelled(source, target) {
         fs.server.evidence().look_spelled(target)?
     } else {
         fs.server.evidence().look(target)?
@@ -198,7 +202,7 @@ fn rename_dir(fs: &Filesystem, source: &RemotePath, target_seen: &Evidence) -> R
             .map_err(|_| FsError::new(FsErrorKind::Exists, target))
     };
     match renaming::surely(&fs.server, source, target, look)? {
-        Ok(()) if renaming::has_left(&fs.server, source, target, is_replacing)? => return Ok(()),
+        Ok(()) if has_left(&fs.server, source, target, is_replacing)? => return Ok(()),
         // Others have taken the name in this moment.
         Ok(()) if !is_replacing => return Err(FsError::new(FsErrorKind::Exists, target)),
         Ok(()) => {}

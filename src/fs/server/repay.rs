@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Server, renaming::has_left};
+use super::{Server, change::has_left};
 use crate::{
     fs::{
         debts::Debt,
