@@ -173,7 +173,9 @@ impl Protection {
         if self.checked(control.wait_readable(wait.unwrap_or_default()))? {
             return Ok(());
         }
-        let other = connect()?;
+        let Ok(other) = connect() else {
+            return Ok(());
+        };
         let hello = self.client().ok().and_then(|client| {
             let address = other.socket().peer_addr().ok()?;
             let session = client.session(Version::V12, address.ip());

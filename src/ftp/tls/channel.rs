@@ -265,13 +265,18 @@ impl Channel {
         }
     }
 
-    /// Waits for the server once, within the socket's timeout, and moves what it says behind what is in `inbox`: nothing while a record has
-    /// come in part, so that who drips bytes keeps nobody waiting here. `false` at the end.
+    /// Moves what is decrypted already behind what is in `inbox`; else waits for the server once, within the socket's timeout, and moves what it
+    /// says: nothing while a record has come in part, so that who drips bytes keeps nobody waiting here. `false` at the end.
     pub(in crate::ftp) fn read_once(
         &mut self,
         socket: &TcpStream,
         inbox: &mut Vec<u8>,
     ) -> io::Result<bool> {
+        let before = inbox.len();
+        self.read_decrypted(inbox)?;
+        if inbox.len() > before {
+            return Ok(true);
+        }
         self.flush(socket)?;
         if self.receive(socket)? == 0 {
             return Ok(false);
