@@ -165,6 +165,7 @@ impl Opts {
         let (user, password) =
             credentials::find(target, self.password_file.as_deref(), surroundings)?;
         Ok(FtpConfig {
+            listing_bytes_max: usize::try_from(self.listing_memory).unwrap_or(usize::MAX),
             host: target.host.clone(),
             port: target.port,
             user,

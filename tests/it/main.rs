@@ -25,6 +25,7 @@ mod faults;
 mod files;
 mod latency;
 mod matrix;
+mod memory;
 mod metadata;
 mod mmap;
 mod names;

@@ -10,20 +10,21 @@ use std::{
 
 /// Which rooms a room may use besides itself; those that are not here are `main` and `lib`.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("cache", &["clock", "config", "remote"]),
+    ("budget", &[]),
+    ("cache", &["budget", "clock", "config", "remote"]),
     ("cli", &["config"]),
     ("clock", &[]),
     ("config", &[]),
     ("doctor", &["config", "ftp", "remote"]),
-    ("fs", &["cache", "clock", "config", "remote"]),
-    ("ftp", &["config", "remote"]),
+    ("fs", &["budget", "cache", "clock", "config", "remote"]),
+    ("ftp", &["budget", "config", "remote"]),
     ("fuse", &["fs", "remote"]),
     ("logging", &["config"]),
     (
         "mount",
         &["clock", "config", "fs", "ftp", "fuse", "logging"],
     ),
-    ("remote", &["clock"]),
+    ("remote", &["budget", "clock"]),
 ];
 
 /// Packages that only certain rooms may name.

@@ -122,7 +122,7 @@ fn set_attributes(fs: &Filesystem, ino: Ino, attributes: Attributes) -> Result<(
         return Err(FsError::new(FsErrorKind::Unsupported, &path));
     }
     // What is so already need not be asked for; programs set the mode that they have just read.
-    let shown = fs.view.attr(ino, &entry).mode;
+    let shown = fs.view.attr(ino, entry.as_borrowed()).mode;
     let mode = attributes.mode.filter(|mode| *mode != shown);
     let wanted = Attributes { mode, ..attributes };
     let seen = settle_attributes(fs, &path, entry.kind, wanted)?;

@@ -623,11 +623,11 @@ fn a_listing_tells_targets_as_the_mount_sees_them_or_not_at_all() {
     let target = |name: &str| {
         let mut entries = listing.entries.iter();
         let entry = entries.find(|entry| *entry.name == *name.as_bytes());
-        entry.unwrap().target.clone()
+        entry.unwrap().target
     };
-    assert_eq!(target("inside").as_deref(), Some(&b"/a/b"[..]));
-    assert_eq!(target("root").as_deref(), Some(&b"/"[..]));
-    assert_eq!(target("4").as_deref(), Some(&b"target-4"[..]));
+    assert_eq!(target("inside"), Some(&b"/a/b"[..]));
+    assert_eq!(target("root"), Some(&b"/"[..]));
+    assert_eq!(target("4"), Some(&b"target-4"[..]));
     assert_eq!((target("outside"), target("sibling")), (None, None));
 }
 
