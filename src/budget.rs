@@ -110,6 +110,18 @@ impl Charge {
         self.bytes = bytes;
     }
 
+    /// The same, unless that is more than there is; whether it is.
+    pub fn try_set(&mut self, bytes: usize) -> bool {
+        let before = self.bytes;
+        self.set(bytes);
+        let budget = self.budget.as_ref();
+        let is_enough = budget.is_none_or(|budget| budget.is_enough(Demand::Program));
+        if !is_enough {
+            self.set(before);
+        }
+        is_enough
+    }
+
     /// How many bytes it is.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -154,6 +166,10 @@ mod tests {
         assert!(budget.is_enough(Demand::Program) && !budget.is_enough(Demand::Guess));
         one.set(51);
         assert!(!budget.has_room(Demand::Program));
+        one.set(0);
+        assert!(!one.try_set(51) && one.bytes() == 0);
+        assert!(one.try_set(50));
+        one.set(51);
         drop(two);
         assert_eq!(budget.used(), 51);
         drop(one);

@@ -149,6 +149,8 @@ pub struct FsConfig {
     pub is_read_only: bool,
     /// The most memory that one file's unsent bytes take before they move to a file. 8 MiB: nearly all files fit.
     pub spool_memory_bytes_max: u64,
+    /// The most memory that the unsent bytes of all files take. 64 MiB: as much as content that is read; what does not fit becomes a file at once.
+    pub spool_memory_total_max: usize,
     /// The most bytes that a file may grow to. 1 TiB: more than any file that goes over FTP in a day, and less than a slip of a program
     /// (an offset of 2^62) needs to fill every disk.
     pub file_bytes_max: u64,

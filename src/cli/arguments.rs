@@ -106,6 +106,10 @@ pub struct Opts {
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_bytes, help_heading = CACHES)]
     pub(super) spool_memory: u64,
 
+    /// Let all unsent files take this much memory
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, help_heading = CACHES)]
+    pub(super) spool_memory_total: u64,
+
     /// Let no file grow beyond this size
     #[arg(long, value_name = "SIZE", default_value = "1T", value_parser = parse_bytes, help_heading = CACHES)]
     pub(super) max_file_size: u64,

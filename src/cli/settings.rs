@@ -74,6 +74,8 @@ impl MountRequest {
                 dir_mask: list.dir_mask.or(list.mask).unwrap_or(0),
                 is_read_only: list.is_read_only(),
                 spool_memory_bytes_max: opts.spool_memory,
+                spool_memory_total_max: usize::try_from(opts.spool_memory_total)
+                    .unwrap_or(usize::MAX),
                 file_bytes_max: opts.max_file_size,
                 spool_dir: cache_dir.join("spool"),
                 debts_dir: Some(debts_dir),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::common::{
-    Mount, can_mount, errno,
+    Mount, can_mount, errno, pattern,
     simulated::{Dialect, Simulated},
 };
 
@@ -184,4 +184,30 @@ fn directories_that_are_held_open() {
     assert_eq!(open(3).unwrap().count(), 60_000);
     assert_eq!(held.pop().unwrap().count(), 60_000);
     assert_peak(&mount, AT_REST_BYTES_MAX + LISTINGS_BYTES_MAX);
+}
+
+// SEMANTICS: S-write
+#[test]
+fn sixty_files_that_are_being_written() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    let mount = Mount::of_url(&server.url(), &["spool-memory-total=16M", "cache-size=4M"]);
+    let content = pattern(1, 7 << 20);
+    let files: Vec<_> = (0..60)
+        .map(|number| {
+            let mut file = File::create(mount.path().join(format!("file{number}"))).unwrap();
+            file.write_all(&content).unwrap();
+            file
+        })
+        .collect();
+    // What uploads have under way comes on top.
+    assert_peak(&mount, AT_REST_BYTES_MAX + (32 << 20));
+    drop(files);
+    for number in [0, 30, 59] {
+        let node = server.tree().get(&format!("/file{number}")).cloned();
+        assert!(node.unwrap().content.unwrap() == content, "{number}");
+    }
+    assert_peak(&mount, AT_REST_BYTES_MAX + (32 << 20));
 }
