@@ -9,6 +9,7 @@ mod error;
 pub mod fuzzing;
 mod mount_options;
 mod netrc;
+mod prompt;
 mod proxy;
 mod request;
 mod settings;

@@ -96,6 +96,8 @@ pub struct TlsConfig {
     pub identity: Option<TlsIdentity>,
     /// The file that remembers which servers have spoken TLS.
     pub known_hosts: Option<PathBuf>,
+    /// The file that remembers for which servers it was said that nothing is protected.
+    pub clear_hosts: Option<PathBuf>,
 }
 
 /// When TLS is used.
@@ -141,6 +143,8 @@ pub struct FsConfig {
     pub uid: u32,
     /// The group that owns all that is shown.
     pub gid: u32,
+    /// The only user who may enter the mounted directory, besides root; `None` for whoever its permission bits let in.
+    pub only_user: Option<u32>,
     /// Permission bits taken away from files.
     pub file_mask: u32,
     /// Permission bits taken away from directories.

@@ -26,7 +26,9 @@
 //! | What goes over the wire? | [`ftp`]: [`ftp::FtpRemote`] keeps sessions, speaks FTP and TLS, parses listings and replies |
 //!
 //! Beside them: [`doctor`] examines a server and names the option that helps; [`logging`] says where the log goes, and what never
-//! gets into it; [`clock`] is time as the caches see it, so that no test sleeps; [`budget`] counts memory that has a limit.
+//! gets into it; [`printed`] is the way out for all text that people read; [`local`] makes the
+//! directories and files that are ours on this machine; [`clock`] is time as the caches see it, so that no test sleeps.
+//! [`budget`] counts memory that has a limit.
 //!
 //! To follow one read, start at `read` in `fuse.rs` and go down: [`fs::Filesystem::read`], then `Reader::read` in `cache/reader.rs`, then
 //! [`remote::Remote::open_download`] as `ftp/download.rs` implements it. For one write: `write` in `fuse.rs`, [`fs::Filesystem::write`],
@@ -42,6 +44,8 @@ pub mod doctor;
 pub mod fs;
 pub mod ftp;
 pub mod fuse;
+pub mod local;
 pub mod logging;
 pub mod mount;
+pub mod printed;
 pub mod remote;

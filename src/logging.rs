@@ -2,16 +2,19 @@
 
 use std::{
     fmt,
-    fs::OpenOptions,
     io::{self, Write},
-    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    os::unix::net::UnixDatagram,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{Local, SecondsFormat, Utc};
 use log::{Level, Log, Metadata, Record};
 
-use crate::config::LogConfig;
+use crate::{
+    config::LogConfig,
+    local,
+    printed::{self, Printable},
+};
 
 /// What is logged unless the user says otherwise: warnings, and the few lines on the mount's life.
 const FILTER_DEFAULT: &str = "warn,ftpfs::mount=info";
@@ -55,11 +58,7 @@ pub fn init(config: &LogConfig) -> Result<(), String> {
         .format(write_line)
         .target(env_logger::Target::Pipe(Box::new(Sink)));
     if let Some(path) = &config.file {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path);
+        let file = local::open_log(path);
         let file = file.map_err(|error| format!("--log-file {}: {error}", path.display()))?;
         *destination() = Destination::File(file);
     }
@@ -69,11 +68,10 @@ pub fn init(config: &LogConfig) -> Result<(), String> {
         log::set_max_level(level);
     }
     // A panic's message would go to a standard error output that the background does not have.
-    let shown = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let has_terminal = matches!(*destination(), Destination::Stderr);
         if has_terminal {
-            shown(panic);
+            printed::complain(panic);
         } else {
             log::error!("panic: {panic}");
         }
@@ -207,9 +205,9 @@ impl fmt::Display for OneLine<'_> {
             .map(str::trim)
             .filter(|part| !part.is_empty());
         if let Some(first) = parts.next() {
-            f.write_str(first)?;
+            Printable(first).fmt(f)?;
         }
-        parts.try_for_each(|part| write!(f, " {part}"))
+        parts.try_for_each(|part| write!(f, " {}", Printable(part)))
     }
 }
 
@@ -248,5 +246,7 @@ mod tests {
             OneLine(&format_args!("{args}")).to_string(),
             "530 no 2026 ERROR forged"
         );
+        let escape = OneLine(&format_args!("{}", "\x1b]0;forged\x07")).to_string();
+        assert_eq!(escape, r"\u001b]0;forged\u0007");
     }
 }

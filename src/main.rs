@@ -1,25 +1,20 @@
 //! `ftpfs`: parse, run, exit code.
 
-use std::{
-    env,
-    io::{self, Write},
-    os::unix::ffi::OsStrExt,
-    process::ExitCode,
-};
+use std::{env, os::unix::ffi::OsStrExt, process::ExitCode};
 
 use ftpfs::{
     cli::{DoctorRequest, Request, Stop, Surroundings, Target},
     config::FtpConfig,
     doctor, logging,
     mount::{self, Ending},
+    printed,
 };
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(message) => {
-            // When even the standard error output is gone, the exit status has to do.
-            let _ = writeln!(io::stderr(), "ftpfs: {message}");
+            printed::complain(message);
             ExitCode::FAILURE
         }
     }
@@ -29,7 +24,7 @@ fn run() -> Result<ExitCode, String> {
     let request = match Request::parse(env::args_os()) {
         Ok(request) => request,
         Err(Stop::Print(text)) => {
-            print(&text);
+            printed::print(text);
             return Ok(ExitCode::SUCCESS);
         }
         Err(Stop::Usage(error)) => return Err(error.to_string()),
@@ -61,20 +56,15 @@ fn examine(config: &FtpConfig, request: &DoctorRequest) -> Result<ExitCode, Stri
     let report = doctor::examine(config, request.is_read_only());
     if request.is_json() {
         let json = report.to_json().map_err(|error| error.to_string())?;
-        print(&format!("{json:#}\n"));
+        printed::print(format_args!("{json:#}\n"));
     } else {
-        print(&report.to_string());
+        printed::print(&report);
     }
     Ok(if report.works {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn print(text: &str) {
-    // The reader may have gone, as `head` does.
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Wipes the passwords from what /proc shows of our arguments and environment.

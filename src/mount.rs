@@ -22,15 +22,9 @@ mod threads;
 pub use error::MountError;
 pub use sys::{forbid_cores, hide_argument, hide_variable};
 
-use std::{
-    fs::{self, DirBuilder},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::Path,
-};
+use std::path::Path;
 
-use rustix::process::geteuid;
-
-use crate::config::Config;
+use crate::{config::Config, local};
 use daemon::Side;
 use serve::serve;
 
@@ -56,6 +50,13 @@ pub fn run(config: &Config) -> Result<Ending, MountError> {
     sys::share_heaps();
     let mountpoint = mountpoint::prepare(&config.mount.mountpoint)?;
     prepare_spool_dir(&config.fs.spool_dir, &mountpoint)?;
+    let state = &config.mount.presence_dir;
+    local::check_place(state).map_err(|error| {
+        MountError::new(format!(
+            "state directory {}: {error}; set XDG_STATE_HOME to one of your own",
+            state.display()
+        ))
+    })?;
     draining::wait_for_others(config);
     if config.mount.is_foreground {
         return serve(config, &mountpoint, &mut None).map(|()| Ending::Well);
@@ -88,18 +89,9 @@ fn prepare_spool_dir(dir: &Path, mountpoint: &Path) -> Result<(), MountError> {
     if dir.starts_with(mountpoint) {
         return Err(refuse("it lies below the mountpoint"));
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    local::check_place(dir)
+        .and_then(|()| local::private_dir(dir))
         .map_err(|error| refuse(&error.to_string()))?;
-    let metadata = fs::metadata(dir).map_err(|error| refuse(&error.to_string()))?;
-    if metadata.uid() != geteuid().as_raw() {
-        return Err(refuse("it belongs to another user"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(refuse("other users may write to it"));
-    }
     // A full or read-only disk is better found now than at the first write.
     tempfile::tempfile_in(dir)
         .map(drop)

@@ -234,6 +234,8 @@ pub struct Habits {
     pub no_rename: bool,
     /// It does not rename over a file.
     pub no_rename_over: bool,
+    /// It was seen to say yes to a rename and to do nothing.
+    pub pretends_to_rename: bool,
     /// How many files were removed, as far as that matters: 2 at most, and none again after a refusal.
     pub removals: u8,
 }
@@ -243,6 +245,11 @@ pub trait Download: Send + Debug {
     /// Reads what has arrived, at least one byte; 0 means that the file (or the asked length) has ended and the
     /// server has confirmed it.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
+
+    /// The version that is wanted: where the connection breaks, the download goes on only as long as the file is still that one.
+    fn expect(&mut self, version: Reported) {
+        let _ = version;
+    }
 }
 
 /// A running upload. Dropped before [`Upload::finish`], it is abandoned: the server may keep what has arrived.

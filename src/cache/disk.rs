@@ -18,9 +18,9 @@ mod trees;
 use std::{
     collections::HashMap,
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -34,7 +34,7 @@ use bytes::BytesMut;
 use lru::LruCache;
 use rustix::{
     fs::{FlockOperation, flock},
-    process::{geteuid, nice},
+    process::nice,
 };
 use twox_hash::XxHash3_64;
 
@@ -46,7 +46,7 @@ use self::{
     trees::Trees,
 };
 use super::block::{Block, FileId, Version};
-use crate::{clock::Clock, config::DiskConfig, remote::RemotePath};
+use crate::{clock::Clock, config::DiskConfig, local, remote::RemotePath};
 
 /// How old a version must be before its content is kept. 2 s: a file that was changed in this second may be changed once more
 /// without showing another time; one more for clocks that differ a little.
@@ -407,15 +407,8 @@ fn dir_name(server: &str) -> String {
 
 /// Makes the directory, for this user alone.
 fn prepare(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let metadata = fs::metadata(dir)?;
-    if metadata.uid() != geteuid().as_raw() {
-        return Err(io::Error::other("it belongs to another user"));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(io::Error::other("others may look in"));
-    }
-    Ok(())
+    local::check_place(dir)?;
+    local::private_dir(dir)
 }
 
 /// A file for this user alone, made if need be.

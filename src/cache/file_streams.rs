@@ -46,6 +46,7 @@ pub(super) struct FileStreams {
     version: Version,
     path: Mutex<RemotePath>,
     is_held: Arc<AtomicBool>,
+    has_broken: Arc<AtomicBool>,
     /// The first lock in this room's order.
     state: Mutex<State>,
 }
@@ -96,6 +97,7 @@ impl FileStreams {
             version,
             path: Mutex::new(path),
             is_held: Arc::default(),
+            has_broken: Arc::default(),
             state: Mutex::default(),
         }
     }
@@ -122,6 +124,11 @@ impl FileStreams {
     /// What starts from now on uses this path.
     pub(super) fn set_path(&self, path: RemotePath) {
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
+    }
+
+    /// Whether one has failed since this was asked last.
+    pub(super) fn take_broken(&self) -> bool {
+        self.has_broken.swap(false, Ordering::Relaxed)
     }
 
     /// Ends all streams; what has arrived stays in the block cache.
@@ -288,6 +295,7 @@ impl FileStreams {
             path: self.path(),
             arrived: self.engine.arrived(),
             is_held: Arc::clone(&self.is_held),
+            has_broken: Arc::clone(&self.has_broken),
         };
         let streams = Arc::downgrade(self);
         let tend = move || {

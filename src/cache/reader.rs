@@ -63,6 +63,12 @@ impl Reader {
         self.streams.set_path(path);
     }
 
+    /// Whether a download of it has broken off since this was asked last, be it one that nobody waited for: what has arrived belongs to the
+    /// version, and what comes next may not.
+    pub fn take_broken(&self) -> bool {
+        self.streams.take_broken()
+    }
+
     /// Reads `len` bytes at `offset`; fewer only where the file ends on the server at this moment. Waits for the server
     /// if need be.
     ///
@@ -149,8 +155,8 @@ impl Reader {
         let path = self.streams.path();
         let missing = got.missing();
         let (remote, len) = (self.streams.engine().remote(), Some(missing as u64));
-        let size = self.version().size;
-        let mut download = Confirmed::open(remote, &path, got.position(), len, size)?;
+        let version = self.version().reported();
+        let mut download = Confirmed::open(remote, &path, got.position(), len, version)?;
         let mut buffer = BytesMut::zeroed(missing.min(BUFFER_BYTES_MAX));
         let mut filled = 0;
         while filled < missing {

@@ -276,6 +276,9 @@ impl Stream {
             Err(error.with_source("the thread of the download panicked"))
         });
         let end = end.unwrap_or_else(End::Failed);
+        if matches!(end, End::Failed(_)) {
+            self.source.has_broken.store(true, Ordering::Relaxed);
+        }
         let mut window = self.lock();
         window.append(&mut filling);
         if matches!(end, End::File(size) if size == self.source.version.size)
@@ -301,7 +304,7 @@ impl Stream {
     ) -> Result<End> {
         let Source { path, version, .. } = &self.source;
         let len = self.is_bounded.then(|| self.lock().limit - self.start);
-        let mut download = Confirmed::open(remote, path, self.start, len, version.size)?;
+        let mut download = Confirmed::open(remote, path, self.start, len, version.reported())?;
         let now = self.clock.now();
         self.lock().opened = Some(now);
         let mut hold = Hold::new(now);

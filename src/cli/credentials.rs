@@ -1,6 +1,11 @@
 //! Who logs in, and with which password: URL, `--password-file`, `FTPFS_PASSWORD`, `~/.netrc`, the terminal.
 
-use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
 
 use zeroize::Zeroizing;
 
@@ -117,13 +122,23 @@ fn read_netrc(target: &Target, surroundings: &Surroundings) -> Result<NetrcEntry
     let Some(path) = &surroundings.netrc else {
         return Ok(NetrcEntry::default());
     };
-    let text = match File::open(path).and_then(read_text) {
-        Ok(text) => text,
+    let shown = path.display();
+    let failed = |error: std::io::Error| UsageError::new(format!("{shown}: {error}"));
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(NetrcEntry::default());
         }
-        Err(error) => return Err(UsageError::new(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(failed(error)),
     };
+    let metadata = file.metadata().map_err(failed)?;
+    let is_ours = [0, surroundings.uid].contains(&metadata.uid());
+    if metadata.is_file() && (metadata.mode() & 0o022 != 0 || !is_ours) {
+        return Err(UsageError::new(format!(
+            "{shown}: other users may write it, and could send the password to a server of theirs; run: chmod go-w {shown}"
+        )));
+    }
+    let text = read_text(file).map_err(failed)?;
     Ok(find_entry(&text, &target.host, target.user.as_deref()).unwrap_or_default())
 }
 
@@ -149,7 +164,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let surroundings = Surroundings {
-                uid: 1000,
+                uid: rustix::process::getuid().as_raw(),
                 gid: 1000,
                 password: None,
                 log_filter: None,

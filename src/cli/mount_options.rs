@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, os::unix::ffi::OsStringExt};
 
 use rustix::mount::MountFlags;
 
-use super::{error::UsageError, values};
+use super::{error::UsageError, target::Login, values};
 use crate::config::{Access, MountFlag};
 
 /// The options of this list that are no long options and no flags of the kernel.
@@ -17,6 +17,7 @@ pub(super) const OWN_NAMES: &[&str] = &[
     "umask",
     "fmask",
     "dmask",
+    "user",
 ];
 
 /// What fstab holds for mount(8), systemd and others, and what needs no asking here: the mount always reconnects and
@@ -25,8 +26,10 @@ const IGNORED: &[&str] = &[
     "defaults",
     "auto",
     "noauto",
-    "user",
     "nouser",
+    // mount.fuse3 says both of every mount, whether or not its user has.
+    "suid",
+    "dev",
     "users",
     "owner",
     "group",
@@ -56,6 +59,8 @@ pub(super) struct MountOptions {
     pub(super) file_mask: Option<u32>,
     pub(super) dir_mask: Option<u32>,
     pub(super) flags: Vec<MountFlag>,
+    /// `user=NAME[:PASSWORD]`; without a value it is mount(8)'s, and says nothing here.
+    pub(super) login: Option<Login>,
     /// Long options, as arguments for the command line.
     long: Vec<OsString>,
 }
@@ -118,6 +123,7 @@ impl MountOptions {
             "allow_other" => self.access = Access::Everyone,
             "allow_root" => self.access = Access::OwnerAndRoot,
             "default_permissions" => self.default_permissions = true,
+            "user" => self.login = value.map(Login::parse).transpose()?.or(self.login.take()),
             "uid" => self.uid = Some(number(name, value, values::parse_id)?),
             "gid" => self.gid = Some(number(name, value, values::parse_id)?),
             "umask" => self.mask = Some(number(name, value, values::parse_mask)?),

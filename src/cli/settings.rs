@@ -45,7 +45,7 @@ impl MountRequest {
     pub fn to_config(&self, surroundings: &Surroundings) -> Result<Config, UsageError> {
         let opts = &self.opts;
         let list = &opts.list;
-        let target = Target::parse(self.url.as_bytes())?;
+        let target = Target::parse(self.url.as_bytes())?.with_login(list.login.as_ref())?;
         let ftp = opts.to_ftp_config(&target, surroundings)?;
         let cache_dir = match &opts.cache_dir {
             Some(dir) => absolute(dir),
@@ -70,6 +70,8 @@ impl MountRequest {
             fs: FsConfig {
                 uid: list.uid.unwrap_or(surroundings.uid),
                 gid: list.gid.unwrap_or(surroundings.gid),
+                // The kernel answers from its caches whoever asks; that the filesystem turns others away does not keep them from that.
+                only_user: (list.access == Access::OwnerAndRoot).then_some(surroundings.uid),
                 file_mask: list.file_mask.or(list.mask).unwrap_or(0),
                 dir_mask: list.dir_mask.or(list.mask).unwrap_or(0),
                 is_read_only: list.is_read_only(),
@@ -112,6 +114,7 @@ impl DoctorRequest {
     /// As for a mount.
     pub fn to_config(&self, surroundings: &Surroundings) -> Result<FtpConfig, UsageError> {
         let target = Target::parse(self.url.as_bytes())?;
+        let target = target.with_login(self.opts.list.login.as_ref())?;
         self.opts.to_ftp_config(&target, surroundings)
     }
 

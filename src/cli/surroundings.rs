@@ -9,6 +9,7 @@ use std::{
 
 use rustix::process::{getgid, getuid};
 
+use super::prompt;
 use crate::config::Password;
 
 /// The environment, as far as it matters; a test makes its own.
@@ -53,7 +54,7 @@ impl Surroundings {
             home,
             cache_home: path("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()),
             state_home: path("XDG_STATE_HOME").filter(|dir| dir.is_absolute()),
-            ask: io::stdin().is_terminal().then_some(ask_on_terminal),
+            ask: io::stdin().is_terminal().then_some(prompt::ask),
         }
     }
 
@@ -75,8 +76,4 @@ impl Surroundings {
             (None, None) => PathBuf::from("/var/lib/ftpfs"),
         }
     }
-}
-
-fn ask_on_terminal(question: &str) -> io::Result<String> {
-    rpassword::prompt_password(question)
 }

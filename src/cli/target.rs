@@ -1,6 +1,6 @@
 //! What is to be mounted: `ftp://user:password@host:port/dir` or `user@host:dir`, read as bytes.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
@@ -93,6 +93,13 @@ impl Target {
             None => (None, authority),
         };
         let (user, password) = login.map(parse_login).transpose()?.unwrap_or_default();
+        // What looks like the host may be a piece of the password, which nobody may be asked about.
+        if password.is_some() && path.contains(&b'@') {
+            return Err(UsageError::new(
+                "there is an '@' behind the first '/' of the URL; in a password '/' is written %2F, in a directory '@' is \
+                 written %40",
+            ));
+        }
         let (host, port) = split_port(host_port)?;
         let host = check_host(decode("host", host)?)?;
         let port = port
@@ -181,20 +188,118 @@ impl Target {
         source
     }
 
-    /// Where in an argument passwords stand in URLs, the server's or a proxy's, to be wiped from the process list.
-    pub fn password_ranges(text: &[u8]) -> Vec<std::ops::Range<usize>> {
-        let in_url = |scheme_end: usize| {
-            let start = scheme_end + 3;
-            let rest = text.get(start..)?;
-            let end = rest.iter().position(|byte| *byte == b'/');
-            let (login, _) = rsplit_once(rest.get(..end.unwrap_or(rest.len()))?, b'@')?;
-            let colon = login.iter().position(|byte| *byte == b':')?;
-            Some(start + colon + 1..start + login.len())
+    /// The same with this login, where the URL has no user; its password also where the URL has that user and no password.
+    ///
+    /// # Errors
+    ///
+    /// It comes with a password, and the URL has another user or a password too.
+    pub(super) fn with_login(self, login: Option<&Login>) -> Result<Self, UsageError> {
+        let Some(login) = login else {
+            return Ok(self);
         };
-        let windows = text.windows(3).enumerate();
-        let schemes = windows.filter(|(_, window)| window == b"://");
-        schemes.filter_map(|(at, _)| in_url(at)).collect()
+        let is_same = self.user.as_ref().is_none_or(|user| *user == login.user);
+        if login.password.is_some() && (!is_same || self.password.is_some()) {
+            return Err(UsageError::new(
+                "the URL and -o user= name a login each; leave one of them out",
+            ));
+        }
+        if !is_same {
+            // mount(8) may say so who has asked for the mount.
+            return Ok(self);
+        }
+        Ok(Self {
+            user: Some(login.user.clone()),
+            password: self.password.or_else(|| login.password.clone()),
+            ..self
+        })
     }
+
+    /// Where in an argument passwords stand, to be wiped from the process list: in URLs, the server's or a proxy's, and behind `user=`.
+    pub fn password_ranges(text: &[u8]) -> Vec<Range<usize>> {
+        let starts = |word: &'static [u8]| {
+            let windows = text.windows(word.len()).enumerate();
+            windows.filter_map(move |(at, window)| (window == word).then_some(at))
+        };
+        let in_urls = starts(b"://").filter_map(|at| password_in_url(text, at));
+        let in_options = starts(OPTION).filter_map(|at| password_in_option(text, at));
+        in_urls.chain(in_options).collect()
+    }
+}
+
+/// Of mount's option list: a user, and perhaps a password.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    user: String,
+    password: Option<Password>,
+}
+
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |login: &Self| login.password.as_ref().map(|text| text.expose().to_owned());
+        self.user == other.user && text(self) == text(other)
+    }
+}
+
+impl Eq for Login {}
+
+/// How the option with a login begins.
+const OPTION: &[u8] = b"user=";
+
+impl Login {
+    /// Reads `NAME[:PASSWORD]`, where nothing is encoded, as curlftpfs has it.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, UsageError> {
+        let (user, password) = match split_once(text, b":") {
+            Some((user, password)) => (user, Some(password)),
+            None => (text, None),
+        };
+        let user = check_login("user", user.to_vec())?;
+        if user.is_empty() {
+            return Err(UsageError::new("option 'user' needs a name: user=NAME"));
+        }
+        let password = password.map(|text| check_login("password", text.to_vec()));
+        Ok(Self {
+            user,
+            password: password.transpose()?.map(Password::new),
+        })
+    }
+}
+
+/// The password in the URL whose scheme ends at `scheme_end`. One that ends an argument may have its slashes and at signs not encoded.
+fn password_in_url(text: &[u8], scheme_end: usize) -> Option<Range<usize>> {
+    let start = scheme_end + 3;
+    let rest = text.get(start..)?;
+    let slash = rest.iter().position(|byte| *byte == b'/');
+    let authority = rest.get(..slash.unwrap_or(rest.len()))?;
+    let is_alone = text.get(..scheme_end)?.iter().all(u8::is_ascii_alphabetic);
+    let last = match rsplit_once(authority, b'@') {
+        Some((login, _)) if !login.contains(&b':') => return None,
+        Some(_) if is_alone => rsplit_once(rest, b'@'),
+        Some((login, host)) => Some((login, host)),
+        None => {
+            let (_, port) = split_once(authority, b":")?;
+            let is_port = port.iter().all(u8::is_ascii_digit);
+            rsplit_once(rest, b'@').filter(|_| is_alone && !is_port)
+        }
+    };
+    let (login, _) = last?;
+    let colon = login.iter().position(|byte| *byte == b':')?;
+    Some(start + colon + 1..start + login.len())
+}
+
+/// The password in the option that begins at `start`, if one does.
+fn password_in_option(text: &[u8], start: usize) -> Option<Range<usize>> {
+    let before = start.checked_sub(1).and_then(|at| text.get(at));
+    let is_option = before.is_none_or(|byte| matches!(byte, b',' | b'o' | b'='));
+    let value = start + OPTION.len();
+    let mut is_escaped = false;
+    let end = text.get(value..)?.iter().position(|byte| {
+        let is_end = *byte == b',' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end
+    });
+    let end = end.map_or(text.len(), |end| value + end);
+    let colon = text.get(value..end)?.iter().position(|byte| *byte == b':');
+    colon.filter(|_| is_option).map(|at| value + at + 1..end)
 }
 
 fn parse_scheme(scheme: &[u8]) -> Result<Scheme, UsageError> {
@@ -209,10 +314,14 @@ fn parse_scheme(scheme: &[u8]) -> Result<Scheme, UsageError> {
         b"sftp" | b"ssh" => Err(UsageError::new(
             "this is no FTP: use sshfs for sftp://".to_owned(),
         )),
-        _ => Err(UsageError::new(format!(
+        _ if scheme.iter().all(u8::is_ascii_alphanumeric) => Err(UsageError::new(format!(
             "'{}://' is not a scheme that can be mounted; use ftp://, ftpes:// or ftps://",
             shown(scheme)
         ))),
+        // It may be a piece of a password.
+        _ => Err(UsageError::new(
+            "what stands before '://' is not a scheme that can be mounted; use ftp://, ftpes:// or ftps://",
+        )),
     }
 }
 
@@ -261,10 +370,11 @@ pub(super) fn check_host(host: Vec<u8>) -> Result<String, UsageError> {
     }
     let is_odd = |c: char| c.is_whitespace() || c.is_control() || "/@[]\\?#,<>\"'".contains(c);
     if host.contains(is_odd) {
-        return Err(UsageError::new(format!(
-            "'{}' is not a host name",
-            host.escape_debug()
-        )));
+        // It is not repeated: it may be a piece of a password.
+        return Err(UsageError::new(
+            "what stands as the host is not a host name; in a password '@' is written %40, '/' %2F and \
+             '#' %23",
+        ));
     }
     Ok(host)
 }
@@ -527,6 +637,11 @@ mod tests {
             "ftpis://u:secret@h/",
             "u:secret@h:dir",
             "u:sec@ret@h:dir",
+            "ftp://u:p@cret#s/w@h/",
+            "ftp://u:ge@cret/2024@h/d",
+            "ftp://u:ge/cret@h/d",
+            "ftp://u:x@[cret/y@h/d",
+            "u:cret://x@h:dir",
         ] {
             let message = refusal(text);
             assert!(!message.contains("cret"), "{text}: {message}");
@@ -542,6 +657,12 @@ mod tests {
         assert_eq!(found("ftp://u:secret@h/d"), ["secret"]);
         assert_eq!(found("ftp://u:a:b@c@h"), ["a:b@c"]);
         assert!(found("ftp://u@h:21/x:y@z").is_empty());
+        assert!(found("ftp://h:21/x:y@z").is_empty());
+        assert_eq!(found("ftp://u:p@s#s/w@h/d"), ["p@s#s/w"]);
+        assert_eq!(found("ftp://u:p/w@h/d"), ["p/w"]);
+        assert_eq!(found(r"ro,user=u:a\,b:c,dir-ttl=1"), [r"a\,b:c"]);
+        assert_eq!(found("-ouser=u:secret"), ["secret"]);
+        assert!(found("ro,user=u,x-user=a:b").is_empty());
         assert!(found("u@h:dir").is_empty());
         assert_eq!(found("--proxy=socks5://u:secret@h:1"), ["secret"]);
         assert_eq!(

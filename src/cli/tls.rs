@@ -15,6 +15,9 @@ use crate::config::{Pin, TlsConfig, TlsIdentity, TlsMode};
 /// The file below the state directory that remembers which hosts have spoken TLS.
 const KNOWN_HOSTS: &str = "tls-hosts";
 
+/// The one that remembers of which hosts the user has been told that nothing is protected.
+const CLEAR_HOSTS: &str = "clear-hosts";
+
 /// When TLS is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum When {
@@ -75,6 +78,7 @@ impl TlsOpts {
                 key: absolute(key),
             }),
             known_hosts: Some(surroundings.state_dir().join(KNOWN_HOSTS)),
+            clear_hosts: Some(surroundings.state_dir().join(CLEAR_HOSTS)),
         })
     }
 

@@ -18,9 +18,7 @@ const FLAGS: &[MountFlag] = &[
     set("ro", MountFlags::RDONLY),
     clear("rw", MountFlags::RDONLY),
     set("nosuid", MountFlags::NOSUID),
-    clear("suid", MountFlags::NOSUID),
     set("nodev", MountFlags::NODEV),
-    clear("dev", MountFlags::NODEV),
     set("noexec", MountFlags::NOEXEC),
     clear("exec", MountFlags::NOEXEC),
     set("sync", MountFlags::SYNCHRONOUS),
@@ -63,11 +61,10 @@ impl MountFlag {
         FLAGS.iter().map(|flag| flag.name)
     }
 
-    /// What mount(2) gets: nosuid and nodev unless the options say otherwise, as fusermount3 does it, because the
-    /// files of a foreign machine must not give rights on this one.
+    /// What mount(2) gets: always with nosuid and nodev, because the files of a foreign machine must not give rights on this one.
     pub fn combine(flags: &[Self]) -> MountFlags {
-        let start = MountFlags::NOSUID | MountFlags::NODEV;
-        flags.iter().fold(start, |mut all, flag| {
+        let always = MountFlags::NOSUID | MountFlags::NODEV;
+        flags.iter().fold(always, |mut all, flag| {
             all.set(flag.bit, flag.is_set);
             all
         })
@@ -95,9 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn foreign_files_give_no_rights_unless_asked() {
-        assert_eq!(combined(&[]), MountFlags::NOSUID | MountFlags::NODEV);
-        assert_eq!(combined(&["suid", "dev"]), MountFlags::empty());
+    fn foreign_files_give_no_rights() {
+        let never = MountFlags::NOSUID | MountFlags::NODEV;
+        for names in [&[][..], &["nosuid", "nodev"], &["exec", "async"]] {
+            assert_eq!(combined(names), never);
+        }
+        assert!(MountFlag::named("suid").is_none() && MountFlag::named("dev").is_none());
     }
 
     #[test]

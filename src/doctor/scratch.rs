@@ -330,6 +330,7 @@ impl Scratch {
                 Err(self.in_words(&error))
             }
             Ok(()) if self.remote.stat(third.path())?.is_some() => {
+                self.habits.pretends_to_rename = true;
                 Err("the server says yes and does nothing".to_owned())
             }
             Ok(()) => Ok(()),

@@ -173,6 +173,25 @@ impl Debts {
         }
     }
 
+    /// A file that its program has emptied lies under this name: what was moved aside from there, and is still to get that name back,
+    /// was to be replaced by it.
+    pub(crate) fn note_replaced(&self, path: &RemotePath, len: u64) {
+        let mut book = self.lock();
+        let asides = book.owed.iter_mut().filter(|(_, owed)| owed.is_due());
+        let mut lines = Vec::new();
+        for (name, owed) in asides {
+            if let Debt::Aside { of, size } = &mut owed.debt
+                && of == path
+            {
+                *size = Some(len);
+                lines.push(line::owed(name, &owed.debt));
+            }
+        }
+        for line in lines {
+            book.note(self.mount, &line);
+        }
+    }
+
     /// Nothing has the name: nothing is owed for it any more, unless a file may still come.
     pub(crate) fn settle_absent(&self, name: &MadeName) {
         let now = self.clock.now();

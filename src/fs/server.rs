@@ -3,6 +3,7 @@
 //! Calls go one way: [`Tree`] and [`Learnt`] know the remote alone; [`Observer`], [`Kernel`], [`Refusals`] and [`Versions`] use what stands
 //! before them; [`Server`] holds them all, and [`change`], [`renaming`] and [`repay`] use it.
 
+mod broken;
 pub(crate) mod change;
 mod evidence;
 mod holds;
@@ -22,16 +23,15 @@ mod version;
 use std::{path::PathBuf, sync::Arc};
 
 use self::{
-    evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt, patching::Patching,
-    privacy::Privacy, refusal::Refusals, room::Room, tree::Tree, verifier::Verifier,
-    version::Versions,
+    broken::BrokenReads, evidence::Observer, holds::Holds, kernel::Kernel, learnt::Learnt,
+    patching::Patching, privacy::Privacy, refusal::Refusals, room::Room, tree::Tree,
+    verifier::Verifier, version::Versions,
 };
 pub(crate) use self::{
     privacy::{Begun, is_narrower},
     refusal::Intent,
     repay::{Payer, Payments, Returned, bring_back},
     room::Space,
-    spelling::is_same_spelled_otherwise,
     version::unknown_size,
 };
 use super::{
@@ -60,6 +60,7 @@ pub(crate) struct Server {
     room: Room,
     holds: Holds,
     versions: Versions,
+    broken_reads: BrokenReads,
     patching: Patching,
     privacy: Arc<Privacy>,
     verifier: Verifier,
@@ -101,6 +102,7 @@ impl Server {
                 refusals.clone(),
                 clock.clone(),
             ),
+            broken_reads: BrokenReads::default(),
             holds: Holds::new(remote.clone(), kernel.clone(), clock),
             remote,
             account,
@@ -158,6 +160,11 @@ impl Server {
     /// Which versions of files it has.
     pub(crate) fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    /// Files whose last download broke off.
+    pub(crate) fn broken_reads(&self) -> &BrokenReads {
+        &self.broken_reads
     }
 
     /// Whether the file of that path can be written inside, as far as its directory goes.

@@ -24,12 +24,12 @@ use super::{
 };
 use crate::{
     budget::{Budget, Charge},
+    local,
     remote::RemotePath,
 };
 
 /// Memory is kept in pieces of 64 KiB: small against the limit, large against the cost of a map.
 const PAGE_BYTES: u64 = 64 << 10;
-
 /// What a page takes besides its bytes, in the map and for the allocator.
 const PAGE_OVERHEAD: u64 = 64;
 
@@ -51,7 +51,7 @@ pub(crate) struct Spool {
 pub(crate) struct SpoolLimits {
     /// Memory of one spool beyond this moves to a file.
     pub(crate) memory_bytes_max: u64,
-    /// The memory of all spools. A spool for which there is none moves to a file at once.
+    /// The memory of all spools; one for which there is none moves to a file at once.
     pub(crate) budget: Arc<Budget>,
     /// The directory of that file.
     pub(crate) dir: PathBuf,
@@ -454,14 +454,14 @@ impl Pages {
     }
 
     fn to_file(&self, dir: &Path) -> io::Result<File> {
-        std::fs::create_dir_all(dir)?;
+        local::make_dir(dir)?;
         let file = tempfile::tempfile_in(dir)?;
         self.write_to(&file)?;
         Ok(file)
     }
 
     fn to_named_file(&self, dir: &Path) -> io::Result<TempPath> {
-        std::fs::create_dir_all(dir)?;
+        local::make_dir(dir)?;
         let file = tempfile::Builder::new()
             .prefix("parked-")
             .tempfile_in(dir)?;

@@ -163,7 +163,7 @@ impl FileState {
             .clone()
     }
 
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.busy != Busy::No
     }
 

@@ -167,34 +167,41 @@ impl WriteBack {
         if !self.growth.allows(file, growth, len) {
             return Err(self.failure(FsErrorKind::TooLarge, file));
         }
-        if len == 0 {
-            self.look_whether_empty(file)?;
-        }
         let now = self.clock.wall();
-        let cut = file.lock().set_len(&self.limits, len, now);
-        self.spooled(file, cut)
-    }
-
-    /// A file that is believed to be empty and is to be emptied: nothing would be sent, so that others may have put bytes there since it was
-    /// seen.
-    fn look_whether_empty(&self, file: &OpenFile) -> Result<()> {
-        let state = file.lock();
-        let base = state.on_server().base().cloned();
-        let is_believed_empty = !state.is_ahead() && state.size() == 0;
-        drop(state);
-        let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
-            return Ok(());
-        };
-        let versions = self.server.versions();
-        if !is_believed_empty || versions.evidence(&path, &base).is_some() {
-            return Ok(());
-        }
-        let seen = self.server.evidence().look(&path)?;
-        if let Some(version) = seen.version().filter(|version| version.size > 0) {
-            let seen = versions.base(version, seen.asked(), base.mode);
-            file.lock().rebase(seen);
+        let cut = || file.lock().set_len(&self.limits, len, now);
+        self.spooled(file, cut())?;
+        if len == 0 && self.is_filled_by_others(file)? {
+            self.spooled(file, cut())?;
         }
         Ok(())
+    }
+
+    /// Whether a file that was emptied, and of which nothing would be sent as it is believed to be empty on the server, holds something there,
+    /// which it is from now on. However lately it was seen to be empty: nothing follows that would notice, what others have put there since
+    /// would stay, and be taken for the file when it is made longer.
+    ///
+    /// # Errors
+    ///
+    /// Also when there is no such file any more.
+    fn is_filled_by_others(&self, file: &OpenFile) -> Result<bool> {
+        let state = file.lock();
+        let base = state.on_server().base().cloned();
+        let base = base.filter(|_| !state.is_ahead());
+        drop(state);
+        let (Some(base), Some(path)) = (base, self.inodes.path(file.ino)) else {
+            return Ok(false);
+        };
+        let seen = self.server.evidence().look_now(&path)?;
+        if seen.is_absent() {
+            self.server.kernel().forget_name(&path);
+            return Err(FsError::new(FsErrorKind::NotFound, &path));
+        }
+        let Some(version) = seen.version().filter(|version| version.size > 0) else {
+            return Ok(false);
+        };
+        let theirs = self.server.versions();
+        let theirs = theirs.base(version, seen.asked(), base.mode);
+        Ok(file.lock().rebase(theirs))
     }
 
     /// Brings a file to the server, if the server lacks anything of it.

@@ -138,8 +138,8 @@ pub enum ConnectError {
     SystemUnsupported {
         /// The host as configured.
         host: String,
-        /// The reply to SYST.
-        system: String,
+        /// As the reply to SYST calls it.
+        system: &'static str,
     },
 }
 

@@ -13,13 +13,16 @@ use zeroize::Zeroizing;
 use super::{
     capabilities::Capabilities,
     deadline::Deadline,
-    reply::{Fault, Parsed, Reply},
+    reply::{Fault, Parsed, Reply, without},
     shortcuts::Technique,
     socket::{is_quiet, is_timeout},
     tls::{Broken, Channel, Protocol},
     trace::{SessionNumber, masked},
 };
-use crate::remote::{Phase, RemoteErrorKind};
+use crate::{
+    config::Password,
+    remote::{Phase, RemoteErrorKind},
+};
 
 /// How long a reply that ends with another code than it began with is left open for more lines. 1 s: longer than
 /// lines of one reply are apart, short enough for the few servers that do this.
@@ -42,6 +45,8 @@ pub(super) struct Control {
     phase: Phase,
     pending: usize,
     is_broken: bool,
+    /// The password, from the login on.
+    secret: Option<Password>,
 }
 
 impl Control {
@@ -62,6 +67,7 @@ impl Control {
             phase: Phase::Login,
             pending: 1,
             is_broken: false,
+            secret: None,
         }
     }
 
@@ -88,6 +94,11 @@ impl Control {
     /// Says that the login is over: from now on it is replies that are waited for.
     pub(super) fn set_logged_in(&mut self) {
         self.phase = Phase::Reply;
+    }
+
+    /// Leaves the password out of all that is shown of replies.
+    pub(super) fn hide(&mut self, password: &Password) {
+        self.secret = Some(password.clone());
     }
 
     /// Whether all replies have been read: the next one will answer the next command.
@@ -319,12 +330,8 @@ impl Control {
                 }
                 Parsed::Incomplete(plausible) => plausible,
                 Parsed::Malformed => {
-                    let text = self
-                        .inbox
-                        .get(..60)
-                        .unwrap_or(&self.inbox)
-                        .escape_ascii()
-                        .to_string();
+                    let text = without(&self.inbox, self.secret.as_ref());
+                    let text = text.get(..60).unwrap_or(&text).escape_ascii().to_string();
                     self.give_up();
                     return Err(Fault::new(
                         RemoteErrorKind::Protocol,
@@ -429,6 +436,7 @@ impl Control {
     }
 
     fn take(&mut self, reply: Reply) -> Result<Reply, Fault> {
+        let reply = reply.hiding(self.secret.as_ref());
         log::trace!("{} < {reply}", self.number);
         if reply.is_closing() {
             self.give_up();

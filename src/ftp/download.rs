@@ -8,10 +8,10 @@ use super::{
     pool::{Sessions, Use},
     range,
     reply::{Failure, Fault},
-    stat::ask_size,
+    stat::{ask_size, ask_versions},
     transfer::Transfer,
 };
-use crate::remote::{Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Result};
+use crate::remote::{Download, Phase, RemoteError, RemoteErrorKind, RemotePath, Reported, Result};
 
 /// One file's bytes from an offset on.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct FileDownload {
     to_skip: u64,
     /// Where the connection broke last; breaking there again is the end.
     broke_at: Option<u64>,
+    /// The version that is wanted, where that matters.
+    expected: Option<Reported>,
     error: Option<RemoteError>,
 }
 
@@ -48,6 +50,7 @@ impl FileDownload {
             transfer: None,
             to_skip: 0,
             broke_at: None,
+            expected: None,
             error: None,
         };
         if len != Some(0) {
@@ -163,7 +166,22 @@ impl FileDownload {
             self.position
         );
         self.broke_at = Some(self.position);
+        if !self.is_still_wanted()? {
+            let error = RemoteError::new(RemoteErrorKind::Failed, "RETR").with_path(&self.path);
+            return Err(error.with_source(
+                "the connection broke, and others have changed the file since it was looked at",
+            ));
+        }
         self.start()
+    }
+
+    /// Whether the file is still the version that is wanted, as far as the server says. From the beginning on, any will do.
+    fn is_still_wanted(&self) -> Result<bool> {
+        let Some(expected) = self.expected.filter(|_| self.position > 0) else {
+            return Ok(true);
+        };
+        let now = ask_versions(&self.pool, &self.path, &self.full_path)?;
+        Ok(now.is_empty() || now.iter().any(|now| now.agrees_with(&expected)))
     }
 
     fn read_once(&mut self, buffer: &mut [u8]) -> Result<usize> {
@@ -200,6 +218,10 @@ impl FileDownload {
 }
 
 impl Download for FileDownload {
+    fn expect(&mut self, version: Reported) {
+        self.expected = Some(version);
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if let Some(error) = &self.error {
             return Err(error.clone());

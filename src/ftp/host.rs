@@ -110,6 +110,11 @@ impl Host {
         self.protection.reach(connect)
     }
 
+    /// Says, once for each host, that what follows can be read on the way.
+    pub(super) fn warn_of_clear(&self) {
+        self.protection.warn_of_clear();
+    }
+
     /// How many data connections have resumed a TLS session, and how many have not.
     pub(super) fn resumptions(&self) -> (usize, usize) {
         self.protection.resumptions()

@@ -67,6 +67,9 @@ impl Host {
             greeting,
             tls,
         } = self.reach(deadline)?;
+        if tls.is_none() {
+            self.warn_of_clear();
+        }
         let mut session = Session::new(
             control,
             &self.capabilities,
@@ -131,6 +134,7 @@ impl Host {
         let user = line(b"USER ", &self.config.user);
         let password = line(b"PASS ", self.config.password.expose());
         let login = [user.as_slice(), password.as_slice()];
+        session.control().hide(&self.config.password);
         if !self.capabilities.may(Technique::Batch) {
             // Alone an EPSV would not leave any earlier than it is needed.
             let is_epsv = |line: &Vec<u8>| line == b"EPSV";
@@ -321,14 +325,13 @@ impl Host {
 }
 
 /// The system that SYST names, when its names are no Unix-like paths: VMS, z/OS, OS/400, `NonStop`.
-fn foreign_system(syst: &Reply) -> Option<String> {
+fn foreign_system(syst: &Reply) -> Option<&'static str> {
+    const SYSTEMS: [&str; 7] = ["VMS", "MVS", "OS/400", "NONSTOP", "TANDEM", "VM", "Z/VM"];
     let text = String::from_utf8_lossy(syst.first_line()).to_ascii_uppercase();
     let first = text.split_whitespace().next().unwrap_or_default();
-    let is_foreign = matches!(
-        first,
-        "VMS" | "MVS" | "OS/400" | "NONSTOP" | "TANDEM" | "VM" | "Z/VM"
-    ) || text.contains("OPENVMS");
-    (syst.is_done() && is_foreign).then_some(text)
+    let named = SYSTEMS.into_iter().find(|system| first == *system);
+    let foreign = named.or_else(|| text.contains("OPENVMS").then_some("OPENVMS"));
+    foreign.filter(|_| syst.is_done())
 }
 
 /// The absolute directory to mount, without a trailing slash.

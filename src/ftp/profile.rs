@@ -5,10 +5,9 @@
 //!    damaged, of another version or unreadable is as good as not there.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -17,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{capabilities::Learnt, reply::Reply};
-use crate::config::FtpConfig;
+use crate::{config::FtpConfig, local};
 
 /// The version of the file. To be counted up when a field changes its meaning; new fields need no new version.
 const VERSION: u32 = 2;
@@ -161,7 +160,7 @@ fn read(path: &Path) -> io::Result<Option<Stored>> {
 /// Puts the file in place as a whole, for this user alone.
 fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    local::private_dir(dir)?;
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     serde_json::to_writer_pretty(&mut file, stored).map_err(io::Error::other)?;
     file.write_all(b"\n")?;

@@ -3,19 +3,32 @@
 //! Parsing is total. A reply of several lines ends at the line that repeats its code (a banner may well hold
 //! "100 users online"); glFTPd ends some with another code, which is taken only when nothing follows for a while.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use crate::remote::{RemoteError, RemoteErrorKind, RemotePath};
+use crate::{
+    config::Password,
+    remote::{RemoteError, RemoteErrorKind, RemotePath},
+};
 
 /// The longest reply that is read. 64 KiB: hundreds of times a FEAT or a chatty banner; what is longer is no reply.
 pub(super) const REPLY_BYTES_MAX: usize = 64 << 10;
 
 /// One reply, whole.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Reply {
     code: u16,
     raw: Box<[u8]>,
+    /// What is left out where it is shown.
+    secret: Option<Password>,
 }
+
+impl PartialEq for Reply {
+    fn eq(&self, other: &Self) -> bool {
+        (self.code, &self.raw) == (other.code, &other.raw)
+    }
+}
+
+impl Eq for Reply {}
 
 /// What [`Reply::parse`] found at the beginning of the bytes read so far.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,6 +102,15 @@ impl Reply {
         Self {
             code,
             raw: raw.into(),
+            secret: None,
+        }
+    }
+
+    /// The same, and this password is left out where it is shown: some servers repeat what was typed.
+    pub(super) fn hiding(self, secret: Option<&Password>) -> Self {
+        Self {
+            secret: secret.cloned(),
+            ..self
         }
     }
 
@@ -218,9 +240,37 @@ impl Reply {
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.first_line();
-        let shown = text.get(..200).unwrap_or(text);
+        let text = without(text, self.secret.as_ref());
+        let shown = text.get(..200).unwrap_or(&text);
         write!(f, "{:03} {}", self.code, shown.escape_ascii())
     }
+}
+
+/// The text with stars where it has the password. A short one counts only as a word of its own: stars within words would give it away.
+pub(super) fn without<'a>(text: &'a [u8], secret: Option<&Password>) -> Cow<'a, [u8]> {
+    const WORD_BYTES_MAX: usize = 4;
+    let secret = secret.map_or("", Password::expose).as_bytes();
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let is_meant = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| text.get(at));
+        let is_word = !is_letter(before) && !is_letter(text.get(at + secret.len()));
+        is_word || secret.len() > WORD_BYTES_MAX
+    };
+    let mut shown = Vec::new();
+    let mut from = 0;
+    while let Some(rest) = text.get(from..).filter(|_| !secret.is_empty()) {
+        let windows = rest.windows(secret.len()).enumerate();
+        let mut found = windows.filter(|(at, window)| *window == secret && is_meant(from + at));
+        let Some((at, _)) = found.next() else { break };
+        shown.extend_from_slice(rest.get(..at).unwrap_or_default());
+        shown.extend_from_slice(b"***");
+        from += at + secret.len();
+    }
+    if from == 0 {
+        return Cow::Borrowed(text);
+    }
+    shown.extend_from_slice(text.get(from..).unwrap_or_default());
+    Cow::Owned(shown)
 }
 
 impl fmt::Debug for Reply {
@@ -367,6 +417,26 @@ mod tests {
         ] {
             let reply = whole(bytes);
             assert_eq!((reply.code(), reply.first_line()), (code, text));
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_repeated_is_not_shown() {
+        for (secret, text, shown) in [
+            (
+                "geheim",
+                "530 no geheim, geheime user",
+                "530 no ***, ***e user",
+            ),
+            ("in", "530 Login in incorrect", "530 Login *** incorrect"),
+            ("530", "530 530", "530 ***"),
+            ("", "530 no", "530 no"),
+            ("aaaaa", "530 aaaaaaaaaaa", "530 ******a"),
+        ] {
+            let secret = Password::new(secret.to_owned());
+            let reply = reply(text).hiding(Some(&secret));
+            assert_eq!(reply.to_string(), shown);
+            assert_eq!(format!("{reply:?}"), format!("Reply({shown})"));
         }
     }
 

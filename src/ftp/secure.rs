@@ -1,9 +1,12 @@
 //! From a host to a control connection whose greeting was read, protected as the settings demand: by TLS from the first
 //! byte on, by `AUTH TLS` (RFC 4217), or not.
 
-use std::sync::{
-    Mutex, Once, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Mutex, Once, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use super::{
@@ -14,17 +17,24 @@ use super::{
 };
 use crate::config::{FtpConfig, TlsConfig, TlsMode};
 
+/// How long the answer to AUTH may take. 10 s: longer than a slow server needs for a word, and short enough to be waited for at each mount
+/// of one that never answers it.
+const AUTH_WAIT: Duration = Duration::from_secs(10);
+
 /// How one host's control connections are protected, and what it has shown so far.
 #[derive(Debug)]
 pub(super) struct Protection {
     config: TlsConfig,
     target: Target,
     known_hosts: KnownHosts,
+    clear_hosts: KnownHosts,
     client: OnceLock<tls::Client>,
     /// Whether the host has refused TLS to this mount, which did not insist.
     is_plain: AtomicBool,
     /// Whether it has spoken TLS to this mount.
     is_seen: AtomicBool,
+    /// Whether the log has said of this host that nothing is protected.
+    is_clear_said: AtomicBool,
     version: Mutex<Version>,
 }
 
@@ -43,6 +53,8 @@ pub(super) struct Reached {
 enum Unreached {
     /// The server may speak another version of TLS.
     Version(ConnectError),
+    /// It has hung up on AUTH or does not answer it; TLS is only preferred, and it has never been seen to speak it.
+    Auth(Fault),
     Final(ConnectError),
 }
 
@@ -59,15 +71,17 @@ impl Protection {
             config: config.tls.clone(),
             target: target.clone(),
             known_hosts: KnownHosts::new(config.tls.known_hosts.clone()),
+            clear_hosts: KnownHosts::new(config.tls.clear_hosts.clone()),
             client: OnceLock::new(),
             is_plain: AtomicBool::new(false),
             is_seen: AtomicBool::new(false),
+            is_clear_said: AtomicBool::new(false),
             version: Mutex::new(Version::V12),
         }
     }
 
     /// Makes a control connection with `connect`, reads its greeting and protects it; once more for a server that does
-    /// not speak the version of TLS that is offered first.
+    /// not speak the version of TLS that is offered first, or that is at its wits' end with AUTH.
     pub(super) fn reach(
         &self,
         connect: impl Fn() -> Result<Control, ConnectError>,
@@ -77,6 +91,7 @@ impl Protection {
             Ok(reached) => return Ok(reached),
             Err(Unreached::Version(first)) if version == Version::V12 => first,
             Err(Unreached::Version(error) | Unreached::Final(error)) => return Err(error),
+            Err(Unreached::Auth(fault)) => return self.reach_without(connect()?, &fault),
         };
         match self.reach_with(connect()?, Version::V13) {
             Ok(reached) => {
@@ -86,8 +101,26 @@ impl Protection {
             }
             // The certificate was looked at, so that it was not for the version.
             Err(Unreached::Final(error)) => Err(error),
-            Err(Unreached::Version(_)) => Err(first),
+            Err(Unreached::Version(_) | Unreached::Auth(_)) => Err(first),
         }
+    }
+
+    /// Makes another connection to a server that can do nothing with AUTH, and does not send it there. It is believed to have no TLS only
+    /// once it has greeted again.
+    fn reach_without(&self, mut control: Control, fault: &Fault) -> Result<Reached, ConnectError> {
+        let greeting = self.greet(&mut control)?;
+        self.is_plain.store(true, Ordering::Relaxed);
+        log::warn!(
+            "{} cannot do anything with AUTH TLS ({}) and is spoken to without; --tls off does so at once, --tls require not \
+             at all",
+            self.target.host,
+            fault.detail
+        );
+        Ok(Reached {
+            control,
+            greeting,
+            tls: None,
+        })
     }
 
     fn reach_with(&self, control: Control, version: Version) -> Result<Reached, Unreached> {
@@ -133,20 +166,36 @@ impl Protection {
         }
     }
 
-    /// Asks for TLS where it is wanted; whether the server agrees.
-    fn ask(&self, control: &mut Control) -> Result<bool, ConnectError> {
+    /// Asks for TLS where it is wanted; whether the server agrees. Any 2yz is a yes: whoever says 200 to it waits for a handshake.
+    fn ask(&self, control: &mut Control) -> Result<bool, Unreached> {
         let is_given_up = self.is_plain.load(Ordering::Relaxed);
         if self.config.mode == TlsMode::Off || is_given_up {
             return Ok(false);
         }
+        let deadline = control.deadline();
+        control.set_deadline(deadline.capped(AUTH_WAIT));
         let reply = control
             .send(&["AUTH TLS"])
             .and_then(|()| control.read_reply());
-        let reply = self.checked(reply)?;
-        if reply.code() == 234 {
-            return Ok(true);
-        }
-        let (host, reply) = (self.target.host.clone(), reply.to_string());
+        control.set_deadline(deadline);
+        let host = self.target.host.clone();
+        let reply = match reply {
+            Ok(reply) if reply.is_done() => return Ok(true),
+            Ok(reply) => reply.to_string(),
+            // It takes no session at all.
+            Err(fault) if fault.detail.starts_with("421") => {
+                return Err(self.target.error(fault).into());
+            }
+            // It may be for the moment only.
+            Err(Fault { kind, detail }) if self.is_known()? => {
+                let detail = format!("{detail} (at AUTH TLS; it has spoken TLS before)");
+                return Err(self.target.error(Fault { kind, detail }).into());
+            }
+            Err(fault) if self.config.mode == TlsMode::Prefer => {
+                return Err(Unreached::Auth(fault));
+            }
+            Err(fault) => fault.detail,
+        };
         if self.config.mode == TlsMode::Require {
             return Err(TlsError::Refused { host, reply }.into());
         }
@@ -159,9 +208,28 @@ impl Protection {
             }
             .into());
         }
-        log::info!("{host} offers no TLS ({reply}): password and files travel in the clear");
+        log::info!("{host} offers no TLS ({reply})");
         self.is_plain.store(true, Ordering::Relaxed);
         Ok(false)
+    }
+
+    /// Says, once for each host, that what follows can be read on the way.
+    pub(super) fn warn_of_clear(&self) {
+        if self.is_clear_said.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Target { host, port } = &self.target;
+        // A file that cannot be read is no reason to be silent.
+        if self.clear_hosts.contains(host, *port).unwrap_or(false) {
+            log::info!("{host}: password and files travel in the clear, as before");
+            return;
+        }
+        log::warn!(
+            "{host}: password and files travel in the clear; whoever is on the way can read them (said once for each host)"
+        );
+        if let Err(error) = self.clear_hosts.remember(host, *port) {
+            log::info!("cannot remember that this was said of {host}: {error}");
+        }
     }
 
     /// Whether the host has spoken TLS before, to this mount or to another.

@@ -10,7 +10,7 @@ use super::{
     values::{mdtm_time, size_of},
 };
 use crate::remote::{
-    EntryKind, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result,
+    EntryKind, Phase, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Reported, Result,
 };
 
 /// The name of an entry that has none: that of the mounted directory itself.
@@ -140,6 +140,43 @@ fn absent_or(reply: &Reply, verb: &'static str, path: &RemotePath) -> Result<Opt
 
 fn name_of(path: &RemotePath) -> Box<[u8]> {
     path.name().unwrap_or(ROOT_NAME).into()
+}
+
+/// The versions that the server may mean when it is asked about a file in each way that it knows, for its MDTM and its listings may count
+/// by different clocks; none where it reports no size. `full_path` as the server writes it.
+pub(super) fn ask_versions(
+    pool: &Arc<Sessions>,
+    path: &RemotePath,
+    full_path: &[u8],
+) -> Result<Vec<Reported>> {
+    let learnt = pool.host.capabilities.learnt();
+    let has_mlst = learnt.has_mlst && learnt.is_mlst_proven;
+    let verbs = ["SIZE ", "MDTM "]
+        .into_iter()
+        .chain(has_mlst.then_some("MLST "));
+    let lines: Vec<_> = verbs
+        .map(|verb| [verb.as_bytes(), full_path].concat())
+        .collect();
+    let replies = pool.with_session(Use::Command, path, |mut guard| {
+        let replies = guard.session().exchange("SIZE", &lines)?;
+        guard.check_in_after_commands();
+        Ok(replies)
+    })?;
+    let by_size = replies.first().and_then(size_of).map(|size| Reported {
+        size,
+        modified: replies.get(1).and_then(mdtm_time),
+    });
+    let by_facts = replies
+        .get(2)
+        .filter(|reply| reply.is_done())
+        .and_then(|reply| {
+            let entry = reply.inner_lines().find_map(listing::parse_facts)?;
+            Some(Reported {
+                size: entry.size?,
+                modified: entry.modified,
+            })
+        });
+    Ok(by_size.into_iter().chain(by_facts).collect())
 }
 
 /// A file's size now, where the server has that; `full_path` as the server writes it.

@@ -56,13 +56,10 @@ refuse!(
 
 pub(super) fn file_type(kind: EntryKind) -> FileType {
     match kind {
-        EntryKind::File => FileType::RegularFile,
+        // Opened here, a pipe, socket or device would be one of this machine.
+        EntryKind::File | EntryKind::Special => FileType::RegularFile,
         EntryKind::Directory => FileType::Directory,
         EntryKind::Symlink => FileType::Symlink,
-        EntryKind::Fifo => FileType::NamedPipe,
-        EntryKind::Socket => FileType::Socket,
-        EntryKind::CharDevice => FileType::CharDevice,
-        EntryKind::BlockDevice => FileType::BlockDevice,
     }
 }
 

@@ -11,9 +11,9 @@
 //!    was made for, or is a conflict.
 
 use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt},
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process, thread,
     time::{Duration, Instant},
@@ -23,7 +23,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::table::MountTable;
-use crate::config::{BaseDir, Config};
+use crate::{
+    config::{BaseDir, Config},
+    local, printed,
+};
 
 /// How much longer than `--drain-timeout` uploads that do not move are waited for: the drain itself gives up first, unless it hangs.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -107,7 +110,7 @@ impl Presence {
 
 impl Held {
     fn new(dir: &Path, account: Account) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        local::private_dir(dir)?;
         // Locked before it has a name that others look at.
         let file = tempfile::Builder::new().prefix(".").tempfile_in(dir)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -156,16 +159,14 @@ pub(super) fn wait_for_others(config: &Config) {
         }
         if let Some(files) = files.filter(|_| !is_said) {
             is_said = true;
-            // Without a reader this is all the same.
-            let _ = writeln!(
-                io::stderr(),
-                "ftpfs: waiting for the previous mount of {} on {} (process {}) to send {files} {}, for {} seconds at most",
+            printed::complain(format_args!(
+                "waiting for the previous mount of {} on {} (process {}) to send {files} {}, for {} seconds at most",
                 config.mount.source,
                 other.mountpoint.display(),
                 other.pid,
                 if files == 1 { "file" } else { "files" },
                 limit.as_secs()
-            );
+            ));
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -1,9 +1,20 @@
 //! The calls that need `unsafe`: splitting the process in two, wiping secrets from what /proc shows of us, and how many heaps
 //! there are.
 
-use std::{env, ffi::OsStr, fs, io, ops::Range, os::unix::ffi::OsStrExt, ptr, slice};
+use std::{
+    env,
+    ffi::OsStr,
+    fs, io,
+    ops::Range,
+    os::unix::ffi::OsStrExt,
+    ptr, slice, thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Pid;
+
+/// How long a thread that has ended may still be counted. 2 s: it is microseconds, unless the machine is very busy.
+const END_MAX: Duration = Duration::from_secs(2);
 
 /// Splits the process; `None` in the child.
 ///
@@ -11,9 +22,17 @@ use rustix::process::Pid;
 ///
 /// There is more than one thread already, or the system has no room for a process.
 pub(super) fn fork() -> io::Result<Option<Pid>> {
-    let threads = fs::read_dir("/proc/self/task")?.count();
-    if threads != 1 {
-        return Err(io::Error::other(format!("{threads} threads run already")));
+    let started = Instant::now();
+    loop {
+        let threads = fs::read_dir("/proc/self/task")?.count();
+        if threads == 1 {
+            break;
+        }
+        // One that has just ended, as that of the prompt, is there for another moment.
+        if started.elapsed() > END_MAX {
+            return Err(io::Error::other(format!("{threads} threads run already")));
+        }
+        thread::sleep(Duration::from_millis(1));
     }
     // SAFETY: this is the only thread, as has just been seen, so no lock is held and no state is half-changed in the
     // child, which may therefore go on like any process.
@@ -92,12 +111,14 @@ pub fn hide_variable(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets no core of this process be written: it would hold the password.
+/// Lets no core of this process be written, and no other process of the user look into its memory: it holds the password. A handler of
+/// cores (`core_pattern` with a pipe) is not held back by the limit.
 ///
 /// # Errors
 ///
 /// The system refuses, which it has no reason to.
 pub fn forbid_cores() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
     let none = rustix::process::Rlimit {
         current: Some(0),
         maximum: Some(0),

@@ -11,14 +11,8 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A named pipe.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A character device.
-    CharDevice,
-    /// A block device.
-    BlockDevice,
+    /// A named pipe, a socket or a device of the server's: nothing that could be read here.
+    Special,
 }
 
 /// How exactly a time is known.

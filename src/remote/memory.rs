@@ -433,7 +433,7 @@ impl MemoryRemote {
             Operation::Put | Operation::WriteAll | Operation::Finish
         );
         let answer = work(When::Now).map_err(|kind| {
-            if is_transfer {
+            if is_transfer && kind != RemoteErrorKind::NameRefused {
                 error(kind).begun()
             } else {
                 error(kind)

@@ -23,6 +23,7 @@ mod doctor;
 mod exerciser;
 mod faults;
 mod files;
+mod hostile;
 mod latency;
 mod matrix;
 mod memory;

@@ -3,8 +3,13 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions},
     io::Write,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown, symlink},
+        net::UnixListener,
+        process::CommandExt,
+    },
     path::Path,
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -27,6 +32,9 @@ for_each_server!(&[];
     extended_attributes,
     no_permission,
 );
+
+for_each_server!(&["dir-ttl=1"]; a_server_gives_no_rights);
+for_each_server!(&["allow_root"]; others_see_nothing_from_the_kernels_caches);
 
 /// A moment years ago, with seconds, at which no zone changes its clock.
 const OLD: i64 = 1_422_887_423;
@@ -156,7 +164,7 @@ fn directory_times(t: &Target) {
 fn owners(t: &Target) {
     t.sh("echo x > f; mkdir d; chown $(id -u):$(id -g) f d; chgrp $(id -g) f; test -O f -a -G f");
     if t.kind() != Kind::Local {
-        let refused = std::os::unix::fs::chown(t.path("f"), Some(12_345), None);
+        let refused = chown(t.path("f"), Some(12_345), None);
         assert_eq!(errno(refused), libc::EPERM);
     }
     assert_eq!(t.on_disk("f"), b"x\n");
@@ -301,6 +309,89 @@ for call in (lambda: os.setxattr(\"f\", \"user.a\", b\"b\"), lambda: os.getxattr
         "{said}"
     );
     t.sh("ls -l f; cp --preserve=all f g; cat g");
+}
+
+// SEMANTICS: S-access
+fn others_see_nothing_from_the_kernels_caches(t: &Target) {
+    if t.kind() == Kind::Local {
+        return; // Others may read it.
+    }
+    t.sh("echo content > f; mkdir d; touch d/g");
+    let read = |command: &str, uid: u32| {
+        let command = format!("cd / && {command} '{}'", t.path("").display());
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", &command]).uid(uid).gid(uid).output();
+        let output = output.unwrap();
+        (output.status.success(), output.stdout.is_empty())
+    };
+    for command in [
+        "ls -la",
+        "r() { ls -l $1/d; }; r",
+        "r() { cat $1/f; }; r",
+        "r() { stat $1/f; }; r",
+        "r() { stat $1/d/g; }; r",
+        "r() { cd $1/d && ls; }; r",
+    ] {
+        // What root has just read, the kernel has.
+        assert_eq!(read(command, 0), (true, false), "{command}");
+        assert_eq!(read(command, 65_534), (false, true), "{command}");
+    }
+}
+
+// SEMANTICS: S-no-rights
+fn a_server_gives_no_rights(t: &Target) {
+    if t.kind() == Kind::Local {
+        return; // A local directory gives them.
+    }
+    let owner = fs::metadata(t.disk("")).unwrap();
+    fs::write(t.disk("tool"), b"#!/bin/sh\n").unwrap();
+    fs::create_dir(t.disk("shared")).unwrap();
+    chown(t.disk("shared"), Some(owner.uid()), Some(owner.gid())).unwrap();
+    for (name, mode) in [("tool", 0o6755), ("shared", 0o3777)] {
+        fs::set_permissions(t.disk(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // A pipe, socket or device of the server's would be this machine's own when it is opened.
+    let _socket = UnixListener::bind(t.disk("socket")).unwrap();
+    let made = Command::new("sh")
+        .args([
+            "-c",
+            "mkfifo pipe && mknod -m 666 null c 1 3 && mknod -m 666 disk b 7 200",
+        ])
+        .current_dir(t.disk(""))
+        .status();
+    assert!(made.unwrap().success());
+    let mode = |name: &str| fs::symlink_metadata(t.path(name)).unwrap().mode();
+    assert_eq!(mode("tool"), libc::S_IFREG | 0o755);
+    assert_eq!(mode("shared"), libc::S_IFDIR | 0o777);
+    // What is not shown was not meant. vsftpd sets no more than nine bits, and pyftpdlib tells no more.
+    t.sh("chmod 775 shared");
+    let shared = fs::metadata(t.disk("shared")).unwrap().mode() & 0o7777;
+    let has_all = [Kind::Proftpd, Kind::PureFtpd].contains(&t.kind());
+    assert_eq!(shared, if has_all { 0o3775 } else { 0o775 });
+    // Only in a listing as ls(1) has it are they told apart.
+    let specials = ["pipe", "null", "disk", "socket"];
+    let are_told = t.kind() == Kind::Vsftpd;
+    for name in specials.into_iter().filter(|_| are_told) {
+        assert_eq!(mode(name), libc::S_IFREG, "{name}");
+        assert_eq!(fs::metadata(t.path(name)).unwrap().len(), 0, "{name}");
+        for options in [
+            File::options().read(true),
+            File::options().write(true),
+            File::options().append(true),
+            File::options().write(true).create(true).truncate(true),
+        ] {
+            assert_eq!(errno(options.open(t.path(name))), libc::EACCES, "{name}");
+        }
+    }
+    // What compares the mount with the server's disk in the end would wait for a writer of the pipe.
+    fs::remove_dir(t.path("shared")).unwrap();
+    t.sh("rm -f tool");
+    for name in specials {
+        fs::remove_file(t.disk(name)).unwrap();
+        wait_for("the file's end", Duration::from_secs(4), || {
+            fs::symlink_metadata(t.path(name)).is_err()
+        });
+    }
 }
 
 // SEMANTICS: S-refused, S-mkdir

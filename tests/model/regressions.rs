@@ -101,3 +101,19 @@ fn regression_append_that_was_not_confirmed_and_was_taken_back() {
     ];
     run(Conditions::default(), &steps);
 }
+
+/// A private file on a server that stores nothing over a file and takes no names with a dot: the directory that hides it while it goes up
+/// had one.
+#[test]
+fn regression_private_file_where_nothing_is_overwritten_and_no_name_has_a_dot() {
+    let conditions = Conditions {
+        can_overwrite: false,
+        refuses_dots: true,
+        ..Conditions::default()
+    };
+    let steps: [(Op, &[Fault]); 2] = [
+        (Op::Open(Target::Any(0), Mode::Create), &[]),
+        (Op::Chmod(Target::Any(0), 0o600), &[]),
+    ];
+    run(conditions, &steps);
+}

@@ -383,13 +383,13 @@ fn a_retry_finds_the_file_where_this_mount_has_put_it() {
 
 // SEMANTICS: S-conflict-emptied
 #[test]
-fn a_file_that_is_emptied_is_looked_at_when_it_was_empty_long_ago() {
+fn a_file_that_is_emptied_is_looked_at_however_lately_it_was_empty() {
     for way in ["open", "truncate", "ftruncate"] {
-        for size in [5000, 70_000, 2 << 20] {
+        for (size, seconds) in [(5000, 0), (5000, 3), (70_000, 3), (2 << 20, 3)] {
             let world = World::new();
             world.put("/file", b"");
             let opened = world.open("/file", WRITE).unwrap();
-            world.advance(Duration::from_secs(3));
+            world.advance(Duration::from_secs(seconds));
             world.put("/file", &pattern(size, 1));
             match way {
                 "open" => {
@@ -412,6 +412,76 @@ fn a_file_that_is_emptied_is_looked_at_when_it_was_empty_long_ago() {
             world.close(opened).unwrap();
             assert_eq!(world.on("/file").unwrap(), b"ours", "{way} {size}");
         }
+    }
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn what_others_have_put_into_an_emptied_file_does_not_come_back_when_it_is_made_longer() {
+    for seconds in [0, 3] {
+        let world = World::new();
+        world.save("/file", b"").unwrap();
+        world.advance(Duration::from_secs(seconds));
+        world.put("/file", b"theirs");
+        let handle = world.create("/file", TRUNCATE).unwrap();
+        world.truncate("/file", 3).unwrap();
+        assert_eq!(world.on("/file").unwrap(), [0; 3], "{seconds}");
+        assert_eq!(world.read_handle(handle).unwrap(), [0; 3], "{seconds}");
+        world.close(handle).unwrap();
+    }
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn what_was_written_to_an_empty_file_and_is_taken_back_does_not_hide_what_others_have_put_there() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    let first = world.open("/file", WRITE).unwrap();
+    world.write(first, 1, b"ours");
+    world.put("/file", b"theirs");
+    let second = world.create("/file", TRUNCATE).unwrap();
+    world.close(second).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"");
+    world.close(first).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"");
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn an_empty_file_that_others_have_removed_is_not_taken_for_emptied() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    world.server.remove(&path("/file"));
+    // The kernel looks it up again.
+    assert_eq!(world.open("/file", TRUNCATE), Err(libc::ESTALE));
+    assert!(!world.exists("/file"));
+    world.save("/file", b"").unwrap();
+    world.server.remove(&path("/file"));
+    assert_eq!(world.truncate("/file", 0), Err(libc::ESTALE));
+    world.save("/file", b"").unwrap();
+    let handle = world.open("/file", WRITE).unwrap();
+    world.server.remove(&path("/file"));
+    let again = world.create("/file", TRUNCATE).unwrap();
+    world.close(again).unwrap();
+    assert_eq!(world.on("/file").unwrap(), b"");
+    world.fs.release(handle);
+}
+
+// SEMANTICS: S-conflict-emptied
+#[test]
+fn to_empty_what_is_empty_costs_one_look_and_sends_nothing() {
+    let world = World::new();
+    world.save("/file", b"").unwrap();
+    for way in ["open", "truncate"] {
+        let before = world.requests();
+        match way {
+            "open" => {
+                let handle = world.create("/file", TRUNCATE).unwrap();
+                world.close(handle).unwrap();
+            }
+            _ => world.truncate("/file", 0).unwrap(),
+        }
+        assert_eq!(world.requests() - before, 1, "{way}");
     }
 }
 

@@ -5,7 +5,7 @@ use ftpfs::remote::{
     memory::{Operation, RenameOver},
 };
 
-use crate::world::{READ, World, path, pattern};
+use crate::world::{READ, WRITE, World, path, pattern};
 
 /// How a request breaks: before the server has heard of it, or after.
 #[derive(Debug, Clone, Copy)]
@@ -202,6 +202,80 @@ fn what_cannot_be_brought_back_because_the_name_is_taken_is_shown() {
         assert_eq!(world.names("/").unwrap(), names);
         assert_eq!(world.cat(&hidden).unwrap(), b"old content");
     }
+}
+
+// SEMANTICS: S-names-temporary
+#[test]
+fn an_empty_file_whose_name_is_taken_leaves_nothing() {
+    for is_killed in [false, true] {
+        for is_open in [false, true] {
+            let what = format!("killed: {is_killed}, open: {is_open}");
+            let mut world = World::new();
+            world.put("/file", b"");
+            let handle = world.open("/file", READ).unwrap();
+            break_rename(&world, 1, Break::After);
+            assert!(world.unlink("/file").is_err());
+            if !is_open || is_killed {
+                world.fs.release(handle);
+            }
+            world.put("/file", b"another client's");
+            pay(&mut world, is_killed);
+            assert_eq!(world.on("/file").unwrap(), b"another client's");
+            assert_eq!(world.leftovers(), Vec::<String>::new(), "{what}");
+            world.expire();
+            assert_eq!(world.cat("/file").unwrap(), b"another client's", "{what}");
+        }
+    }
+}
+
+// SEMANTICS: S-names-temporary
+#[test]
+fn what_a_program_has_emptied_and_written_anew_leaves_no_old_copy() {
+    for is_killed in [false, true] {
+        let mut world = World::new();
+        world.put("/file", b"old content");
+        let handle = world.open("/file", WRITE).unwrap();
+        let ino = world.ino("/file");
+        break_rename(&world, 1, Break::After);
+        assert!(world.unlink("/file").is_err());
+        world.server.forget_faults();
+        let change = ftpfs::fs::Change {
+            size: Some(0),
+            ..Default::default()
+        };
+        world.fs.setattr(ino, &change, Some(handle)).unwrap();
+        world.write(handle, 0, b"new");
+        world.close(handle).unwrap();
+        pay(&mut world, is_killed);
+        assert_eq!(world.on("/file").unwrap(), b"new");
+        assert_eq!(world.leftovers(), Vec::<String>::new());
+    }
+}
+
+// SEMANTICS: S-names-temporary
+#[test]
+fn a_file_is_not_taken_for_brought_back_by_a_server_that_was_seen_to_lie() {
+    let mut world = World::on_server(|server| server.rename_over = RenameOver::Lies);
+    world.put("/one", b"1");
+    world.put("/other", b"2");
+    world.rename("/one", "/other").unwrap();
+    world.put("/file", b"content");
+    world.expire();
+    let handle = world.open("/file", READ).unwrap();
+    break_rename(&world, 1, Break::After);
+    assert!(world.unlink("/file").is_err());
+    world.fs.release(handle);
+    world.server.forget_faults();
+    world.server.before(Operation::Rename, |server| {
+        server.write_file(&path("/file"), b"another client's");
+    });
+    world.fs.pay_debts();
+    pay(&mut world, false);
+    let hidden = world.leftovers()[0].clone();
+    world.expire();
+    assert!(world.exists(&hidden), "it is shown");
+    assert_eq!(world.on(&hidden).unwrap(), b"content");
+    assert_eq!(world.on("/file").unwrap(), b"another client's");
 }
 
 #[test]

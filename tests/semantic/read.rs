@@ -160,6 +160,59 @@ fn a_read_that_fails_says_why_and_the_next_succeeds() {
     }
 }
 
+/// A program reads on after a download broke off, in the same handle or in another; others may have replaced the file meanwhile.
+fn after_a_break(is_replaced: bool, is_reopened: bool) {
+    let world = World::new();
+    let (old, new) = (pattern(900_000, 1), pattern(700_000, 2));
+    world.put("/file", &old);
+    let handle = world.open("/file", READ).unwrap();
+    world
+        .server
+        .fail_next(Operation::Read, 2, Kind::Disconnected);
+    // What the first answer has brought is kept.
+    assert_eq!(world.read(handle, 0, 800_000), Err(libc::EIO));
+    if is_replaced {
+        world.put("/file", &new);
+    }
+    let now = if is_replaced { &new } else { &old };
+    let case = format!("replaced: {is_replaced}, opened anew: {is_reopened}");
+    if is_reopened {
+        world.fs.release(handle);
+        assert!(world.cat("/file").unwrap() == *now, "{case}");
+        return;
+    }
+    let asked = || world.calls(Operation::Settle) + world.calls(Operation::List);
+    let before = asked();
+    let read = world.read(handle, 1000, 500_000).unwrap();
+    assert!(read == now[1000..501_000], "{case}");
+    assert!(world.read_handle(handle).unwrap() == *now, "{case}");
+    assert_eq!(asked() - before, 1, "asked once");
+    world.fs.release(handle);
+}
+
+// SEMANTICS: S-read-broken
+#[test]
+fn what_came_before_a_break_is_never_joined_to_another_version() {
+    for is_replaced in [false, true] {
+        for is_reopened in [false, true] {
+            after_a_break(is_replaced, is_reopened);
+        }
+    }
+}
+
+// SEMANTICS: S-read-written
+#[test]
+fn what_was_written_and_sent_is_not_mixed_with_what_others_have_put_there_since() {
+    let world = World::new();
+    world.put("/file", &pattern(5000, 1));
+    let handle = world.open("/file", WRITE).unwrap();
+    world.write(handle, 5000, &pattern(5000, 2));
+    world.fs.fsync(handle).unwrap();
+    let theirs = pattern(10_000, 3);
+    world.put("/file", &theirs);
+    assert!(world.read(handle, 1, 20_000).unwrap() == theirs[1..]);
+}
+
 // SEMANTICS: S-removed-elsewhere
 #[test]
 fn a_file_removed_behind_our_back_is_enoent_for_its_reader() {

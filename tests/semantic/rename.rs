@@ -5,7 +5,7 @@ use std::time::Duration;
 use ftpfs::{
     fs::RenameMode,
     remote::{
-        RemoteErrorKind,
+        Remote, RemoteErrorKind,
         memory::{Operation, RenameOver},
     },
 };
@@ -75,6 +75,78 @@ fn noreplace_asks_nothing_where_the_listing_is_nearly_new() {
     let before = world.calls(Operation::Stat);
     world.rename_as("/a", "/b", RenameMode::NoReplace).unwrap();
     assert_eq!(world.calls(Operation::Stat), before);
+}
+
+// SEMANTICS: S-rename-noreplace
+#[test]
+fn a_server_that_was_seen_to_lie_is_not_believed_about_a_free_name_either() {
+    for mode in [RenameMode::Replace, RenameMode::NoReplace] {
+        for source in ["/file", "/dir"] {
+            let world = World::on_server(|server| server.rename_over = RenameOver::Lies);
+            world.put("/one", b"1");
+            world.put("/other", b"2");
+            world.rename("/one", "/other").unwrap();
+            assert!(world.server.habits().pretends_to_rename);
+            world.put("/file", b"ours");
+            world.put("/dir/x", b"inside");
+            world.expire();
+            assert!(!world.exists("/new") && world.exists(source));
+            world.put("/new", b"theirs");
+            let renamed = world.rename_as(source, "/new", mode);
+            let case = format!("{source} {mode:?}");
+            if source == "/file" && mode == RenameMode::Replace {
+                assert_eq!(renamed, Ok(()), "{case}");
+                assert_eq!(world.on("/new").unwrap(), b"ours");
+                assert_eq!(world.on("/file"), None);
+            } else {
+                assert_eq!(renamed, Err(libc::EEXIST), "{case}");
+                assert_eq!(world.on("/new").unwrap(), b"theirs");
+                assert_eq!(world.on("/file").unwrap(), b"ours");
+                assert_eq!(world.on("/dir/x").unwrap(), b"inside");
+            }
+            assert_eq!(world.leftovers(), Vec::<String>::new(), "{case}");
+            // A free one is renamed to all the same.
+            world.rename_as("/dir/x", "/y", mode).unwrap();
+            assert_eq!(world.on("/y").unwrap(), b"inside");
+        }
+    }
+}
+
+// SEMANTICS: S-replace-refused
+#[test]
+fn a_new_file_whose_name_others_take_is_stored_beside_it_on_a_server_that_was_seen_to_lie() {
+    let world = World::on_server(|server| server.rename_over = RenameOver::Lies);
+    world.put("/one", b"1");
+    world.put("/other", b"2");
+    world.rename("/one", "/other").unwrap();
+    let content = pattern(2 << 20, 1);
+    let handle = world.create("/new", TRUNCATE).unwrap();
+    world.write(handle, 0, &content);
+    world.server.before(Operation::Rename, |server| {
+        server.write_file(&path("/new"), b"theirs");
+    });
+    assert!(world.close(handle).is_err());
+    world.drain();
+    assert_eq!(world.on("/new").unwrap(), b"theirs");
+    let tree = world.server.tree();
+    let copy = tree
+        .keys()
+        .find(|path| path.to_string().contains("-conflict-"));
+    assert!(world.on(&copy.unwrap().to_string()).unwrap() == content);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+// SEMANTICS: S-rename-noreplace
+#[test]
+fn a_rename_on_a_server_that_has_not_lied_costs_no_look() {
+    for kind in KINDS {
+        let world = World::on_server(|server| server.rename_over = kind);
+        world.put("/a", b"1");
+        assert!(!world.exists("/b"));
+        let before = world.requests();
+        world.rename("/a", "/b").unwrap();
+        assert_eq!(world.requests() - before, 1, "{kind:?}");
+    }
 }
 
 #[test]

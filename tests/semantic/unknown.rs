@@ -1,5 +1,9 @@
 //! Bytes that only the server had and that are gone: unknown, and never zeros.
 
+use std::time::Duration;
+
+use ftpfs::remote::memory::Operation;
+
 use crate::world::{APPEND, WRITE, World, pattern};
 
 const LEN: usize = 300_000;
@@ -46,6 +50,38 @@ fn what_the_server_has_no_more_of_a_changed_file_is_an_error() {
                 }
             }
         }
+    }
+}
+
+// SEMANTICS: S-read-unknown
+#[test]
+fn what_others_have_replaced_of_a_changed_file_is_an_error() {
+    for (mode, at) in [(WRITE, 0), (WRITE, 200_000), (APPEND, LEN)] {
+        let world = World::new();
+        world.put("/file", &pattern(LEN, 1));
+        let handle = world.open("/file", mode).unwrap();
+        world.write(handle, at as u64, b"changed");
+        world.advance(Duration::from_secs(3));
+        let before = world.calls(Operation::Settle);
+        for start in [100_000, 150_000] {
+            let same = world.read(handle, start as u64, 1000).unwrap();
+            assert!(same == pattern(LEN, 1)[start..start + 1000]);
+        }
+        assert_eq!(
+            world.calls(Operation::Settle) - before,
+            1,
+            "asked once in 2 s"
+        );
+        world.put("/file", &pattern(LEN + 1, 2));
+        world.advance(Duration::from_secs(3));
+        for (start, len) in [(10_000, 1000), (at.saturating_sub(10), 100), (250_000, LEN)] {
+            let is_ours = start >= at && start + len <= at + 7;
+            let read = world.read(handle, start as u64, len);
+            assert_eq!(read.is_ok(), is_ours, "{mode:?} {at} {start}");
+            assert!(is_ours || read == Err(libc::EIO));
+        }
+        assert_eq!(world.read(handle, at as u64, 7).unwrap(), b"changed");
+        world.fs.release(handle);
     }
 }
 

@@ -119,6 +119,7 @@ impl World {
         let mut setup = Setup {
             behaviour,
             fs: FsConfig {
+                only_user: None,
                 uid: 1000,
                 gid: 1000,
                 file_mask: 0,

@@ -1,6 +1,6 @@
 //! Tests of the disk cache: what comes back after a restart, and what must not.
 
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 
 use bytes::Bytes;
 
@@ -384,8 +384,8 @@ fn only_one_process_has_it() {
     assert!(place.try_open().is_none());
     drop(first);
     drop(place.open());
-    fs::set_permissions(place.server_dir(), fs::Permissions::from_mode(0o750)).unwrap();
-    assert!(place.try_open().is_none(), "others may look in");
+    fs::set_permissions(place.server_dir(), fs::Permissions::from_mode(0o770)).unwrap();
+    assert!(place.try_open().is_none(), "others may have written");
 }
 
 #[test]

@@ -376,13 +376,12 @@ fn an_error_reaches_its_reader_and_the_next_read_tries_afresh() {
     let kind = RemoteErrorKind::Disconnected;
     scene
         .server
-        .fail_after_bytes(Operation::OpenDownload, 300 * KIB as u64, kind);
+        .fail_after_bytes(Operation::OpenDownload, 100 * KIB as u64, kind);
     let (reader, cursor) = (scene.reader(1), scene.cursor());
-    scene.check(&reader, &cursor, 0, 256 * KIB);
-    let error = reader
-        .read(&cursor, 256 * KIB as u64, 128 * KIB)
-        .unwrap_err();
+    // It waits before the download begins, so that the error cannot be over by then.
+    let error = reader.read(&cursor, 0, 256 * KIB).unwrap_err();
     assert_eq!(error.kind(), kind);
+    scene.check(&reader, &cursor, 0, 256 * KIB);
     scene.check(&reader, &cursor, 256 * KIB, 128 * KIB);
     scene.check(&reader, &cursor, 384 * KIB, 128 * KIB);
 }

@@ -3,7 +3,7 @@
 //! A server, or a box in between, that cuts a data connection off and says 226 all the same would otherwise make a copy
 //! succeed that lacks the file's end.
 
-use crate::remote::{Download, Remote, RemoteError, RemoteErrorKind, RemotePath, Result};
+use crate::remote::{Download, Remote, RemoteError, RemoteErrorKind, RemotePath, Reported, Result};
 
 /// A running download, and what it takes to doubt its end.
 pub(in crate::cache) struct Confirmed<'a> {
@@ -13,8 +13,8 @@ pub(in crate::cache) struct Confirmed<'a> {
     position: u64,
     /// Where the file, or the range asked for, is expected to end.
     expected: u64,
-    /// The size that the file is expected to have.
-    size: u64,
+    /// The version that the file is expected to be.
+    version: Reported,
     /// The end of the range asked for.
     limit: Option<u64>,
     /// Where it was cut off last; there again is the end.
@@ -22,22 +22,22 @@ pub(in crate::cache) struct Confirmed<'a> {
 }
 
 impl<'a> Confirmed<'a> {
-    /// Starts to read up to `len` bytes of a file that is expected to be `size` bytes long.
+    /// Starts to read up to `len` bytes of a file that is expected to be this version.
     pub(in crate::cache) fn open(
         remote: &'a dyn Remote,
         path: &'a RemotePath,
         offset: u64,
         len: Option<u64>,
-        size: u64,
+        version: Reported,
     ) -> Result<Self> {
         let limit = len.map(|len| offset.saturating_add(len));
         Ok(Self {
             remote,
             path,
-            download: open(remote, path, offset, limit, size)?,
+            download: open(remote, path, offset, limit, version)?,
             position: offset,
-            expected: limit.unwrap_or(u64::MAX).min(size),
-            size,
+            expected: limit.unwrap_or(u64::MAX).min(version.size),
+            version,
             limit,
             cut_at: None,
         })
@@ -79,7 +79,7 @@ impl<'a> Confirmed<'a> {
                     .with_source("the server ends the file before its end"));
             }
             let (remote, path) = (self.remote, self.path);
-            self.download = open(remote, path, self.position, self.limit, self.size)?;
+            self.download = open(remote, path, self.position, self.limit, self.version)?;
         }
     }
 }
@@ -91,9 +91,11 @@ fn open(
     path: &RemotePath,
     offset: u64,
     limit: Option<u64>,
-    size: u64,
+    version: Reported,
 ) -> Result<Box<dyn Download>> {
-    let limit = limit.filter(|limit| *limit <= size);
+    let limit = limit.filter(|limit| *limit <= version.size);
     let len = limit.map(|limit| limit.saturating_sub(offset));
-    remote.open_download(path, offset, len)
+    let mut download = remote.open_download(path, offset, len)?;
+    download.expect(version);
+    Ok(download)
 }

@@ -24,6 +24,8 @@ pub(in crate::cache) struct Source {
     pub(in crate::cache) arrived: Arc<AtomicU64>,
     /// Set when a stream of this file stops reading because its window is full.
     pub(in crate::cache) is_held: Arc<AtomicBool>,
+    /// Set when one of them fails.
+    pub(in crate::cache) has_broken: Arc<AtomicBool>,
 }
 
 /// Which part of the file a stream is to read.

@@ -16,6 +16,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::local;
+
 /// The file of a mount's debts.
 const DEBTS: &str = "debts";
 
@@ -40,9 +42,9 @@ pub(super) struct Folder {
 impl Folder {
     /// A new one below the server's, for the mount of this number.
     pub(super) fn make(server_dir: &Path, mount: u32) -> io::Result<Self> {
+        local::private_dir(server_dir)?;
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(server_dir)?;
-        builder.recursive(false);
+        builder.mode(0o700);
         for number in 0..TRIES_MAX {
             let path = match number {
                 0 => server_dir.join(format!("{mount:08x}")),

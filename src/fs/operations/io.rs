@@ -12,8 +12,10 @@ use crate::{
         file::OpenFile,
         handle::Access,
         number::HandleId,
+        on_server::Base,
         server::Intent,
         spool::Spool,
+        state::FileState,
         write_back::FILE_BYTES_MAX,
     },
     remote::RemotePath,
@@ -62,20 +64,28 @@ impl Filesystem {
     /// Reads up to `len` bytes; fewer at the end of the file only.
     pub fn read(&self, handle: HandleId, offset: u64, len: usize) -> Result<Bytes> {
         let handle = self.handles.file(handle)?;
+        let wanted = offset..offset.saturating_add(len as u64);
+        confirm(self, &handle.file, &wanted)?;
         let fetch = |range: Range<u64>| {
             let (reader, path) = reader(self, &handle.file)?;
             let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
             let fetched = reader.read(&handle.cursor, range.start, wanted);
-            fetched.map_err(|error| self.server.explain(error, &path, Intent::Content))
+            fetched.map_err(|error| {
+                self.server.broken_reads().note(&path);
+                self.server.explain(error, &path, Intent::Content)
+            })
         };
         let state = handle.file.lock();
-        let Some(spool) = state.changes().spool() else {
+        // Of a file without unsent changes, one read shows what the server has now: never that beside what was written here before.
+        let spool = state.changes().spool();
+        let Some(spool) = spool.filter(|spool| state.is_ahead() || spool.has(wanted.clone()))
+        else {
             let is_nothing = state.on_server().base().is_none();
             drop(state);
             return if is_nothing {
                 Ok(Bytes::new())
             } else {
-                fetch(offset..offset.saturating_add(len as u64))
+                fetch(wanted)
             };
         };
         let pieces = pieces(spool, offset, len);
@@ -199,6 +209,80 @@ fn missing(fs: &Filesystem, file: &OpenFile) -> FsError {
     let error = fs.write_back.failure(FsErrorKind::Io, file);
     log::warn!("{error}: it became shorter on the server while it was changed here");
     error
+}
+
+/// Makes sure, before a range is read, that the server's file is still the one of which bytes are here, where a download of it has broken off,
+/// or where it has unsent changes and was last asked about too long ago.
+fn confirm(fs: &Filesystem, file: &OpenFile, range: &Range<u64>) -> Result<()> {
+    let Some(path) = fs.inodes.location(file) else {
+        return Ok(());
+    };
+    let Some(base) = doubtful_base(fs, file, &path, range) else {
+        return Ok(());
+    };
+    let seen = if base.asked.is_some() || fs.server.broken_reads().has(&path) {
+        fs.server.versions().ask_as(Some(&base), &path)?
+    } else {
+        fs.server.evidence().look(&path)?
+    };
+    let Some(version) = seen.version() else {
+        // Removed, or of a size that is not known: the download tells.
+        return Ok(());
+    };
+    fs.server.broken_reads().settle(&path);
+    let mut state = file.lock();
+    let is_untouched = state.on_server().base().map(|base| base.version) == Some(base.version);
+    if !is_untouched || !is_of_others(&state) {
+        // A change of ours has come in between.
+        return Ok(());
+    }
+    if version.agrees_with(&base.version.reported()) {
+        if let Some(base) = state
+            .on_server_mut()
+            .base_mut()
+            .filter(|base| base.asked.is_some())
+        {
+            base.asked = Some(seen.asked());
+            // That is as old as it was.
+            base.is_mode_asked = false;
+        }
+        return Ok(());
+    }
+    let theirs = fs.server.versions().base(version, seen.asked(), base.mode);
+    if state.rebase(theirs) {
+        drop(state);
+        fs.server.kernel().forget_attributes(file.ino);
+        return Ok(());
+    }
+    drop(state);
+    let error = fs.write_back.failure(FsErrorKind::Io, file);
+    log::warn!("{error}: others have changed it on the server while it was changed here");
+    Err(error)
+}
+
+/// The file on the server, as last seen, if it has to be asked about before the range is read.
+fn doubtful_base(
+    fs: &Filesystem,
+    file: &OpenFile,
+    path: &RemotePath,
+    range: &Range<u64>,
+) -> Option<Base> {
+    let state = file.lock();
+    let has_broken = state.reader().is_some_and(|reader| reader.take_broken());
+    if has_broken {
+        fs.server.broken_reads().note(path);
+    }
+    let base = state.on_server().base().filter(|_| is_of_others(&state))?;
+    let spool = state.changes().spool();
+    let is_partly_here = spool.is_some_and(|spool| !spool.has(range.clone())) && state.is_ahead();
+    let is_old = || fs.server.versions().evidence(path, base).is_none();
+    let is_doubtful = fs.server.broken_reads().has(path) || is_partly_here && is_old();
+    is_doubtful.then(|| base.clone())
+}
+
+/// Whether only others change the file on the server at this moment, as far as is known.
+fn is_of_others(state: &FileState) -> bool {
+    !state.is_busy() && state.on_server().doubt().is_none() && !state.name.is_removed()
 }
 
 /// Splits a read of a file with a spool.

@@ -76,6 +76,9 @@ impl Filesystem {
         if entry.kind == EntryKind::Directory {
             return Err(FsError::new(FsErrorKind::IsADirectory, &path));
         }
+        if entry.kind == EntryKind::Special {
+            return Err(FsError::new(FsErrorKind::AccessDenied, &path));
+        }
         self.guesses.wait_for(ino);
         let entry = self.server.tree().entry(&path)?.unwrap_or(entry);
         let mut base = base_for(self, &path, &entry, mode)?;
@@ -215,7 +218,10 @@ fn attach(fs: &Filesystem, ino: Ino, mode: OpenMode, base: Option<Base>) -> Resu
         set_asides,
     };
     let handle = fs.handles.add_file(handle);
-    truncated.inspect_err(|_| fs.release(handle))?;
+    truncated.map_err(|error| {
+        fs.release(handle);
+        vanished(error, fs.inodes.path(ino).as_ref())
+    })?;
     if !is_content_known && !mode.is_truncate {
         // The length that the kernel knows may be that of other content.
         fs.server.kernel().forget_attributes(ino);
@@ -251,15 +257,24 @@ fn base_for(
             .server
             .versions()
             .ask_exact(path, entry)
-            .map_err(|error| match error.kind() {
-                // The kernel looks the name up again, so that O_CREAT makes the file.
-                FsErrorKind::NotFound => FsError::new(FsErrorKind::Stale, path),
-                _ => error,
-            });
+            .map_err(|error| vanished(error, Some(path)));
     }
+    let has_broken = fs.server.broken_reads().has(path);
     match fs.server.versions().base_of(entry) {
-        Some(base) if entry.has_exact_time() => Ok(base),
-        _ => fs.server.versions().ask_exact(path, entry),
+        Some(base) if entry.has_exact_time() && !has_broken => Ok(base),
+        _ => {
+            let base = fs.server.versions().ask_exact(path, entry)?;
+            fs.server.broken_reads().settle(path);
+            Ok(base)
+        }
+    }
+}
+
+/// The failure to open a file that others have removed: the kernel looks the name up again, so that `O_CREAT` makes the file.
+fn vanished(error: FsError, path: Option<&RemotePath>) -> FsError {
+    match error.kind() {
+        FsErrorKind::NotFound => FsError::about(FsErrorKind::Stale, path.cloned()),
+        _ => error,
     }
 }
 

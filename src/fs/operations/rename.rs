@@ -14,7 +14,7 @@ use crate::{
         error::{FsError, FsErrorKind, Result},
         file::{Held, OpenFile},
         number::Ino,
-        server::{Intent, change::Again, is_same_spelled_otherwise, renaming},
+        server::{Intent, change::Again, renaming},
     },
     remote::{Evidence, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Want},
 };
@@ -124,7 +124,7 @@ fn check_target(
         .file_named(to.0, to.1)
         .filter(|file| file.lock().needs_upload());
     // Servers replace without asking, so a listing that is some seconds old is not enough.
-    let seen = if is_respelled(source, target) {
+    let seen = if renaming::is_respelled(source, target) {
         fs.server.evidence().look_spelled(target)?
     } else {
         fs.server.evidence().look(target)?
@@ -144,14 +144,6 @@ fn check_target(
         }
     };
     Err(FsError::new(refusal, target))
-}
-
-/// Whether a name only gets another spelling, by a server to which both may be the same.
-fn is_respelled(source: &RemotePath, target: &RemotePath) -> bool {
-    let (Some(one), Some(other)) = (source.name(), target.name()) else {
-        return false;
-    };
-    source.parent() == target.parent() && is_same_spelled_otherwise(one, other)
 }
 
 /// Renames a file; `old_file` is the open one that it replaces.
@@ -206,10 +198,10 @@ fn rename_dir(fs: &Filesystem, source: &RemotePath, target_seen: &Evidence) -> R
             .map_err(|_| FsError::new(FsErrorKind::Exists, target))
     };
     match renaming::surely(&fs.server, source, target, look)? {
-        Ok(()) if !is_replacing || fs.server.evidence().look_now(source)?.is_absent() => {
-            return Ok(());
-        }
-        Ok(()) => log::info!("this server only pretends to rename over {target}"),
+        Ok(()) if renaming::has_left(&fs.server, source, target, is_replacing)? => return Ok(()),
+        // Others have taken the name in this moment.
+        Ok(()) if !is_replacing => return Err(FsError::new(FsErrorKind::Exists, target)),
+        Ok(()) => {}
         Err(error) if is_replacing && error.kind() == RemoteErrorKind::Refused => {}
         Err(error) => {
             fs.server

@@ -78,7 +78,11 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     if let Some(handle) = handle {
         let handle = fs.handles.file(handle)?;
         handle.check_current()?;
-        return fs.write_back.set_len(&handle.file, size);
+        return match fs.write_back.set_len(&handle.file, size) {
+            // Who has it open goes on with it.
+            Err(error) if error.kind() == FsErrorKind::NotFound => Ok(()),
+            cut => cut,
+        };
     }
     // truncate(2): no handle will be closed, so it goes up at once.
     let mode = OpenMode {
@@ -88,10 +92,13 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     };
     let handle = fs.open(ino, mode)?.handle;
     let file = fs.handles.file(handle)?.file.clone();
-    let done = fs
-        .write_back
-        .set_len(&file, size)
-        .and_then(|()| fs.write_back.upload(&file));
+    let cut = if mode.is_truncate {
+        // The opening has emptied it.
+        Ok(())
+    } else {
+        fs.write_back.set_len(&file, size)
+    };
+    let done = cut.and_then(|()| fs.write_back.upload(&file));
     // The program learns how it went; it is tried again later, not now.
     if let Some(file) = detach(fs, handle) {
         fs.inodes.release_if_done(&file);
@@ -124,6 +131,12 @@ fn set_attributes(fs: &Filesystem, ino: Ino, attributes: Attributes) -> Result<(
     // What is so already need not be asked for; programs set the mode that they have just read.
     let shown = fs.view.attr(ino, entry.as_borrowed()).mode;
     let mode = attributes.mode.filter(|mode| *mode != shown);
+    // The bits of a directory that are not shown (setgid of a shared one) were not meant.
+    let unshown = match entry.kind {
+        EntryKind::Directory => entry.mode.unwrap_or(0) & 0o7000,
+        _ => 0,
+    };
+    let mode = mode.map(|mode| mode | unshown);
     let wanted = Attributes { mode, ..attributes };
     let seen = settle_attributes(fs, &path, entry.kind, wanted)?;
     if let Some(file) = fs.inodes.file(ino)

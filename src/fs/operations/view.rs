@@ -30,6 +30,7 @@ pub(super) struct View {
     inodes: Arc<Inodes>,
     uid: u32,
     gid: u32,
+    only_user: Option<u32>,
     file_mask: u32,
     dir_mask: u32,
     /// What the root directory shows as its time.
@@ -49,6 +50,7 @@ impl View {
             inodes,
             uid: config.uid,
             gid: config.gid,
+            only_user: config.only_user,
             file_mask: config.file_mask,
             dir_mask: config.dir_mask,
             mounted,
@@ -72,7 +74,9 @@ impl View {
             size,
             mode: match entry.kind {
                 EntryKind::Symlink => 0o777,
-                _ => entry.mode.unwrap_or(default) & !mask & 0o7777,
+                EntryKind::Special => 0,
+                // Without setuid, setgid and sticky: a server gives no rights here.
+                _ => entry.mode.unwrap_or(default) & !mask & 0o777,
             },
             uid: self.uid,
             gid: self.gid,
@@ -86,7 +90,15 @@ impl View {
     pub(super) fn root_attr(&self) -> Attr {
         let mut root = RemoteEntry::new(&b"/"[..], EntryKind::Directory);
         root.modified = None;
-        self.attr(Ino::ROOT, root.as_borrowed())
+        let attr = self.attr(Ino::ROOT, root.as_borrowed());
+        match self.only_user {
+            Some(uid) => Attr {
+                uid,
+                mode: attr.mode & 0o700,
+                ..attr
+            },
+            None => attr,
+        }
     }
 
     /// The answer for an entry that the server shows (or does not).

@@ -19,6 +19,7 @@ pub(crate) struct Learnt {
     no_dot_names: AtomicBool,
     no_rename: AtomicBool,
     no_rename_over: AtomicBool,
+    pretends_to_rename: AtomicBool,
     /// See [`Habits::removals`].
     removals: AtomicU8,
     /// How often the server has refused to rename over a file and has let it be moved aside.
@@ -36,6 +37,7 @@ impl Learnt {
             no_dot_names: habits.no_dot_names.into(),
             no_rename: habits.no_rename.into(),
             no_rename_over: habits.no_rename_over.into(),
+            pretends_to_rename: habits.pretends_to_rename.into(),
             removals: habits.removals.into(),
             renames_refused: AtomicU64::new(0),
         }
@@ -93,6 +95,16 @@ impl Learnt {
         }
     }
 
+    /// Whether it was seen to say yes to a rename and to do nothing.
+    pub(crate) fn pretends_to_rename(&self) -> bool {
+        self.pretends_to_rename.load(Ordering::Relaxed)
+    }
+
+    /// It has said yes to a rename and done nothing. Once is enough: it costs a look after each rename, and destroys nothing.
+    pub(crate) fn note_pretended_rename(&self) {
+        self.note(&self.pretends_to_rename, true);
+    }
+
     /// Whether this account was seen to remove files, in two trials: a scratch file would not stay.
     pub(crate) fn removes(&self) -> bool {
         self.removals.load(Ordering::Relaxed) >= REMOVALS
@@ -128,6 +140,7 @@ impl Learnt {
             no_dot_names: is_so(&self.no_dot_names),
             no_rename: is_so(&self.no_rename),
             no_rename_over: is_so(&self.no_rename_over),
+            pretends_to_rename: is_so(&self.pretends_to_rename),
             removals: self.removals.load(Ordering::Relaxed),
         }
     }

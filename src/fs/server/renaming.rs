@@ -5,6 +5,7 @@ use super::{
     change::{Again, carry_out},
     refusal::Intent,
     repay::{Returned, bring_back},
+    spelling::is_same_spelled_otherwise,
 };
 use crate::{
     fs::{
@@ -31,10 +32,10 @@ pub(crate) fn over(
         match surely(server, source, path, |again| {
             grant(server, target, want, again)
         })? {
-            Ok(()) if !is_replacing || server.evidence().look_now(source)?.is_absent() => {
-                return Ok(());
-            }
-            Ok(()) => log::info!("this server only pretends to rename over {path}"),
+            Ok(()) if has_left(server, source, path, is_replacing)? => return Ok(()),
+            // Others have taken the name in this moment.
+            Ok(()) if want == Want::Absent => return Err(changed(server, path, want)),
+            Ok(()) => {}
             // Only a no to the new name can be for the sake of the old file there.
             Err(error) if !error.is_answer() || error.command() != "RNTO" => {
                 server.kernel().forget_if_unknown(&error, &[source, path]);
@@ -125,7 +126,41 @@ fn place(server: &Server, source: &RemotePath, path: &RemotePath) -> Result<remo
         seen.permit(Want::Absent)
             .map_err(|_| FsError::new(FsErrorKind::Exists, path))
     };
-    surely(server, source, path, look)
+    let placed = surely(server, source, path, look)?;
+    if placed.is_ok() && !has_left(server, source, path, false)? {
+        return Err(changed(server, path, Want::Absent));
+    }
+    Ok(placed)
+}
+
+/// Whether what the server has agreed to rename has left its old name. Looked at where something was to be replaced, and each time on a
+/// server that was seen to say yes and do nothing: it may be that others have made the new name in this moment.
+pub(crate) fn has_left(
+    server: &Server,
+    source: &RemotePath,
+    path: &RemotePath,
+    is_replacing: bool,
+) -> Result<bool> {
+    // A name that only gets another spelling may still be answered for.
+    let is_told_apart = !is_respelled(source, path);
+    let is_doubtful = is_replacing || server.learnt().pretends_to_rename() && is_told_apart;
+    if !is_doubtful {
+        return Ok(true);
+    }
+    let has_left = server.evidence().look_now(source)?.is_absent();
+    if !has_left {
+        log::info!("this server only pretends to rename over {path}");
+        server.learnt().note_pretended_rename();
+    }
+    Ok(has_left)
+}
+
+/// Whether a name only gets another spelling, by a server to which both may be the same.
+pub(crate) fn is_respelled(source: &RemotePath, target: &RemotePath) -> bool {
+    let (Some(one), Some(other)) = (source.name(), target.name()) else {
+        return false;
+    };
+    source.parent() == target.parent() && is_same_spelled_otherwise(one, other)
 }
 
 /// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none. `size` is that of the file

@@ -1,7 +1,7 @@
 //! Paying debts: what is left under hidden names is removed, or gets its own name again.
 //!
 //! An old file that was moved aside is never moved over another one, and never removed unless the one that was to take its place is
-//! there, whole.
+//! there, whole, or it holds nothing and its name is taken.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::Server;
+use super::{Server, renaming::has_left};
 use crate::{
     fs::{
         debts::Debt,
@@ -18,7 +18,7 @@ use crate::{
         hidden::{Removal, is_name_refusal},
         inode::Inodes,
     },
-    remote::{EntryKind, MadeName, RemotePath, Want},
+    remote::{EntryKind, Evidence, MadeName, RemotePath, Reported, Want},
 };
 
 /// How soon a debt that could not be paid is tried again. 1 s: a server that was restarted is clean before the user looks.
@@ -36,9 +36,10 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) enum Returned {
     /// It has its name again, or never lost it.
     Back,
-    /// The file that was to take its place is there, whole: it is of no more use but to those who have it open.
+    /// The file that was to take its place is there, whole, or it is empty and another file has its name: it is of no more use but to
+    /// those who have it open.
     Superseded,
-    /// Another file has its name: it stays where it is, and is shown.
+    /// Another file has its name, and it holds something: it stays where it is, and is shown.
     Shown,
     /// That could not be found out, or the server does not let it: it is tried again.
     Later,
@@ -95,7 +96,8 @@ fn try_to_bring_back(
         let free = free.map_err(|_| FsError::new(FsErrorKind::Exists, of))?;
         // When its reply is lost, it is looked at again.
         return match server.remote().rename(name, free) {
-            Ok(()) => Ok(Returned::Back),
+            Ok(()) if has_left(server, name, of, false)? => Ok(Returned::Back),
+            Ok(()) => Err(FsError::new(FsErrorKind::Exists, of)),
             Err(error) if error.is_answer() && evidence.look_now(name)?.is_absent() => {
                 // It was never moved, and others have removed it.
                 Ok(Returned::Back)
@@ -103,15 +105,23 @@ fn try_to_bring_back(
             Err(error) => Err(error.into()),
         };
     };
-    if there.kind == EntryKind::File && size.is_some() && there.size == size {
+    if is_regular(&seen) && size.is_some() && there.size == size {
         return Ok(Returned::Superseded);
     }
-    let is_aside = !evidence.look_now(name)?.is_absent();
-    Ok(if is_aside {
-        Returned::Shown
-    } else {
+    let aside = evidence.look_now(name)?;
+    let is_empty = |version: Reported| version.size == 0;
+    Ok(if aside.is_absent() {
         Returned::Back
+    } else if is_regular(&aside) && aside.version().is_some_and(is_empty) {
+        Returned::Superseded
+    } else {
+        Returned::Shown
     })
+}
+
+fn is_regular(seen: &Evidence) -> bool {
+    seen.entry()
+        .is_some_and(|entry| entry.kind == EntryKind::File)
 }
 
 /// What came of a round of payments.

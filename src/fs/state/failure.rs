@@ -97,13 +97,17 @@ impl Failure {
     }
 }
 
-/// Whether the server has no room, and this machine has.
+/// Whether the server has no room for the bytes, and this machine has. What it says of an attribute is no word about them.
 fn is_full(error: &FsError) -> bool {
     let is_space = matches!(
         error.kind(),
         FsErrorKind::NoSpace | FsErrorKind::QuotaExceeded
     );
-    is_space && error.remote().is_some_and(RemoteError::is_answer)
+    let is_of_bytes = |error: &RemoteError| matches!(error.command(), "STOR" | "APPE");
+    is_space
+        && error
+            .remote()
+            .is_some_and(|error| error.is_answer() && is_of_bytes(error))
 }
 
 /// Whether the server has ended an upload that it had begun. vsftpd and Pure-FTPd say 451 and pyftpdlib 426 when their disk is full, and for
@@ -145,6 +149,9 @@ mod tests {
             (RemoteErrorKind::Busy, COSTLY_BYTES_MIN, [false, false]),
         ] {
             let mut failure = Failure::None;
+            let of_time = RemoteError::new(kind, "MFMT").answered();
+            failure.note(of_time.into(), bytes, 0);
+            assert!(failure.held().is_none(), "{kind:?} of a time");
             for is_held in held {
                 failure.note(answer(kind), bytes, 0);
                 assert_eq!(failure.held().is_some(), is_held, "{kind:?} of {bytes}");

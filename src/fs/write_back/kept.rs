@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     fs::{file::OpenFile, inode::Inodes, ranges::RangeSet, streaming::CHUNK_BYTES},
+    local,
     remote::RemotePath,
 };
 
@@ -49,7 +50,7 @@ pub(super) fn keep(
     path: Option<&RemotePath>,
 ) -> io::Result<Kept> {
     let dir = spool_dir.join("unsent");
-    std::fs::create_dir_all(&dir)?;
+    local::private_dir(&dir)?;
     let copy = dir.join(copy_name(path));
     let target = create(&copy)?;
     let mut local = RangeSet::default();

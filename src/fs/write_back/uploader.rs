@@ -138,9 +138,15 @@ impl Uploader {
         if upload.job.len < upload.job.old_len() {
             self.server.room().note_freed();
         }
-        self.server.hidden().debts().note_success();
+        let debts = self.server.hidden().debts();
+        debts.note_success();
         let done = match landed {
-            Landed::There(settled) => Some(self.record(&path, &upload.job, &settled)),
+            Landed::There(settled) => {
+                if upload.job.is_emptied {
+                    debts.note_replaced(&path, upload.job.len);
+                }
+                Some(self.record(&path, &upload.job, &settled))
+            }
             Landed::Taken => {
                 self.server.tree().leave(&path);
                 None

@@ -14,6 +14,15 @@ use crate::remote::{EntryKind, EntryRef, Permissions, RemoteEntry};
 /// The values that start the facts of a symbolic link: RFC 3659's own example and Pure-FTPd say `slink`, ProFTPD says `symlink`.
 const LINK_TYPES: [&[u8]; 2] = [b"OS.unix=slink", b"OS.unix=symlink"];
 
+/// The beginnings of the values for pipes, sockets and devices, as ProFTPD and Pure-FTPd have them.
+const SPECIAL_TYPES: [&[u8]; 5] = [
+    b"OS.unix=chr",
+    b"OS.unix=blk",
+    b"OS.unix=fifo",
+    b"OS.unix=pipe",
+    b"OS.unix=sock",
+];
+
 /// The `type` fact.
 enum Type<'a> {
     Known(EntryKind),
@@ -111,14 +120,8 @@ impl<'a> Type<'a> {
             Self::Known(EntryKind::Directory)
         } else if is(b"cdir") || is(b"pdir") {
             Self::Listed
-        } else if starts(b"OS.unix=chr") {
-            Self::Known(EntryKind::CharDevice)
-        } else if starts(b"OS.unix=blk") {
-            Self::Known(EntryKind::BlockDevice)
-        } else if starts(b"OS.unix=fifo") || starts(b"OS.unix=pipe") {
-            Self::Known(EntryKind::Fifo)
-        } else if starts(b"OS.unix=sock") {
-            Self::Known(EntryKind::Socket)
+        } else if SPECIAL_TYPES.iter().any(|wanted| starts(wanted)) {
+            Self::Known(EntryKind::Special)
         } else {
             Self::Unknown
         }

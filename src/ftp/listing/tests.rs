@@ -41,7 +41,7 @@ fn at(text: &str, precision: Precision) -> Modified {
     }
 }
 
-use EntryKind::{BlockDevice, CharDevice, Directory, Fifo, File, Socket, Symlink};
+use EntryKind::{Directory, File, Special, Symlink};
 use Precision::{Day, Minute, Second};
 
 /// Line, name, kind, size, mode, time, precision.
@@ -89,11 +89,11 @@ const UNIX: &[UnixCase] = &[
     // names of users with spaces
     ("-rw-r--r-- 1 John Doe Domain Users 7 Jan  1 2020 x", "x", File, Some(7), 0o644, "20200101000000", Day),
     // other kinds
-    ("prw-r--r-- 1 u g 0 Jan  1 2020 pipe", "pipe", Fifo, Some(0), 0o644, "20200101000000", Day),
-    ("srwxr-xr-x 1 u g 0 Jan  1 2020 socket", "socket", Socket, Some(0), 0o755, "20200101000000", Day),
-    ("crw-rw-rw- 1 root root 1, 3 Jan  1 2020 null", "null", CharDevice, None, 0o666, "20200101000000", Day),
-    ("crw-rw-rw- 1 root root 136,   0 Jan  1 2020 pts", "pts", CharDevice, None, 0o666, "20200101000000", Day),
-    ("brw-rw---- 1 root disk 8,1 Jan  1 2020 sda1", "sda1", BlockDevice, None, 0o660, "20200101000000", Day),
+    ("prw-r--r-- 1 u g 0 Jan  1 2020 pipe", "pipe", Special, Some(0), 0o644, "20200101000000", Day),
+    ("srwxr-xr-x 1 u g 0 Jan  1 2020 socket", "socket", Special, Some(0), 0o755, "20200101000000", Day),
+    ("crw-rw-rw- 1 root root 1, 3 Jan  1 2020 null", "null", Special, None, 0o666, "20200101000000", Day),
+    ("crw-rw-rw- 1 root root 136,   0 Jan  1 2020 pts", "pts", Special, None, 0o666, "20200101000000", Day),
+    ("brw-rw---- 1 root disk 8,1 Jan  1 2020 sda1", "sda1", Special, None, 0o660, "20200101000000", Day),
     // other orders and forms of the time
     ("-rw-r--r-- 1 u g 7 1 jan 2020 x", "x", File, Some(7), 0o644, "20200101000000", Day),
     ("-rw-r--r-- 1 u g 12 05 FEB 9:07 x", "x", File, Some(12), 0o644, "20260205090700", Minute),
@@ -143,7 +143,7 @@ fn owners_may_be_missing_or_hold_spaces() {
         );
     }
     let device = list("crw-rw-rw- 1 5 6 1, 3 Jan  1 2020 null");
-    assert_eq!((device.kind, device.size), (CharDevice, None));
+    assert_eq!((device.kind, device.size), (Special, None));
 }
 
 #[test]
@@ -415,10 +415,10 @@ fn mlsd_lines_of_many_servers_are_read() {
 #[test]
 fn mlsd_types_are_told_apart() {
     let cases = [
-        ("type=OS.unix=chr-1/3; x", CharDevice),
-        ("type=OS.unix=blk-8/1; x", BlockDevice),
-        ("type=OS.unix=fifo; x", Fifo),
-        ("type=OS.unix=socket; x", Socket),
+        ("type=OS.unix=chr-1/3; x", Special),
+        ("type=OS.unix=blk-8/1; x", Special),
+        ("type=OS.unix=fifo; x", Special),
+        ("type=OS.unix=socket; x", Special),
         ("type=OS.unix=Symlink:t; x", Symlink),
         ("type=OS.plan9=thing; x", File),
         ("perm=el; x", Directory),

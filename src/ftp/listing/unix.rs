@@ -27,7 +27,7 @@ pub(super) fn parse_line<'a>(line: &'a [u8], today: &Today) -> Line<'a> {
 
 fn parse<'a>(line: &'a [u8], today: &Today) -> Option<EntryRef<'a>> {
     let (kind, mode) = parse_mode(line)?;
-    let found = Columns::find(line, kind, today)?;
+    let found = Columns::find(line, today)?;
     let rest = line.get(found.name_at..)?;
     let (name, target) = match kind {
         EntryKind::Symlink => split_target(rest),
@@ -56,10 +56,7 @@ fn parse_mode(line: &[u8]) -> Option<(EntryKind, u32)> {
         b'-' => EntryKind::File,
         b'd' => EntryKind::Directory,
         b'l' => EntryKind::Symlink,
-        b'p' => EntryKind::Fifo,
-        b's' => EntryKind::Socket,
-        b'c' => EntryKind::CharDevice,
-        b'b' => EntryKind::BlockDevice,
+        b'p' | b's' | b'c' | b'b' => EntryKind::Special,
         _ => return None,
     };
     // setuid, setgid and sticky stand in the place of their group's x, a capital where there is no x.
@@ -106,8 +103,8 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(line: &[u8], kind: EntryKind, today: &Today) -> Option<Self> {
-        let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+    fn find(line: &[u8], today: &Today) -> Option<Self> {
+        let is_device = matches!(line.first(), Some(b'c' | b'b'));
         let mut at = 10 + usize::from(matches!(line.get(10), Some(b'+' | b'.' | b'@')));
         let mut last: &[u8] = b"";
         for _ in 0..COLUMNS_MAX {

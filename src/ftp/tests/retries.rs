@@ -1,12 +1,14 @@
-//! How often one request is sent at the most when everything fails, over all the layers that try again (ARCHITECTURE.md).
+//! How often one request is sent at the most when everything fails, over all the layers that try again (ARCHITECTURE.md), and what must be so
+//! for a download to go on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{
-    scripted::connect,
-    server::{Handled, ScriptedServer},
+    scripted::{break_after, connect},
+    server::{Handled, ScriptedServer, content},
     *,
 };
+use crate::remote::{Modified, Reported};
 
 /// The most that a server sees one command for one request of the filesystem. Twice for a session that had died, and twice again for a
 /// data connection that did not come or a technique that failed.
@@ -86,6 +88,63 @@ fn no_request_is_sent_without_end() {
         ];
         for (verb, count, most) in counts {
             assert!((1..=most).contains(&count), "{verb} {failing:?}: {count}");
+        }
+    }
+}
+
+// SEMANTICS: S-read-broken
+#[test]
+fn a_download_goes_on_only_with_the_version_that_it_began_with() {
+    let table = [
+        ("213 400000", "213 20260102030405", "502 unknown", true),
+        // Another clock in listings than in MDTM.
+        (
+            "213 400000",
+            "213 20260102050405",
+            "250-\r\n size=400000;modify=20260102030405; f\r\n250 end",
+            true,
+        ),
+        ("502 unknown", "213 20260102050405", "502 unknown", true),
+        ("213 400001", "213 20260102030405", "502 unknown", false),
+        ("213 400000", "213 20260102030406", "502 unknown", false),
+        (
+            "213 400000",
+            "213 20260102030406",
+            "250-\r\n size=400000;modify=20260102030406; f\r\n250 end",
+            false,
+        ),
+    ];
+    for (size, time, facts, goes_on) in table {
+        let broken = AtomicUsize::new(0);
+        let server = ScriptedServer::start(move |client, line| {
+            let verb = line.split(' ').next().unwrap_or_default();
+            let has_broken = broken.load(Ordering::Relaxed) > 0;
+            match verb {
+                "RETR" if broken.fetch_add(1, Ordering::Relaxed) < 1 => {
+                    return break_after(client, 100_000, None);
+                }
+                "SIZE" if has_broken => client.say(size),
+                "MDTM" if has_broken => client.say(time),
+                "MLST" if has_broken => client.say(facts),
+                "MLST" => client.say("250-\r\n size=400000; f\r\n250 end"),
+                _ => return Handled::No,
+            }
+            Handled::Yes
+        });
+        let remote = connect(&server);
+        // Which shows that MLST is answered.
+        remote.stat(&path("f")).unwrap();
+        let mut download = remote.open_download(&path("f"), 1000, None).unwrap();
+        download.expect(Reported {
+            size: 400_000,
+            modified: Some(Modified::from_seconds(1_767_323_045)),
+        });
+        match read_all(&mut *download) {
+            Ok(all) => assert!(goes_on && all == content()[1000..], "{size} {time}"),
+            Err(error) => {
+                assert!(!goes_on, "{size} {time}: {error}");
+                assert_eq!(error.kind(), RemoteErrorKind::Failed);
+            }
         }
     }
 }

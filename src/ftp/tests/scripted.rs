@@ -271,7 +271,7 @@ fn data_that_stops_coming_ends_in_time() {
 }
 
 /// Sends `most` bytes from the wanted offset, then breaks the transfer with this reply.
-fn break_after(client: &mut Client, most: usize, reply: Option<&str>) -> Handled {
+pub(super) fn break_after(client: &mut Client, most: usize, reply: Option<&str>) -> Handled {
     client.say("150 here it comes");
     let mut data = client.accept();
     let from = std::mem::take(&mut client.rest);
@@ -521,9 +521,13 @@ fn a_listing_without_end_is_given_up() {
         }
         Handled::No
     });
-    let error = connect(&server).list(&path("d")).unwrap_err();
-    assert_eq!(error.kind(), RemoteErrorKind::Protocol);
-    assert!(error.to_string().contains("longer than"), "{error}");
+    let remote = connect_with(&FtpConfig {
+        listing_bytes_max: 100_000,
+        ..config(server.port())
+    });
+    let error = remote.list(&path("d")).unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::NoMemory);
+    assert_eq!(remote.budget.used(), 0);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Which servers have spoken TLS: one line `host:port` each in a file, so that a later mount is not talked out of it.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::File,
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+use crate::local;
 
 /// The file; without one nothing is remembered beyond the mount.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl KnownHosts {
             return Ok(());
         }
         if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            local::private_dir(dir)?;
         }
         // One write, behind whatever other mounts write at the same time.
         let mut file = File::options()

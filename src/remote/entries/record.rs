@@ -26,14 +26,11 @@ mod flag {
     pub(super) const UNIQUE: u16 = 1 << 11;
 }
 
-pub(super) const KINDS: [EntryKind; 7] = [
+pub(super) const KINDS: [EntryKind; 4] = [
     EntryKind::File,
     EntryKind::Directory,
     EntryKind::Symlink,
-    EntryKind::Fifo,
-    EntryKind::Socket,
-    EntryKind::CharDevice,
-    EntryKind::BlockDevice,
+    EntryKind::Special,
 ];
 
 pub(super) const PRECISIONS: [Precision; 4] = [

@@ -69,8 +69,8 @@ fn assert_same(entries: &Entries, model: &BTreeMap<Box<[u8]>, RemoteEntry>) {
 proptest! {
     #[test]
     fn they_are_what_was_put_in(
-        first in prop::collection::vec(any_entry(), 0..300),
-        changes in prop::collection::vec((any_entry(), any::<bool>()), 0..100),
+        first in prop::collection::vec(any_entry(), 0..150),
+        changes in prop::collection::vec((any_entry(), any::<bool>()), 0..40),
     ) {
         let mut model = BTreeMap::new();
         for entry in &first {

@@ -139,6 +139,8 @@ impl Mount {
             );
             std::thread::sleep(POLL_INTERVAL / 5);
         }
+        // The table has it before the kernel and the filesystem have shaken hands; this is answered after that, and asks no server.
+        let _ = fs::metadata(self.path());
     }
 
     /// The mount point.
