@@ -7,6 +7,7 @@
 use std::{env, sync::Arc, time::Instant};
 
 use ftpfs::{
+    budget::Budget,
     cache::{Cursor, FileId, ReadEngine, Reader, Version},
     clock::SystemClock,
     config::CacheConfig,
@@ -16,9 +17,9 @@ use ftpfs::{
     },
 };
 
-/// A server with one file of this length.
+/// A server with one file of this length, and no listings.
 #[derive(Debug)]
-struct Endless(u64);
+struct Endless(u64, Arc<Budget>);
 
 /// What is left of a download; each read copies out of a buffer, as a socket would.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ fn unsupported<T>() -> Result<T> {
 }
 
 impl Remote for Endless {
+    fn listing_budget(&self) -> &Arc<Budget> {
+        &self.1
+    }
+
     fn ahead(&self, work: &mut dyn FnMut(&dyn Remote)) -> bool {
         work(self);
         true
@@ -120,7 +125,7 @@ fn run(cache_mib: usize, read_kib: usize, bytes: u64) {
         ..CacheConfig::default()
     };
     let engine = Arc::new(ReadEngine::new(
-        Arc::new(Endless(bytes)),
+        Arc::new(Endless(bytes, Budget::new(0))),
         &config,
         7,
         Arc::new(SystemClock),
@@ -154,7 +159,7 @@ fn run(cache_mib: usize, read_kib: usize, bytes: u64) {
 /// What a file costs that is opened, read whole by one read, and closed.
 fn run_small(files: u64) {
     let size = 4 << 10;
-    let remote = Arc::new(Endless(size));
+    let remote = Arc::new(Endless(size, Budget::new(0)));
     let config = CacheConfig::default();
     let engine = Arc::new(ReadEngine::new(remote, &config, 7, Arc::new(SystemClock)));
     let version = Version {

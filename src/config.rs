@@ -26,6 +26,10 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// checksum is the timeout and the time that this takes.
 pub const HASHED_BYTES_PER_SECOND_MIN: u64 = 20_000_000;
 
+/// The most memory that all listings take together: those that arrive, are kept, or are shown by an open directory. 128 MiB: the largest directory
+/// seen, of a million entries, takes some 60 to 90 MiB; what is fetched ahead gets half of it.
+pub const LISTING_BYTES_MAX: usize = 128 << 20;
+
 /// Everything a mount needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -63,6 +67,8 @@ pub struct FtpConfig {
     pub profile_dir: Option<PathBuf>,
     /// The most sessions at once. 8: Pure-FTPd's shipped limit for one address.
     pub connections_max: usize,
+    /// The most memory that listings take together. See [`LISTING_BYTES_MAX`].
+    pub listing_bytes_max: usize,
     /// Whether and how connections are protected.
     pub tls: TlsConfig,
 }
@@ -147,6 +153,8 @@ pub struct FsConfig {
     pub is_read_only: bool,
     /// The most memory that one file's unsent bytes take before they move to a file. 8 MiB: nearly all files fit.
     pub spool_memory_bytes_max: u64,
+    /// The most memory that the unsent bytes of all files take. 64 MiB: as much as content that is read; what does not fit becomes a file at once.
+    pub spool_memory_total_max: usize,
     /// The most bytes that a file may grow to. 1 TiB: more than any file that goes over FTP in a day, and less than a slip of a program
     /// (an offset of 2^62) needs to fill every disk.
     pub file_bytes_max: u64,
@@ -180,9 +188,8 @@ pub enum OnConflict {
 pub struct CacheConfig {
     /// How old a listing may be that is shown. 20 s: a change made elsewhere is noticed while one still looks for it.
     pub dir_ttl: Duration,
-    /// The most entries that all cached listings hold together. 200 000: twice the largest directory promised, some
-    /// 50 MB.
-    pub entries_max: usize,
+    /// The most names that the kernel should know. 200 000: twice the largest directory promised; each takes some 250 bytes here, and more in the kernel.
+    pub names_max: usize,
     /// The most memory for blocks of file content, read ahead or kept. 64 MiB.
     pub bytes_max: usize,
     /// How many streams read one file that is read on; found out by measuring if not given.
@@ -206,7 +213,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             dir_ttl: Duration::from_secs(20),
-            entries_max: 200_000,
+            names_max: 200_000,
             bytes_max: 64 << 20,
             disk: None,
             streams: None,

@@ -28,12 +28,14 @@
 //! Beside them: [`doctor`] examines a server and names the option that helps; [`logging`] says where the log goes, and what never
 //! gets into it; [`printed`] is the way out for all text that people read; [`local`] makes the
 //! directories and files that are ours on this machine; [`clock`] is time as the caches see it, so that no test sleeps.
+//! [`budget`] counts memory that has a limit.
 //!
 //! To follow one read, start at `read` in `fuse.rs` and go down: [`fs::Filesystem::read`], then `Reader::read` in `cache/reader.rs`, then
 //! [`remote::Remote::open_download`] as `ftp/download.rs` implements it. For one write: `write` in `fuse.rs`, [`fs::Filesystem::write`],
 //! and at the close [`fs::Filesystem::flush`], from which `fs/upload.rs` chooses the way to the server. `ARCHITECTURE.md` describes
 //! both in full, and lists every file.
 
+pub mod budget;
 pub mod cache;
 pub mod cli;
 pub mod clock;

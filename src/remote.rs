@@ -4,18 +4,22 @@
 //! this line knows no FTP; everything below it knows no inodes.
 
 mod checksum;
+mod entries;
 mod entry;
 mod error;
 pub mod gate;
 pub mod late;
+mod listing;
 pub mod memory;
 pub mod patch_trial;
 mod path;
 
 pub use checksum::{Algorithm, Checksum, Hasher, Part};
-pub use entry::{EntryKind, Listing, Modified, Permissions, Precision, Rejected, RemoteEntry};
+pub use entries::{Entries, Gathering, TARGET_BYTES_MAX};
+pub use entry::{EntryKind, EntryRef, Modified, Permissions, Precision, RemoteEntry};
 pub use error::{Phase, RemoteError, RemoteErrorKind};
 pub use gate::{Evidence, MadeName, Permit, Reported, Want};
+pub use listing::{Listing, Rejected};
 pub use path::{InvalidName, RemotePath};
 
 use std::{
@@ -28,6 +32,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use self::gate::Change;
+use crate::budget::Budget;
 
 /// The result of asking a remote.
 pub type Result<T> = std::result::Result<T, RemoteError>;
@@ -45,7 +50,11 @@ pub type Result<T> = std::result::Result<T, RemoteError>;
 /// repeated by an implementation: it spends its [`Permit`], and the caller looks before it asks again. When a permit was too old by the
 /// time a session was there, nothing was sent ([`RemoteErrorKind::Expired`]).
 pub trait Remote: Send + Sync + Debug {
-    /// Lists a directory: all its entries at one moment, `.` and `..` left out, in the server's order.
+    /// The memory that there is for listings; what [`Remote::list`] brings is charged on it.
+    fn listing_budget(&self) -> &Arc<Budget>;
+
+    /// Lists a directory: all its entries at one moment, `.` and `..` left out. One that takes more memory than there is for listings is
+    /// [`RemoteErrorKind::NoMemory`].
     fn list(&self, dir: &RemotePath) -> Result<Listing>;
 
     /// Looks one path up without a listing; `None` when the server says that nothing is there.

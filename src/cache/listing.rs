@@ -15,7 +15,7 @@ pub use snapshot::{CachedListing, ListingId};
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -26,43 +26,57 @@ use self::{
     snapshot::Patch,
 };
 use crate::{
+    budget::{Budget, Demand},
     clock::Clock,
     config::CacheConfig,
     remote::{Listing, Remote, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath, Result},
 };
 
-/// The cached listings, least recently used first out. Bounded by the number of entries that they hold together;
-/// one listing larger than that bound is kept while it is the only one, or each lookup in it would fetch it again.
+/// The cached listings, least recently used first out. They take what others leave of the budget: listings that arrive push them out.
 pub struct ListingCache {
     clock: Arc<dyn Clock>,
     dir_ttl: Duration,
-    entries_max: usize,
-    state: Mutex<State>,
+    budget: Arc<Budget>,
+    /// The budget has it too, to evict listings.
+    state: Arc<Mutex<State>>,
 }
 
 /// Guarded by `ListingCache::state`, which is never held across a call to the remote.
 struct State {
     listings: LruCache<RemotePath, Arc<CachedListing>>,
     flights: HashMap<RemotePath, Airborne>,
-    /// The sum of `weight` over `listings`.
-    weight: usize,
+    /// Directories whose listing did not fit a moment ago.
+    too_long: HashMap<RemotePath, Instant>,
     /// The identity of the listing made last.
     last_id: u64,
 }
 
+/// How long it is remembered that a listing does not fit. 1 min: each try to find that out carries megabytes, and whoever looks for one name
+/// can ask for it alone.
+const TOO_LONG_LIFE: Duration = Duration::from_mins(1);
+
+/// How many such directories are remembered. 64: few servers have any.
+const TOO_LONG_MAX: usize = 64;
+
 impl ListingCache {
-    /// An empty cache.
-    pub fn new(config: &CacheConfig, clock: Arc<dyn Clock>) -> Self {
+    /// An empty cache of what is charged on that budget.
+    pub fn new(config: &CacheConfig, clock: Arc<dyn Clock>, budget: Arc<Budget>) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            listings: LruCache::unbounded(),
+            flights: HashMap::new(),
+            too_long: HashMap::new(),
+            last_id: 0,
+        }));
+        let (evicted, now) = (Arc::downgrade(&state), Arc::clone(&clock));
+        budget.evict_by(move |demand| {
+            let state = Weak::upgrade(&evicted);
+            state.is_some_and(|state| lock(&state).evict(demand, now.now()))
+        });
         Self {
             clock,
             dir_ttl: config.dir_ttl,
-            entries_max: config.entries_max,
-            state: Mutex::new(State {
-                listings: LruCache::unbounded(),
-                flights: HashMap::new(),
-                weight: 0,
-                last_id: 0,
-            }),
+            budget,
+            state,
         }
     }
 
@@ -94,12 +108,18 @@ impl ListingCache {
             Some(airborne) => {
                 let flight = Arc::clone(&airborne.running);
                 drop(state);
-                return flight.wait(dir);
+                return match flight.wait(dir) {
+                    // A guess gets no more than half of the budget.
+                    Err(error) if error.kind() == RemoteErrorKind::NoMemory => {
+                        self.refetch(remote, dir)
+                    }
+                    outcome => outcome,
+                };
             }
             None => state.start(dir),
         };
         drop(state);
-        Lead::new(self, dir, flight).fetch(remote)
+        Lead::new(self, dir, flight, Demand::Program).fetch(remote)
     }
 
     /// Fetches the listing if it is neither fresh nor being fetched; waits for no other fetch. `None` when there was nothing to do.
@@ -118,7 +138,7 @@ impl ListingCache {
         }
         let flight = state.start(dir);
         drop(state);
-        Some(Lead::new(self, dir, flight).fetch(remote))
+        Some(Lead::new(self, dir, flight, Demand::Guess).fetch(remote))
     }
 
     /// Whether the listing is fresh or being fetched.
@@ -126,9 +146,15 @@ impl ListingCache {
         self.is_coming_in(&self.lock(), dir)
     }
 
-    /// How many entries all listings may hold together.
-    pub fn entries_max(&self) -> usize {
-        self.entries_max
+    /// Whether the directory's listing did not fit when a program asked for it a moment ago.
+    pub fn is_too_long(&self, dir: &RemotePath) -> bool {
+        let seen = self.lock().too_long.get(dir).copied();
+        seen.is_some_and(|seen| self.clock.now() < seen + TOO_LONG_LIFE)
+    }
+
+    /// What there is for them and all others.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Fetches the listing anew: the fetch starts after this call, so what it brings is not older. Callers that wait
@@ -142,7 +168,7 @@ impl ListingCache {
         let Some(airborne) = state.flights.get_mut(dir) else {
             let flight = state.start(dir);
             drop(state);
-            return Lead::new(self, dir, flight).fetch(remote);
+            return Lead::new(self, dir, flight, Demand::Program).fetch(remote);
         };
         if let Some(queued) = &airborne.queued {
             let queued = Arc::clone(queued);
@@ -153,7 +179,7 @@ impl ListingCache {
         let flight = Arc::new(Flight::default());
         airborne.queued = Some(Arc::clone(&flight));
         drop(state);
-        let lead = Lead::new(self, dir, flight);
+        let lead = Lead::new(self, dir, flight, Demand::Program);
         match previous.wait(dir) {
             // A second wait for a server that has just used up the first would double the deadline.
             Err(error) if flight::is_dead(error.kind()) => lead.land(Err(error)),
@@ -163,7 +189,7 @@ impl ListingCache {
 
     /// Puts our own new or changed entry into the listing, if the directory is cached or being fetched.
     pub fn upsert(&self, dir: &RemotePath, entry: RemoteEntry) {
-        self.patch(dir, Patch::Upsert(Arc::new(entry)));
+        self.patch(dir, Patch::Upsert(Box::new(entry)));
     }
 
     /// Changes what is known of an entry, everything but its name, if it is cached or being fetched. `change` may run
@@ -213,7 +239,7 @@ impl ListingCache {
             shows_dot_names: true,
             ..Listing::default()
         };
-        let listing = CachedListing::new(empty, self.clock.now(), Duration::ZERO);
+        let listing = CachedListing::new(empty, self.clock.now(), Duration::ZERO, &self.budget);
         self.store(&mut state, dir, listing);
     }
 
@@ -259,22 +285,33 @@ impl ListingCache {
         outcome
     }
 
+    /// Takes note of whether the directory's listing did not fit.
+    fn note_length(&self, dir: &RemotePath, error: Option<&RemoteError>) {
+        let mut state = self.lock();
+        if error.is_some_and(|error| error.kind() == RemoteErrorKind::NoMemory) {
+            if state.too_long.len() >= TOO_LONG_MAX {
+                state.too_long.clear();
+            }
+            state.too_long.insert(dir.clone(), self.clock.now());
+        } else {
+            state.too_long.remove(dir);
+        }
+    }
+
     fn patch(&self, dir: &RemotePath, mut patch: Patch) {
         let mut guard = self.lock();
         let state = &mut *guard;
         if let Some(listing) = state.listings.peek_mut(dir) {
-            let before = listing.weight();
             let listing = Arc::make_mut(listing);
             if listing.apply(&mut patch) {
                 state.last_id += 1;
                 listing.set_id(ListingId(state.last_id));
             }
-            state.weight = state.weight - before + listing.weight();
         }
         if let Some(airborne) = state.flights.get_mut(dir) {
             airborne.patches.push(patch);
         }
-        state.evict(self.entries_max);
+        self.make_room(state);
     }
 
     fn store(
@@ -285,10 +322,15 @@ impl ListingCache {
     ) -> Arc<CachedListing> {
         let listing = state.share(listing, self.expiry());
         state.take(dir);
-        state.weight += listing.weight();
         state.listings.put(dir.clone(), Arc::clone(&listing));
-        state.evict(self.entries_max);
+        self.make_room(state);
         listing
+    }
+
+    fn make_room(&self, state: &mut State) {
+        while !self.budget.is_enough(Demand::Program)
+            && state.evict(Demand::Program, self.clock.now())
+        {}
     }
 
     /// Counted from the arrival: a listing that takes longer than the TTL to fetch would never be of use otherwise.
@@ -298,8 +340,12 @@ impl ListingCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
@@ -341,17 +387,23 @@ impl State {
     }
 
     fn take(&mut self, dir: &RemotePath) {
-        if let Some(listing) = self.listings.pop(dir) {
-            self.weight -= listing.weight();
-        }
+        self.listings.pop(dir);
     }
 
-    fn evict(&mut self, entries_max: usize) {
-        while self.weight > entries_max && self.listings.len() > 1 {
-            if let Some((_, listing)) = self.listings.pop_lru() {
-                self.weight -= listing.weight();
-            }
-        }
+    /// Lets go of the listing that was used least recently, of those that nobody else holds; for a guess only of one that may not be shown any
+    /// more. Whether there was one.
+    fn evict(&mut self, demand: Demand, now: Instant) -> bool {
+        let may_go = |listing: &Arc<CachedListing>| {
+            Arc::strong_count(listing) == 1
+                && (demand == Demand::Program || listing.expires() <= now)
+        };
+        let mut oldest_first = self.listings.iter().rev();
+        let found = oldest_first.find(|(_, listing)| may_go(listing));
+        let Some(dir) = found.map(|(dir, _)| dir.clone()) else {
+            return false;
+        };
+        self.take(&dir);
+        true
     }
 }
 
@@ -360,25 +412,35 @@ struct Lead<'a> {
     cache: &'a ListingCache,
     dir: &'a RemotePath,
     flight: Arc<Flight>,
+    demand: Demand,
     has_landed: bool,
 }
 
 impl<'a> Lead<'a> {
-    fn new(cache: &'a ListingCache, dir: &'a RemotePath, flight: Arc<Flight>) -> Self {
+    fn new(
+        cache: &'a ListingCache,
+        dir: &'a RemotePath,
+        flight: Arc<Flight>,
+        demand: Demand,
+    ) -> Self {
         Self {
             cache,
             dir,
             flight,
+            demand,
             has_landed: false,
         }
     }
 
     fn fetch(self, remote: &dyn Remote) -> Result<Arc<CachedListing>> {
-        // Sorted here, before the cache's lock is taken: 100 000 names take some 20 ms.
         let asked = self.cache.clock.now();
         let fetched = remote.list(self.dir);
         let took = self.cache.clock.now().saturating_duration_since(asked);
-        self.land(fetched.map(|listing| CachedListing::new(listing, asked, took)))
+        if self.demand == Demand::Program {
+            self.cache.note_length(self.dir, fetched.as_ref().err());
+        }
+        let budget = &self.cache.budget;
+        self.land(fetched.map(|listing| CachedListing::new(listing, asked, took, budget)))
     }
 
     fn land(mut self, fetched: Result<CachedListing>) -> Result<Arc<CachedListing>> {
@@ -404,7 +466,6 @@ impl fmt::Debug for ListingCache {
         let state = self.lock();
         f.debug_struct("ListingCache")
             .field("listings", &state.listings.len())
-            .field("weight", &state.weight)
             .field("flights", &state.flights.len())
             .finish_non_exhaustive()
     }

@@ -71,7 +71,7 @@ pub struct Opts {
     #[arg(long, value_name = "NAME", value_parser = parse_charset, help_heading = "Connection")]
     pub(super) charset: Option<Charset>,
 
-    /// Read a large file by this many transfers at once; auto finds out how many pay
+    /// Read a large file by this many transfers at once
     #[arg(long, value_name = "NUMBER", default_value = "auto", value_parser = parse_streams, help_heading = "Connection")]
     pub(super) streams: Streams,
 
@@ -86,21 +86,29 @@ pub struct Opts {
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse_seconds, help_heading = CACHES)]
     pub(super) dir_ttl: Duration,
 
+    /// Let all listings take at most this much memory
+    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_bytes, help_heading = CACHES)]
+    pub(super) listing_memory: u64,
+
     /// Keep at most this much file content in memory
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, help_heading = CACHES)]
     pub(super) cache_size: u64,
 
-    /// Keep up to this much file content on disk, for the next mount too; 0 for none
+    /// Keep this much content on disk, for later mounts
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_bytes, help_heading = CACHES)]
     pub(super) cache_disk_size: u64,
 
-    /// Put that content, and files that are being written, here [default: ~/.cache/ftpfs]
+    /// Put that and unsent files here [default: ~/.cache/ftpfs]
     #[arg(long, value_name = "DIR", help_heading = CACHES)]
     pub(super) cache_dir: Option<PathBuf>,
 
-    /// Move a file that is being written from memory to disk beyond this size
+    /// Keep a larger unsent file on disk, not in memory
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = parse_bytes, help_heading = CACHES)]
     pub(super) spool_memory: u64,
+
+    /// Let all unsent files take this much memory
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_bytes, help_heading = CACHES)]
+    pub(super) spool_memory_total: u64,
 
     /// Let no file grow beyond this size
     #[arg(long, value_name = "SIZE", default_value = "1T", value_parser = parse_bytes, help_heading = CACHES)]

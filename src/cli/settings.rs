@@ -76,6 +76,8 @@ impl MountRequest {
                 dir_mask: list.dir_mask.or(list.mask).unwrap_or(0),
                 is_read_only: list.is_read_only(),
                 spool_memory_bytes_max: opts.spool_memory,
+                spool_memory_total_max: usize::try_from(opts.spool_memory_total)
+                    .unwrap_or(usize::MAX),
                 file_bytes_max: opts.max_file_size,
                 spool_dir: cache_dir.join("spool"),
                 debts_dir: Some(debts_dir),
@@ -168,6 +170,7 @@ impl Opts {
         let (user, password) =
             credentials::find(target, self.password_file.as_deref(), surroundings)?;
         Ok(FtpConfig {
+            listing_bytes_max: usize::try_from(self.listing_memory).unwrap_or(usize::MAX),
             host: target.host.clone(),
             port: target.port,
             user,

@@ -6,7 +6,8 @@ use clap::CommandFactory;
 
 use super::{arguments::Opts, request::DoctorRequest, *};
 use crate::config::{
-    Access, BaseDir, CacheConfig, Config, LogConfig, MountFlag, OnConflict, Password, TlsMode,
+    Access, BaseDir, CacheConfig, Config, LISTING_BYTES_MAX, LogConfig, MountFlag, OnConflict,
+    Password, TlsMode,
 };
 
 fn surroundings() -> Surroundings {
@@ -68,6 +69,8 @@ fn the_defaults_are_those_that_the_manual_names() {
     assert_eq!((config.fs.uid, config.fs.gid), (1000, 100));
     assert_eq!((config.fs.file_mask, config.fs.dir_mask), (0, 0));
     assert_eq!(config.fs.spool_memory_bytes_max, 8 << 20);
+    assert_eq!(config.fs.spool_memory_total_max, 64 << 20);
+    assert_eq!(config.ftp.listing_bytes_max, LISTING_BYTES_MAX);
     assert_eq!(config.fs.file_bytes_max, 1 << 40);
     assert_eq!(
         config.fs.spool_dir,
@@ -200,8 +203,8 @@ fn every_long_option_is_also_a_mount_option() {
                 opts.streams,
                 opts.cache_size,
                 opts.cache_disk_size,
-                opts.spool_memory,
-                opts.max_file_size,
+                (opts.spool_memory, opts.spool_memory_total),
+                (opts.max_file_size, opts.listing_memory),
                 opts.verbose,
             );
             let files = (

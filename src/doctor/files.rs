@@ -46,7 +46,7 @@ pub(super) fn judge_truncation(visit: &mut Visit<'_>) -> Result<(), Problem> {
 pub(super) fn judge_names(visit: &mut Visit<'_>) -> Result<(), Problem> {
     let is_text = |name: &[u8]| std::str::from_utf8(name).is_ok();
     let mut entries = visit.listing.entries.iter();
-    if visit.config.charset.is_some() || entries.all(|entry| is_text(&entry.name)) {
+    if visit.config.charset.is_some() || entries.all(|entry| is_text(entry.name)) {
         return Ok(());
     }
     let what = "some names are not UTF-8";
@@ -58,7 +58,7 @@ pub(super) fn judge_names(visit: &mut Visit<'_>) -> Result<(), Problem> {
 }
 
 pub(super) fn judge_leftovers(visit: &mut Visit<'_>) -> Result<(), Problem> {
-    let names = visit.listing.entries.iter().map(|entry| &entry.name);
+    let names = visit.listing.entries.iter().map(|entry| entry.name);
     let mut left = names.filter(|name| name.starts_with(scratch::PREFIX.as_bytes()));
     let Some(name) = left.next() else {
         return Ok(());
@@ -157,7 +157,7 @@ pub(super) fn read_largest(visit: &mut Visit<'_>) -> Result<(), Problem> {
     let entries = visit.listing.entries.iter();
     let files = entries.filter(|entry| entry.kind == EntryKind::File);
     if let Some(largest) = files.max_by_key(|entry| entry.size)
-        && let Ok(path) = RemotePath::root().join(&largest.name)
+        && let Ok(path) = RemotePath::root().join(largest.name)
     {
         let report = &mut visit.report;
         if largest.size >= Some(MEASURED_BYTES_MIN) {

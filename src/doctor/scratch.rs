@@ -237,7 +237,7 @@ impl Scratch {
         report.clock_seconds = exact.map(|time| time.seconds - now);
         let listing = self.remote.list(&RemotePath::root())?;
         let mut entries = listing.entries.iter();
-        let entry = entries.find(|entry| file.name() == Some(&*entry.name));
+        let entry = entries.find(|entry| file.name() == Some(entry.name));
         let Some(listed) = entry.and_then(|entry| entry.modified) else {
             return Ok(());
         };

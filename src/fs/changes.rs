@@ -185,11 +185,6 @@ impl Changes {
         self.spool.as_ref().map_or(0, Spool::hole_bytes)
     }
 
-    /// How much memory they take.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.spool.as_ref().map_or(0, Spool::memory_bytes)
-    }
-
     /// Moves them out of memory.
     pub(crate) fn move_to_file(&mut self) -> io::Result<()> {
         match &mut self.spool {
@@ -263,12 +258,14 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn limits() -> SpoolLimits {
         SpoolLimits {
             memory_bytes_max: 1 << 20,
+            budget: Budget::new(1 << 20),
             dir: std::env::temp_dir(),
         }
     }

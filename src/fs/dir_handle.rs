@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::number::Ino;
-use crate::{cache::CachedListing, remote::RemoteEntry};
+use crate::{cache::CachedListing, remote::EntryRef};
 
 /// What one directory handle shows: the listing at the time of opendir, then files that have no entry yet.
 #[derive(Debug)]
@@ -67,15 +67,15 @@ impl DirHandle {
     pub(crate) fn visit(
         &self,
         offset: u64,
-        mut add: impl FnMut(u64, &[u8], Option<&Arc<RemoteEntry>>) -> bool,
+        mut add: impl FnMut(u64, &[u8], Option<EntryRef<'_>>) -> bool,
     ) {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let dots = DOTS.iter().map(|name| (*name, None));
         let entries = self.listing.entries();
         // Straight to the place: a large directory is read in many pieces.
         let skipped = start.saturating_sub(DOTS.len()).min(entries.len());
-        let listed = entries.get(skipped..).unwrap_or_default();
-        let listed = listed.iter().map(|entry| (&*entry.name, Some(entry)));
+        let listed = entries.iter_from(skipped);
+        let listed = listed.map(|entry| (entry.name, Some(entry)));
         let unborn_start = start.saturating_sub(DOTS.len() + entries.len());
         let unborn = self
             .unborn

@@ -58,6 +58,8 @@ pub enum FsErrorKind {
     LeavesMount,
     /// A file would be larger than the kernel can say.
     TooLarge,
+    /// A directory is larger than the memory for listings.
+    NoMemory,
     /// Others have changed the file on the server since it was opened here.
     Conflict,
     /// The file was sent, and it is not known whether the server has taken it.
@@ -122,6 +124,7 @@ impl FsError {
             | FsErrorKind::QuotaExceeded
             | FsErrorKind::Busy
             | FsErrorKind::Io
+            | FsErrorKind::NoMemory
             | FsErrorKind::TimedOut => true,
             FsErrorKind::NotFound
             | FsErrorKind::Exists
@@ -168,6 +171,8 @@ impl FsError {
             // What a path that the caller may not follow gives elsewhere too.
             FsErrorKind::LeavesMount => libc::EPERM,
             FsErrorKind::TooLarge => libc::EFBIG,
+            // What opendir(3) says of a directory that does not fit into memory.
+            FsErrorKind::NoMemory => libc::ENOMEM,
             // What NFS says of a file that is not the one that was opened.
             FsErrorKind::Conflict => libc::ESTALE,
             FsErrorKind::Unconfirmed => libc::EIO,
@@ -196,6 +201,7 @@ impl From<RemoteError> for FsError {
             RemoteErrorKind::Protocol => FsErrorKind::Io,
             RemoteErrorKind::InvalidPath => FsErrorKind::Invalid,
             RemoteErrorKind::Unencodable => FsErrorKind::Unencodable,
+            RemoteErrorKind::NoMemory => FsErrorKind::NoMemory,
         };
         Self::explained(kind, error)
     }
@@ -247,6 +253,7 @@ impl fmt::Display for FsError {
             FsErrorKind::Stale => "no longer known",
             FsErrorKind::LeavesMount => "points out of the mounted directory",
             FsErrorKind::TooLarge => "too large",
+            FsErrorKind::NoMemory => "too large for memory",
             FsErrorKind::Conflict => "changed on the server since it was opened",
             FsErrorKind::Unconfirmed => "sent, and not confirmed",
         };
@@ -286,6 +293,7 @@ mod tests {
             (RemoteErrorKind::Protocol, libc::EIO),
             (RemoteErrorKind::InvalidPath, libc::EINVAL),
             (RemoteErrorKind::Unencodable, libc::EILSEQ),
+            (RemoteErrorKind::NoMemory, libc::ENOMEM),
         ];
         for (kind, errno) in table {
             assert_eq!(

@@ -18,10 +18,11 @@ use std::{
 use self::order::{STEP_MAX, Step, Walk};
 use super::{error::Result, inode::Inodes, number::Ino, server::Server};
 use crate::{
+    budget::Demand,
     cache::{FileId, ReadEngine, Version},
     clock::Clock,
     config::CacheConfig,
-    remote::{EntryKind, Remote, RemoteEntry, RemotePath},
+    remote::{EntryKind, EntryRef, Remote, RemoteEntry, RemotePath},
 };
 
 /// How many steps ahead of the walk are guessed, for each thread that guesses.
@@ -40,8 +41,8 @@ const CACHE_BYTES_MIN: usize = 4 << 20;
 /// How many of the last fetched files are remembered.
 const FETCHED_MAX: usize = 1024;
 
-/// Which part of the cached listings may be such as were listed ahead and not opened yet: a quarter. More would push out the listing that the
-/// walk is in, and each look-up there would fetch it again.
+/// Which part of the memory for listings may be taken by such as were listed ahead and not opened yet: a quarter. More would push out the listing
+/// that the walk is in, and each look-up there would fetch it again.
 const LISTED_SHARE: usize = 4;
 
 /// Guesses of one mount.
@@ -69,7 +70,7 @@ struct Queue {
 struct State {
     waiting: VecDeque<Guess>,
     threads: usize,
-    /// Directories that were listed ahead and not opened yet, and how many entries they have.
+    /// Directories that were listed ahead and not opened yet, and how many bytes their listings take.
     listed: HashMap<RemotePath, usize>,
     /// Directories in which a directory was opened, and when.
     walked: HashMap<RemotePath, Instant>,
@@ -126,10 +127,11 @@ impl Queue {
         wanted
     }
 
-    /// The next guess, as long as what was listed ahead leaves room among `entries_max`.
-    fn next(&self, entries_max: usize) -> Option<Guess> {
+    /// The next guess; no listing when there is no room for it, as when those listed ahead take too much of `bytes_max`.
+    fn next(&self, bytes_max: usize, has_room: impl FnOnce() -> bool) -> Option<Guess> {
         let mut state = self.lock();
-        let is_full = state.listed.values().sum::<usize>() > entries_max / LISTED_SHARE;
+        let listed = state.listed.values().sum::<usize>();
+        let is_full = listed > bytes_max / LISTED_SHARE || !has_room();
         let guess = state.waiting.pop_front()?;
         match guess {
             Guess::List(_) if is_full => {
@@ -214,10 +216,10 @@ impl Guesses {
         is_meant: impl Fn(&[u8]) -> bool,
     ) -> impl Iterator<Item = RemotePath> {
         let listing = self.server.tree().listings().last_known(dir);
-        let entries = listing.iter().flat_map(|listing| listing.entries());
+        let entries = listing.iter().flat_map(|listing| listing.entries().iter());
         let dirs =
-            entries.filter(|entry| entry.kind == EntryKind::Directory && is_meant(&entry.name));
-        let paths = dirs.filter_map(|entry| dir.join(&entry.name).ok());
+            entries.filter(|entry| entry.kind == EntryKind::Directory && is_meant(entry.name));
+        let paths = dirs.filter_map(|entry| dir.join(entry.name).ok());
         let unlisted = paths.filter(|path| !self.server.tree().listings().is_coming(path));
         unlisted
             .take(self.queue.ahead())
@@ -236,10 +238,7 @@ impl Guesses {
         let Some(listing) = self.server.tree().listings().fresh(&dir) else {
             return;
         };
-        let Ok(place) = listing
-            .entries()
-            .binary_search_by(|entry| (*entry.name).cmp(name))
-        else {
+        let Some(place) = listing.entries().position(name) else {
             return;
         };
         let Some(dir_ino) = self.inodes.parent(ino) else {
@@ -265,11 +264,11 @@ impl Guesses {
             .iter()
             .filter_map(|place| listing.entries().get(*place));
         let small = next
-            .filter(|entry| is_small_file(entry) && !self.server.hidden().is_hidden(&entry.name));
+            .filter(|entry| is_small_file(entry) && !self.server.hidden().is_hidden(entry.name));
         let guesses = small.filter_map(|entry| {
             Some(Guess::Fetch {
                 dir: dir_ino,
-                path: dir.join(&entry.name).ok()?,
+                path: dir.join(entry.name).ok()?,
             })
         });
         self.start_guessing(guesses.collect());
@@ -310,7 +309,9 @@ impl Guesses {
 
     /// Does the next guess; `remote` has a session for its first request.
     fn guess_next(&self, remote: &dyn Remote) {
-        let Some(guess) = self.queue.next(self.server.tree().listings().entries_max()) else {
+        let budget = self.server.tree().listings().budget();
+        let has_room = || budget.has_room(Demand::Guess);
+        let Some(guess) = self.queue.next(budget.bytes_max(), has_room) else {
             return;
         };
         let done = match &guess {
@@ -324,8 +325,8 @@ impl Guesses {
 
     fn list_ahead(&self, remote: &dyn Remote, dir: &RemotePath) -> Result<()> {
         if let Some(fetched) = self.server.tree().list_ahead(remote, dir) {
-            let count = fetched?.entries().len();
-            self.queue.lock().listed.insert(dir.clone(), count);
+            let bytes = fetched?.bytes();
+            self.queue.lock().listed.insert(dir.clone(), bytes);
         }
         Ok(())
     }
@@ -359,7 +360,7 @@ impl Guesses {
         let Some(entry) = listing.as_ref().and_then(|listing| listing.find(name)) else {
             return Ok(());
         };
-        self.fetch_content(remote, ino, path, entry)
+        self.fetch_content(remote, ino, path, &entry)
     }
 
     /// Fetches the whole of a small file, and its exact version where the listing does not show that.
@@ -410,7 +411,7 @@ impl Guesses {
     }
 }
 
-fn is_small_file(entry: &RemoteEntry) -> bool {
+fn is_small_file(entry: &EntryRef<'_>) -> bool {
     entry.kind == EntryKind::File
         && entry
             .size
@@ -458,11 +459,14 @@ mod tests {
     fn what_is_listed_ahead_leaves_room_for_what_is_in_use() {
         let queue = Queue::new(7, &CacheConfig::default());
         queue.enqueue(lists(10));
-        assert!(queue.next(100).is_some());
+        assert!(queue.next(100, || true).is_some());
         queue.lock().listed.insert(path("d00"), 25);
-        assert!(queue.next(100).is_some());
+        assert!(queue.next(100, || true).is_some());
         queue.lock().listed.insert(path("d01"), 1);
-        assert!(queue.next(100).is_none());
+        assert!(queue.next(100, || true).is_none());
         assert!(queue.lock().waiting.is_empty());
+        queue.lock().listed.clear();
+        queue.enqueue(lists(10));
+        assert!(queue.next(100, || false).is_none());
     }
 }

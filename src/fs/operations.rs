@@ -76,7 +76,7 @@ impl Filesystem {
         };
         let engine = ReadEngine::new(remote.clone(), cache, readers_max, clock.clone());
         let engine = Arc::new(engine);
-        let inodes = Arc::new(Inodes::new(cache.entries_max));
+        let inodes = Arc::new(Inodes::new(cache.names_max));
         let server = Server::new(
             remote,
             inodes.clone(),

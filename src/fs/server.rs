@@ -276,11 +276,12 @@ impl Server {
         let was_there = |other: &[u8]| known.as_ref().is_none_or(|known| !known.lacks(other));
         let mut others = listing.entries().iter();
         let stored =
-            others.find(|other| is_made_ordinary(name, &other.name) && !was_there(&other.name));
+            others.find(|other| is_made_ordinary(name, other.name) && !was_there(other.name));
         if let Some(other) = stored
-            && let Ok(stored) = dir.join(&other.name)
+            && let Ok(stored) = dir.join(other.name)
         {
-            let evidence = Evidence::listed(&stored, Some(other.clone()), listing.asked());
+            let evidence =
+                Evidence::listed(&stored, Some(Arc::new(other.to_entry())), listing.asked());
             if let Err(error) = undo(evidence) {
                 log::warn!("{stored} stays on the server: {error}");
             }

@@ -12,6 +12,7 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -21,10 +22,16 @@ use super::{
     error::{FsError, FsErrorKind},
     ranges::RangeSet,
 };
-use crate::{local, remote::RemotePath};
+use crate::{
+    budget::{Budget, Charge},
+    local,
+    remote::RemotePath,
+};
 
 /// Memory is kept in pieces of 64 KiB: small against the limit, large against the cost of a map.
 const PAGE_BYTES: u64 = 64 << 10;
+/// What a page takes besides its bytes, in the map and for the allocator.
+const PAGE_OVERHEAD: u64 = 64;
 
 /// See the module.
 #[derive(Debug)]
@@ -42,8 +49,10 @@ pub(crate) struct Spool {
 /// Where a spool may put its bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct SpoolLimits {
-    /// Memory beyond this moves to a file.
+    /// Memory of one spool beyond this moves to a file.
     pub(crate) memory_bytes_max: u64,
+    /// The memory of all spools; one for which there is none moves to a file at once.
+    pub(crate) budget: Arc<Budget>,
     /// The directory of that file.
     pub(crate) dir: PathBuf,
 }
@@ -71,7 +80,10 @@ impl Spool {
             local: RangeSet::default(),
             dirty: RangeSet::default(),
             hole_bytes: 0,
-            store: Store::Memory(Pages::default()),
+            store: Store::Memory(Pages {
+                charge: limits.budget.charge(),
+                ..Pages::default()
+            }),
             limits,
         }
     }
@@ -103,14 +115,6 @@ impl Spool {
     /// Whether the bytes are in a file rather than in memory.
     pub(crate) fn is_in_file(&self) -> bool {
         !matches!(self.store, Store::Memory(_))
-    }
-
-    /// How much memory the bytes take.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        match &self.store {
-            Store::Memory(pages) => pages.bytes,
-            Store::File(_) | Store::Parked(_) => 0,
-        }
     }
 
     /// Moves the bytes out of memory, until they are changed.
@@ -287,8 +291,10 @@ impl Spool {
     }
 
     fn put(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if let Store::Memory(pages) = &self.store
-            && pages.bytes + data.len() as u64 > self.limits.memory_bytes_max
+        let len = data.len() as u64;
+        if let Store::Memory(pages) = &mut self.store
+            && (pages.bytes + len > self.limits.memory_bytes_max
+                || !pages.charge.try_set(index(pages.bytes + len)))
         {
             self.store = Store::File(pages.to_file(&self.limits.dir)?);
         }
@@ -380,8 +386,9 @@ fn read_file(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
 /// Bytes in memory; a page that is missing or short reads as zero.
 #[derive(Debug, Default)]
 struct Pages {
-    pages: BTreeMap<u64, Vec<u8>>,
+    by_number: BTreeMap<u64, Vec<u8>>,
     bytes: u64,
+    charge: Charge,
 }
 
 impl Pages {
@@ -390,7 +397,9 @@ impl Pages {
             let Some(bytes) = data.get(part) else {
                 continue;
             };
-            let page = self.pages.entry(index).or_default();
+            let is_new = !self.by_number.contains_key(&index);
+            self.bytes += u64::from(is_new) * PAGE_OVERHEAD;
+            let page = self.by_number.entry(index).or_default();
             let before = page.capacity();
             if page.len() < at {
                 page.resize(at, 0);
@@ -403,6 +412,7 @@ impl Pages {
             page.extend_from_slice(behind);
             self.bytes += (page.capacity() - before) as u64;
         }
+        self.charge.set(index(self.bytes));
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) {
@@ -410,7 +420,7 @@ impl Pages {
             let Some(target) = out.get_mut(part) else {
                 continue;
             };
-            let page = self.pages.get(&index).map_or(&[][..], Vec::as_slice);
+            let page = self.by_number.get(&index).map_or(&[][..], Vec::as_slice);
             let bytes = page.get(at..).unwrap_or_default();
             let count = bytes.len().min(target.len());
             let (copied, zeroed) = target.split_at_mut(count);
@@ -420,19 +430,20 @@ impl Pages {
     }
 
     fn cut(&mut self, len: u64) {
-        let kept = self.pages.split_off(&len.div_ceil(PAGE_BYTES));
+        let kept = self.by_number.split_off(&len.div_ceil(PAGE_BYTES));
         self.bytes -= kept
             .values()
-            .map(|page| page.capacity() as u64)
+            .map(|page| page.capacity() as u64 + PAGE_OVERHEAD)
             .sum::<u64>();
-        if let Some(page) = self.pages.get_mut(&(len / PAGE_BYTES)) {
+        self.charge.set(index(self.bytes));
+        if let Some(page) = self.by_number.get_mut(&(len / PAGE_BYTES)) {
             page.truncate(index(len % PAGE_BYTES));
         }
     }
 
     fn punch(&mut self, range: Range<u64>) {
         let touched = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
-        for (number, page) in self.pages.range_mut(touched) {
+        for (number, page) in self.by_number.range_mut(touched) {
             let start = number * PAGE_BYTES;
             let from = index(range.start.saturating_sub(start)).min(page.len());
             let to = index((range.end - start).min(PAGE_BYTES)).min(page.len());
@@ -459,7 +470,7 @@ impl Pages {
     }
 
     fn write_to(&self, file: &File) -> io::Result<()> {
-        for (index, page) in &self.pages {
+        for (index, page) in &self.by_number {
             file.write_all_at(page, index * PAGE_BYTES)?;
         }
         Ok(())
@@ -501,6 +512,7 @@ mod tests {
     fn limits(memory_bytes_max: u64) -> SpoolLimits {
         SpoolLimits {
             memory_bytes_max,
+            budget: Budget::new(usize::MAX),
             dir: std::env::temp_dir(),
         }
     }
@@ -598,19 +610,49 @@ mod tests {
         assert_eq!(content(&spool, b""), data);
     }
 
+    // SEMANTICS: S-write
+    #[test]
+    fn all_spools_share_their_memory_and_a_further_one_is_a_file_at_once() {
+        let limits = SpoolLimits {
+            budget: Budget::new(300_000),
+            ..limits(200_000)
+        };
+        let mut spools: Vec<_> = (0..4).map(|_| Spool::new(0, limits.clone())).collect();
+        for spool in &mut spools {
+            spool.write(0, &pattern(130_000)).unwrap();
+        }
+        let in_file: Vec<_> = spools.iter().map(Spool::is_in_file).collect();
+        assert_eq!(in_file, [false, false, true, true]);
+        assert!(limits.budget.used() <= 300_000);
+        assert!(
+            spools
+                .iter()
+                .all(|spool| content(spool, b"") == pattern(130_000))
+        );
+        // A byte in a page of its own takes its share too.
+        let mut sparse = Spool::new(0, limits.clone());
+        for page in 0..1000 {
+            sparse.write(page * PAGE_BYTES, b"x").unwrap();
+        }
+        assert!(sparse.is_in_file());
+        spools.clear();
+        assert_eq!(limits.budget.used(), 0);
+    }
+
     #[test]
     fn a_parked_spool_is_read_and_changed_like_any_other_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
         let limits = SpoolLimits {
             memory_bytes_max: 1 << 20,
+            budget: Budget::new(1 << 20),
             dir: dir.path().to_path_buf(),
         };
         let mut spool = Spool::new(3, limits.clone());
         spool.write(5, b"written").unwrap();
-        assert!(spool.memory_bytes() > 0);
+        assert!(limits.budget.used() > 0);
         spool.move_to_file().unwrap();
-        assert_eq!((spool.memory_bytes(), files()), (0, 1));
+        assert_eq!((limits.budget.used(), files()), (0, 1));
         assert_eq!(content(&spool, b"abc"), b"abc\0\0written");
         spool.write(0, b"A").unwrap();
         assert_eq!(files(), 0, "it has no name while it may change");

@@ -41,7 +41,7 @@ use super::{
     server::Server,
     spool::SpoolLimits,
 };
-use crate::{cache::ReadEngine, clock::Clock, config::FsConfig};
+use crate::{budget::Budget, cache::ReadEngine, clock::Clock, config::FsConfig};
 
 /// The kernel's own limit of a file's size.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -71,6 +71,7 @@ impl WriteBack {
     ) -> Self {
         let limits = SpoolLimits {
             memory_bytes_max: config.spool_memory_bytes_max,
+            budget: Budget::new(config.spool_memory_total_max),
             dir: config.spool_dir.clone(),
         };
         let uploader = Arc::new(Uploader::new(
@@ -87,7 +88,7 @@ impl WriteBack {
                 uploader.clone(),
                 server.clone(),
                 inodes.clone(),
-                limits.dir.clone(),
+                limits.clone(),
             )),
             server,
             inodes,

@@ -1,6 +1,9 @@
 //! [`FtpRemote`]: an FTP server, below the directory to mount. Paths as the server writes them, and commands with their replies.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     connect_error::ConnectError,
@@ -12,6 +15,7 @@ use super::{
     reply::Reply,
 };
 use crate::{
+    budget::{Budget, Demand},
     config::FtpConfig,
     remote::{RemoteError, RemoteErrorKind, RemotePath, Result},
 };
@@ -36,7 +40,9 @@ pub(super) enum Patience {
 pub struct FtpRemote {
     pub(super) pool: Arc<Sessions>,
     pub(super) links: Arc<Links>,
-    /// Whether its end is that of all sessions.
+    /// The memory for listings.
+    pub(super) budget: Arc<Budget>,
+    /// Whether its end is that of all sessions, and what it fetches no guess.
     is_owner: bool,
 }
 
@@ -62,6 +68,7 @@ impl FtpRemote {
         Ok(Arc::new(Self {
             pool: Arc::new(pool),
             links: Arc::default(),
+            budget: Budget::new(config.listing_bytes_max),
             is_owner: true,
         }))
     }
@@ -71,6 +78,7 @@ impl FtpRemote {
         Some(Self {
             pool: Arc::new(self.pool.for_guess()?),
             links: Arc::clone(&self.links),
+            budget: Arc::clone(&self.budget),
             is_owner: false,
         })
     }
@@ -79,6 +87,20 @@ impl FtpRemote {
     pub fn shutdown(&self) {
         self.pool.close();
         self.pool.host.save_profile();
+    }
+
+    /// Whether what listings take leaves room for what is asked for here.
+    pub(super) fn has_room_for_listings(&self) -> bool {
+        let demand = if self.is_owner {
+            Demand::Program
+        } else {
+            Demand::Guess
+        };
+        if self.budget.is_enough(demand) {
+            return true;
+        }
+        self.links.expire(Instant::now());
+        self.budget.has_room(demand)
     }
 
     /// How the server writes names.

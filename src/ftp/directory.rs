@@ -4,8 +4,6 @@
 //! succeeds on two of four servers. The refusal of `CWD` is the error.
 
 use std::{
-    borrow::Cow,
-    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -17,30 +15,50 @@ use super::{
     completeness::Verdict,
     host::Host,
     links::Targets,
-    listing::{self, Parsed},
+    listing::{End, Format, Parsed, Reading, Shown},
     pool::Use,
-    reply::{Failure, Fault},
+    reply::{Failure, Fault, Reply},
     shortcuts::Technique,
     transfer::Transfer,
     values::mdtm_time,
-    whole::{Whole, read_to_end},
+    whole::read_to_end,
     zone::{Offset, Zone},
 };
 use crate::remote::{
-    EntryKind, Listing, Modified, Precision, RemoteEntry, RemoteError, RemoteErrorKind, RemotePath,
-    Result,
+    Entries, EntryKind, Gathering, Listing, Modified, Precision, RemoteError, RemoteErrorKind,
+    RemotePath, Result,
 };
 
 /// Numbers of entries at which servers are known to cut listings off (peers: D-Link 2000, others 1000, Pure-FTPd 10000
 /// with or without `.` and `..`).
 const SUSPICIOUS_COUNTS: [usize; 4] = [1000, 2000, 9998, 10_000];
 
-/// The longest listing that is read. 128 MiB: three times the largest directory promised, 100,000 entries, were all their names
-/// 255 bytes long; what is longer is no listing, or more than memory should hold.
-const LISTING_BYTES_MAX: usize = 128 << 20;
+/// How much longer than the memory for listings the text of one may be. 4 times: MLSD writes three times what is kept of an entry, and what is not
+/// kept at all, lines that are not understood, must end too.
+const TEXT_RATIO_MAX: usize = 4;
 
 /// How much of a line that is not understood goes to the log: one with a name of average length is whole.
 const SAMPLE_BYTES_MAX: usize = 200;
+
+/// A listing that has come.
+#[derive(Debug)]
+struct Fetched {
+    parsed: Parsed,
+    /// The reply behind it.
+    reply: Reply,
+    /// What its end proves.
+    verdict: Verdict,
+    /// What its times were put right by.
+    offset: Option<Offset>,
+}
+
+/// What a listing is fetched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Entries,
+    /// The targets of symbolic links, and nothing else.
+    Targets,
+}
 
 /// Lists `dir`.
 pub(super) fn list(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
@@ -51,12 +69,13 @@ pub(super) fn list(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
             Dialect::MlsdDot => ("MLSD", ".", Dialect::List(None)),
             Dialect::List(None) => return probe_hidden(remote, dir),
             Dialect::List(Some(is_all)) => {
-                let whole = fetch(remote, dir, "LIST", if is_all { "-a" } else { "" })?;
-                return finish(remote, dir, parse_list(remote, &whole), &whole);
+                let argument = if is_all { "-a" } else { "" };
+                let fetched = fetch(remote, dir, "LIST", argument, Purpose::Entries)?;
+                return finish(remote, dir, fetched);
             }
         };
-        match fetch(remote, dir, verb, argument) {
-            Ok(whole) => return finish(remote, dir, parse_mlsd(remote, &whole), &whole),
+        match fetch(remote, dir, verb, argument, Purpose::Entries) {
+            Ok(fetched) => return finish(remote, dir, fetched),
             // Offered by FEAT and yet unknown, or unknown without an argument (501).
             Err(error) if error.command() == "MLSD" && is_unknown(&error) => {
                 log::info!("the server refuses MLSD {argument:?} ({error})");
@@ -80,27 +99,28 @@ pub(super) fn read_link(remote: &FtpRemote, path: &RemotePath) -> Result<Box<[u8
 /// The target as the server wrote it, from a LIST of a moment ago or a new one.
 fn find_target(remote: &FtpRemote, dir: &RemotePath, name: &[u8]) -> Result<Option<Box<[u8]>>> {
     let links = &remote.links;
+    let target_of = |targets: &Targets| targets.find(name)?.target.map(Box::from);
     let mut targets = Targets::default();
     let mut arguments = &[("", false), ("-a", true)][..];
     if let Some((known, is_all)) = links.find(dir, Instant::now()) {
-        let target = known.get(name).cloned();
+        let target = target_of(&known);
         if target.is_some() || is_all {
             return Ok(target);
         }
-        targets.clone_from(&known);
+        targets = Entries::clone(&known);
         arguments = &[("-a", true)];
     }
     // Servers leave out names with a dot unless they are asked for. Those that take -a for a name list nothing then, so that
     // what is known already stays.
     for (argument, is_all) in arguments {
         let sample = links.sample();
-        let parsed = parse_list(remote, &fetch(remote, dir, "LIST", argument)?);
-        let named = parsed.entries.into_iter().filter_map(|entry| {
-            let target = entry.target?;
-            Some((entry.name, target))
-        });
-        targets.extend(named);
-        let target = targets.get(name).cloned();
+        let fetched = fetch(remote, dir, "LIST", argument, Purpose::Targets)?;
+        let mut all = Gathering::from(targets);
+        for link in fetched.parsed.entries.iter() {
+            all.push(link);
+        }
+        targets = all.finish();
+        let target = target_of(&targets);
         links.keep(
             dir,
             Arc::new(targets.clone()),
@@ -125,52 +145,29 @@ fn is_unknown(error: &RemoteError) -> bool {
 /// Lists with and without `-a`, once: only a server whose `LIST -a` tells at least what its `LIST` tells is asked for
 /// hidden files.
 fn probe_hidden(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
-    let plain = fetch(remote, dir, "LIST", "")?;
-    let plain_parsed = parse_list(remote, &plain);
-    let all = match fetch(remote, dir, "LIST", "-a") {
-        Ok(all) => Some((parse_list(remote, &all), all)),
+    let plain = fetch(remote, dir, "LIST", "", Purpose::Entries)?;
+    let all = match fetch(remote, dir, "LIST", "-a", Purpose::Entries) {
+        Ok(all) => Some(all),
         Err(error) if matches!(error.kind(), RemoteErrorKind::TimedOut(_)) => return Err(error),
+        // That says nothing of the server.
+        Err(error) if error.kind() == RemoteErrorKind::NoMemory => {
+            return finish(remote, dir, plain);
+        }
         Err(_) => None,
     };
-    let names = |parsed: &Parsed| -> HashSet<Box<[u8]>> {
-        parsed
-            .entries
-            .iter()
-            .map(|entry| entry.name.clone())
-            .collect()
-    };
-    let all = all.filter(|(parsed, _)| names(parsed).is_superset(&names(&plain_parsed)));
+    let all = all.filter(|all| {
+        let mut names = plain.parsed.entries.iter().map(|entry| entry.name);
+        names.all(|name| all.parsed.entries.find(name).is_some())
+    });
     let capabilities = &remote.pool.host.capabilities;
     // Two empty listings prove nothing.
     if all
         .as_ref()
-        .is_none_or(|(parsed, _)| !parsed.entries.is_empty())
+        .is_none_or(|all| !all.parsed.entries.is_empty())
     {
         capabilities.learn(|learnt| learnt.dialect = Dialect::List(Some(all.is_some())));
     }
-    let (parsed, whole) = all.unwrap_or((plain_parsed, plain));
-    finish(remote, dir, parsed, &whole)
-}
-
-fn parse_mlsd(remote: &FtpRemote, whole: &Whole) -> Parsed {
-    decoded(remote, listing::parse_mlsd(&whole.bytes))
-}
-
-fn parse_list(remote: &FtpRemote, whole: &Whole) -> Parsed {
-    decoded(remote, listing::parse_list(&whole.bytes, SystemTime::now()))
-}
-
-/// The same with names as they are shown; targets are decoded once it is known where they lead.
-fn decoded(remote: &FtpRemote, mut parsed: Parsed) -> Parsed {
-    let names = remote.names();
-    for entry in &mut parsed.entries {
-        if let Cow::Owned(name) = names.decode(&entry.name) {
-            entry.name = name.into();
-        }
-    }
-    // Names are looked for in them as they are shown.
-    parsed.rejected = parsed.rejected.map(|line| names.decode(line).into());
-    parsed
+    finish(remote, dir, all.unwrap_or(plain))
 }
 
 fn fetch(
@@ -178,7 +175,8 @@ fn fetch(
     dir: &RemotePath,
     verb: &'static str,
     argument: &'static str,
-) -> Result<Whole> {
+    purpose: Purpose,
+) -> Result<Fetched> {
     let wanted = DataCommand {
         cwd: Some(remote.full_path(dir)?),
         verb,
@@ -186,23 +184,26 @@ fn fetch(
         ..DataCommand::default()
     };
     let read = || {
-        read_listing(remote, dir, &wanted).map_err(|error| match (error.command(), error.kind()) {
-            // bftpd says 451 to a directory that is not there.
-            ("CWD", RemoteErrorKind::Failed) => error.into_kind(RemoteErrorKind::Refused),
-            _ => error,
+        read_listing(remote, dir, &wanted, purpose).map_err(|error| {
+            match (error.command(), error.kind()) {
+                // bftpd says 451 to a directory that is not there.
+                ("CWD", RemoteErrorKind::Failed) => error.into_kind(RemoteErrorKind::Refused),
+                _ => error,
+            }
         })
     };
     // Where even an empty directory is listed with `.` and `..`, nothing at all is no listing.
     let lists_dots = remote.pool.host.capabilities.learnt().lists_dots;
     let never_is_empty = lists_dots && (verb == "MLSD" || argument == "-a");
-    let is_nothing = |whole: &Whole| never_is_empty && whole.bytes.is_empty();
-    let whole = read()?;
-    if whole.ends_a_line() && !is_nothing(&whole) {
-        return Ok(whole);
+    let is_nothing = |fetched: &Fetched| never_is_empty && fetched.parsed.end == End::AtOnce;
+    let fetched = read()?;
+    if fetched.parsed.end != End::InLine && !is_nothing(&fetched) {
+        return Ok(fetched);
     }
+    drop(fetched);
     log::info!("{dir}: the listing ends in the middle; it is asked for once more");
-    let whole = read()?;
-    if is_nothing(&whole) {
+    let fetched = read()?;
+    if is_nothing(&fetched) {
         // vsftpd lists nothing of a directory that may not be listed.
         let kind = if verb == "MLSD" {
             RemoteErrorKind::Failed
@@ -212,8 +213,8 @@ fn fetch(
         let error = RemoteError::new(kind, verb).with_path(dir).answered();
         return Err(error.with_source("an empty answer"));
     }
-    if whole.ends_a_line() {
-        return Ok(whole);
+    if fetched.parsed.end != End::InLine {
+        return Ok(fetched);
     }
     // A part of a directory is not shown: what is missing would count as absent.
     let error = RemoteError::new(RemoteErrorKind::Failed, verb).with_path(dir);
@@ -223,7 +224,12 @@ fn fetch(
 /// Reads a whole listing. The next data connection is asked for in the same write where the server works on one command after
 /// the other: a TYPE behind the first listing, which changes nothing, shows whether it does. pyftpdlib answers before the listing is over.
 /// The first listing also shows whether our end may come before its data; where that breaks it, it is fetched again without.
-fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) -> Result<Whole> {
+fn read_listing(
+    remote: &FtpRemote,
+    dir: &RemotePath,
+    wanted: &DataCommand<'_>,
+    purpose: Purpose,
+) -> Result<Fetched> {
     let host = &remote.pool.host;
     let capabilities = &host.capabilities;
     remote.pool.with_session(Use::Listing, dir, |guard| {
@@ -236,8 +242,7 @@ fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) 
         };
         let tries_end = host.may_end_early() && !host.ends_early();
         let opened = Transfer::open(guard, &wanted);
-        let read =
-            opened.and_then(|transfer| read_to_end(transfer, wanted.verb, LISTING_BYTES_MAX));
+        let read = opened.and_then(|transfer| parse(remote, transfer, wanted.verb, purpose));
         if tries_end {
             judge_early_end(host, wanted.verb, read)
         } else {
@@ -246,16 +251,56 @@ fn read_listing(remote: &FtpRemote, dir: &RemotePath, wanted: &DataCommand<'_>) 
     })
 }
 
+/// Parses a listing while it arrives, as long as there is memory for it.
+fn parse(
+    remote: &FtpRemote,
+    transfer: Transfer,
+    verb: &'static str,
+    purpose: Purpose,
+) -> std::result::Result<Fetched, Failure> {
+    let (format, offset) = if verb == "MLSD" {
+        (Format::Mlsd, None)
+    } else {
+        let offset = remote.pool.host.capabilities.learnt().zone_offset;
+        (Format::list(SystemTime::now()), offset)
+    };
+    let shown = match purpose {
+        Purpose::Entries => {
+            let target = |target: &[u8]| remote.shown_target(target);
+            Shown::to_programs(remote.names(), offset, target)
+        }
+        Purpose::Targets => Shown::only_targets(remote.names()),
+    };
+    let text_bytes_max = remote.budget.bytes_max().saturating_mul(TEXT_RATIO_MAX);
+    let mut text_bytes = 0;
+    let mut reading = Reading::new(format, shown, &remote.budget);
+    let ended = read_to_end(transfer, verb, |piece| {
+        reading.feed(piece);
+        text_bytes += piece.len();
+        if text_bytes <= text_bytes_max && remote.has_room_for_listings() {
+            return Ok(());
+        }
+        let detail = format!("after {text_bytes} bytes");
+        Err(Fault::new(RemoteErrorKind::NoMemory, detail))
+    })?;
+    Ok(Fetched {
+        parsed: reading.finish(),
+        reply: ended.reply,
+        verdict: ended.verdict,
+        offset,
+    })
+}
+
 /// Learns from the first listing whether our end may come before its data. One that it may have cut short counts as broken.
 fn judge_early_end(
     host: &Host,
     verb: &'static str,
-    read: std::result::Result<Whole, Failure>,
-) -> std::result::Result<Whole, Failure> {
+    read: std::result::Result<Fetched, Failure>,
+) -> std::result::Result<Fetched, Failure> {
     match read {
-        Ok(whole) if whole.verdict == Verdict::Whole => {
+        Ok(fetched) if fetched.verdict == Verdict::Whole => {
             host.learn_early_end(true);
-            Ok(whole)
+            Ok(fetched)
         }
         // A server may take our `close_notify` for the end of all, as TLS 1.2 has it.
         Ok(_) => {
@@ -273,19 +318,22 @@ fn judge_early_end(
     }
 }
 
-fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -> Result<Listing> {
+fn finish(remote: &FtpRemote, dir: &RemotePath, fetched: Fetched) -> Result<Listing> {
     let Parsed {
         mut entries,
+        count,
         rejected,
         has_dot_names,
         has_dots,
         zone,
-    } = parsed;
+        ..
+    } = fetched.parsed;
     if has_dots {
         let capabilities = &remote.pool.host.capabilities;
         capabilities.learn(|learnt| learnt.lists_dots = true);
     }
-    if let Some(line) = rejected.first() {
+    if rejected.count() > 0 {
+        let line = rejected.first();
         let sample = line.get(..SAMPLE_BYTES_MAX).unwrap_or(line);
         log::warn!(
             "{dir}: {} lines of the listing are not understood and not shown: {}",
@@ -293,56 +341,42 @@ fn finish(remote: &FtpRemote, dir: &RemotePath, parsed: Parsed, whole: &Whole) -
             sample.escape_ascii()
         );
     }
-    if zone == Zone::Server {
-        correct_times(remote, dir, &mut entries)?;
+    if zone == Zone::Server
+        && fetched.offset.is_none()
+        && let Some(offset) = find_offset(remote, dir, &entries)?
+        && offset != Offset::default()
+    {
+        entries = entries.map(|entry| {
+            entry.modified = entry.modified.map(|listed| offset.apply(listed));
+        });
     }
-    for entry in &mut entries {
-        // One that leads elsewhere is as good as not told: asked for by itself, it is refused.
-        let target = entry.target.take();
-        entry.target = target.and_then(|target| remote.shown_target(&target));
-    }
-    let says_truncated = whole.reply.lines().any(|line| {
+    let says_truncated = fetched.reply.lines().any(|line| {
         line.to_ascii_lowercase()
             .windows(9)
             .any(|word| word == b"truncated")
     });
-    let count = entries.len() + rejected.count();
+    let lines = count + rejected.count();
     Ok(Listing {
-        entries: entries.into_iter().map(Arc::new).collect(),
+        entries,
         is_truncated: says_truncated
-            || whole.verdict == Verdict::Unproven
-            || SUSPICIOUS_COUNTS.contains(&count),
+            || fetched.verdict == Verdict::Unproven
+            || SUSPICIOUS_COUNTS.contains(&lines),
         rejected,
         // RFC 3659 section 7 has MLSD show all names.
         shows_dot_names: zone == Zone::Utc || has_dot_names,
     })
 }
 
-/// Puts the times of a LIST right; the first time it takes one MDTM to learn how the server's clock is set.
-fn correct_times(remote: &FtpRemote, dir: &RemotePath, entries: &mut [RemoteEntry]) -> Result<()> {
-    let capabilities = &remote.pool.host.capabilities;
-    let offset = match capabilities.learnt().zone_offset {
-        Some(offset) => offset,
-        None => match learn_offset(remote, dir, entries)? {
-            Some(offset) => offset,
-            None => return Ok(()),
-        },
-    };
-    for modified in entries
-        .iter_mut()
-        .filter_map(|entry| entry.modified.as_mut())
-    {
-        *modified = offset.apply(*modified);
+/// By what the times of a LIST are put right; the first time it takes one MDTM to learn how the server's clock is set.
+fn find_offset(remote: &FtpRemote, dir: &RemotePath, entries: &Entries) -> Result<Option<Offset>> {
+    match remote.pool.host.capabilities.learnt().zone_offset {
+        None => learn_offset(remote, dir, entries),
+        known => Ok(known),
     }
-    Ok(())
 }
 
 /// Compares one entry's time with its MDTM. `None` when this directory holds nothing to learn from.
-fn learn_offset(
-    remote: &FtpRemote,
-    dir: &RemotePath,
-    entries: &[RemoteEntry],
-) -> Result<Option<Offset>> {
+fn learn_offset(remote: &FtpRemote, dir: &RemotePath, entries: &Entries) -> Result<Option<Offset>> {
     let recent = entries
         .iter()
         .filter(|entry| entry.kind == EntryKind::File)
@@ -360,7 +394,7 @@ fn learn_offset(
     let Some((_, entry, listed)) = recent.max_by_key(|(is_settled, ..)| *is_settled) else {
         return Ok(None);
     };
-    let Ok(path) = dir.join(&entry.name) else {
+    let Ok(path) = dir.join(entry.name) else {
         return Ok(None);
     };
     let line = remote.line("MDTM ", &path)?;

@@ -1,12 +1,11 @@
 //! The targets of symbolic links that a LIST told, kept for a moment: `ls -l` asks for all links of a directory one by one.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::remote::RemotePath;
+use crate::remote::{Entries, RemotePath};
 
 /// How long the targets of one LIST are believed. 1 s: one `ls -l` asks for thousands in that time, and it adds little to
 /// the TTL of the listing that showed the links.
@@ -15,8 +14,8 @@ const LIFE: Duration = Duration::from_secs(1);
 /// How many directories are remembered. 4: programs go through one at a time, a few programs may run.
 const DIRECTORIES_MAX: usize = 4;
 
-/// The targets in one directory, as the server wrote them.
-pub(super) type Targets = HashMap<Box<[u8]>, Box<[u8]>>;
+/// The links of one directory, their targets as the server wrote them.
+pub(super) type Targets = Entries;
 
 /// The targets of the last directories that were asked for.
 #[derive(Debug, Default)]
@@ -89,6 +88,12 @@ impl Links {
         let mut state = self.lock();
         state.changes += 1;
         state.known.clear();
+    }
+
+    /// Lets go of what is not believed any more.
+    pub(super) fn expire(&self, now: Instant) {
+        let is_fresh = |known: &mut Known| now.saturating_duration_since(known.since) < LIFE;
+        self.lock().known.retain_mut(is_fresh);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,5 +1,7 @@
 //! The operations of [`Remote`] on an FTP server: those that are commands only, and the way to the others.
 
+use std::sync::Arc;
+
 use super::{
     capabilities::Server,
     checksum,
@@ -10,12 +12,19 @@ use super::{
     upload::{self, FileUpload},
     values,
 };
-use crate::remote::{
-    Attributes, Checksum, Confirmed, Download, Evidence, Habits, Listing, Part, Permit, Remote,
-    RemoteEntry, RemotePath, Report, Result, Settled, Upload, UploadMode,
+use crate::{
+    budget::Budget,
+    remote::{
+        Attributes, Checksum, Confirmed, Download, Evidence, Habits, Listing, Part, Permit, Remote,
+        RemoteEntry, RemotePath, Report, Result, Settled, Upload, UploadMode,
+    },
 };
 
 impl Remote for FtpRemote {
+    fn listing_budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     fn list(&self, dir: &RemotePath) -> Result<Listing> {
         self.pool.note_listing();
         directory::list(self, dir)

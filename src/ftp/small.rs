@@ -7,14 +7,14 @@ use super::{
     command::DataCommand,
     completeness::{Verdict, judge_size},
     pool::Use,
-    reply::Reply,
+    reply::{Fault, Reply},
     settle::{self, Asking},
     shortcuts::Technique,
     stat::ask_size,
     transfer::Transfer,
     whole::read_to_end,
 };
-use crate::remote::{Attributes, RemotePath, Report, Result};
+use crate::remote::{Attributes, RemoteErrorKind, RemotePath, Report, Result};
 
 /// Reads a whole small file; one that has become larger than `bytes_max` is an error.
 pub(super) fn read_small(
@@ -61,7 +61,7 @@ fn ask_and_read(
     };
     let full_path = wanted.argument.clone();
     let has_broken = Cell::new(false);
-    let (told, whole) = pool.with_session(Use::Transfer, path, |guard| {
+    let (told, content, verdict) = pool.with_session(Use::Transfer, path, |guard| {
         let wanted = DataCommand {
             // A server may tolerate that in a listing and not here: not again where it broke.
             ends_early: pool.host.ends_early() && !has_broken.replace(true),
@@ -69,12 +69,21 @@ fn ask_and_read(
         };
         let mut transfer = Transfer::open(guard, &wanted)?;
         let told = transfer.take_told();
-        Ok((told, read_to_end(transfer, "RETR", bytes_max)?))
+        let mut content = Vec::new();
+        let ended = read_to_end(transfer, "RETR", |piece| {
+            if piece.len() > bytes_max - content.len() {
+                let detail = format!("the answer is longer than {bytes_max} bytes");
+                return Err(Fault::new(RemoteErrorKind::Protocol, detail));
+            }
+            content.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok((told, content, ended.verdict))
     })?;
-    if whole.verdict == Verdict::Unproven {
+    if verdict == Verdict::Unproven {
         let size = ask_size(pool, path, &full_path);
-        let judged = judge_size("RETR", whole.bytes.len() as u64, size);
+        let judged = judge_size("RETR", content.len() as u64, size);
         judged.map_err(|failure| failure.into_error(path))?;
     }
-    Ok((told, whole.bytes))
+    Ok((told, content))
 }

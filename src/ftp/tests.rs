@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    config::{BaseDir, FtpConfig, NetworkConfig, Password, TlsConfig, TlsMode},
+    config::{BaseDir, FtpConfig, LISTING_BYTES_MAX, NetworkConfig, Password, TlsConfig, TlsMode},
     remote::{
         Attributes, Download, Permit, Remote, RemoteErrorKind, RemotePath, Result, Settled,
         UploadMode, Want,
@@ -25,6 +25,7 @@ use crate::{
 /// A configuration for a server on loopback.
 pub(super) fn config(port: u16) -> FtpConfig {
     FtpConfig {
+        listing_bytes_max: LISTING_BYTES_MAX,
         host: "127.0.0.1".to_owned(),
         port,
         user: "user".to_owned(),

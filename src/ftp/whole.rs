@@ -7,32 +7,31 @@ use super::{
     shortcuts::Technique,
     transfer::Transfer,
 };
-use crate::remote::{Phase, RemoteErrorKind};
+use crate::remote::Phase;
 
-/// Reads all the data, up to `bytes_max`, and the server's confirmation.
+/// How much is read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Gives all the data to `take`, piece by piece as it arrives, and reads the server's confirmation.
+///
+/// # Errors
+///
+/// Also what `take` does not want to go on for; the session is thrown away then.
 pub(super) fn read_to_end(
     mut transfer: Transfer,
     verb: &'static str,
-    bytes_max: usize,
-) -> Result<Whole, Failure> {
-    let mut bytes = Vec::with_capacity(16 << 10);
-    let mut chunk = vec![0; 64 << 10];
+    mut take: impl FnMut(&[u8]) -> Result<(), Fault>,
+) -> Result<Ended, Failure> {
+    let mut piece = vec![0; PIECE_BYTES];
     loop {
-        match transfer.read(&mut chunk) {
+        let taken = match transfer.read(&mut piece) {
             Ok(0) => break,
-            Ok(count) if count > bytes_max - bytes.len() => {
-                transfer.discard();
-                let detail = format!("the answer is longer than {bytes_max} bytes");
-                return Err(Failure::Broken(
-                    verb,
-                    Fault::new(RemoteErrorKind::Protocol, detail),
-                ));
-            }
-            Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-            Err(error) => {
-                transfer.discard();
-                return Err(Failure::Broken(verb, Fault::from_io(&error, Phase::Data)));
-            }
+            Ok(count) => take(piece.get(..count).unwrap_or_default()),
+            Err(error) => Err(Fault::from_io(&error, Phase::Data)),
+        };
+        if let Err(fault) = taken {
+            transfer.discard();
+            return Err(Failure::Broken(verb, fault));
         }
     }
     let end = transfer.data_end();
@@ -48,11 +47,7 @@ pub(super) fn read_to_end(
     };
     guard.check_in_warm();
     let verdict = judge(verb, end, &reply)?;
-    Ok(Whole {
-        bytes,
-        reply,
-        verdict,
-    })
+    Ok(Ended { reply, verdict })
 }
 
 /// The transfer's own last reply, out of it and those to the commands behind it.
@@ -82,20 +77,11 @@ fn ends_transfer(reply: &Reply) -> bool {
     matches!(reply.code(), 226 | 250)
 }
 
-/// All the data of a download.
+/// How a download has ended.
 #[derive(Debug)]
-pub(super) struct Whole {
-    /// All the data.
-    pub(super) bytes: Vec<u8>,
-    /// The reply behind it.
+pub(super) struct Ended {
+    /// The last reply.
     pub(super) reply: Reply,
     /// What its end proves.
     pub(super) verdict: Verdict,
-}
-
-impl Whole {
-    /// Whether the last line ends, so that the listing was not cut off in the middle of one.
-    pub(super) fn ends_a_line(&self) -> bool {
-        self.bytes.last().is_none_or(|byte| *byte == b'\n')
-    }
 }

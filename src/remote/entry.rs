@@ -1,9 +1,6 @@
 //! One line of a listing, and all of them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,6 +118,16 @@ impl Permissions {
         Self::bit(letter).is_some_and(|bit| self.0 & bit != 0)
     }
 
+    /// The bits, for a record.
+    pub(super) fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    /// The same from its bits.
+    pub(super) fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
     fn bit(letter: u8) -> Option<u16> {
         Self::LETTERS
             .iter()
@@ -142,12 +149,6 @@ pub struct RemoteEntry {
     pub modified: Option<Modified>,
     /// Permission bits, `0o7777` at most.
     pub mode: Option<u32>,
-    /// The owner's number on the server.
-    pub uid: Option<u32>,
-    /// The group's number on the server.
-    pub gid: Option<u32>,
-    /// How many names the file has.
-    pub links: Option<u32>,
     /// Where a symbolic link points, as the server wrote it.
     pub target: Option<Box<[u8]>>,
     /// What we may do with it.
@@ -165,12 +166,23 @@ impl RemoteEntry {
             size: None,
             modified: None,
             mode: None,
-            uid: None,
-            gid: None,
-            links: None,
             target: None,
             permissions: None,
             unique: None,
+        }
+    }
+
+    /// The same where it lies.
+    pub fn as_borrowed(&self) -> EntryRef<'_> {
+        EntryRef {
+            name: &self.name,
+            kind: self.kind,
+            size: self.size,
+            modified: self.modified,
+            mode: self.mode,
+            target: self.target.as_deref(),
+            permissions: self.permissions,
+            unique: self.unique.as_deref(),
         }
     }
 
@@ -186,71 +198,66 @@ impl RemoteEntry {
     }
 }
 
-/// All entries of one directory at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// The entries; shared, so that a snapshot for a directory handle costs a counter each.
-    pub entries: Vec<Arc<RemoteEntry>>,
-    /// Whether the server said, or the count suggests, that entries are missing: a name that is not here may exist.
-    pub is_truncated: bool,
-    /// The lines that were not understood, or whose names cannot be shown (with `/`, NUL, CR, LF).
-    pub rejected: Rejected,
-    /// Whether names that begin with a dot are surely among the entries: LIST leaves them out unless it is asked for them.
-    pub shows_dot_names: bool,
+/// An entry that lies in a listing, or in a line of one: a [`RemoteEntry`] without bytes of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// As in [`RemoteEntry`], and so are the others.
+    pub name: &'a [u8],
+    /// What it is.
+    pub kind: EntryKind,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// When it was modified.
+    pub modified: Option<Modified>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Where a symbolic link points.
+    pub target: Option<&'a [u8]>,
+    /// What we may do with it.
+    pub permissions: Option<Permissions>,
+    /// The server's own identity of the file.
+    pub unique: Option<&'a [u8]>,
 }
 
-/// The most bytes kept of lines that were not understood. 64 KiB: hundreds of lines; a listing with more of them is none that
-/// anything can be concluded from.
-const REJECTED_BYTES_MAX: usize = 64 << 10;
-
-/// Lines of a listing that were not understood: what they may be about is not known to be absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rejected {
-    lines: Vec<Box<[u8]>>,
-    bytes: usize,
-    count: usize,
-}
-
-impl Rejected {
-    /// Takes up one more line.
-    pub fn push(&mut self, line: &[u8]) {
-        self.count += 1;
-        if self.bytes + line.len() <= REJECTED_BYTES_MAX {
-            self.bytes += line.len();
-            self.lines.push(line.into());
+impl<'a> EntryRef<'a> {
+    /// An entry of which nothing but name and kind is known.
+    pub fn new(name: &'a [u8], kind: EntryKind) -> Self {
+        Self {
+            name,
+            kind,
+            size: None,
+            modified: None,
+            mode: None,
+            target: None,
+            permissions: None,
+            unique: None,
         }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// The first of them, for a message.
-    pub fn first(&self) -> Option<&[u8]> {
-        self.lines.first().map(AsRef::as_ref)
-    }
-
-    /// Whether one of them may be about this name: it stands in the line, in any case of its letters, or not all lines were kept.
-    pub fn may_hold(&self, name: &[u8]) -> bool {
-        let holds = |line: &[u8]| {
-            line.windows(name.len().max(1))
-                .any(|part| part.eq_ignore_ascii_case(name))
-        };
-        self.count > self.lines.len() || self.lines.iter().any(|line| holds(line))
-    }
-
-    /// The same lines with each changed.
-    #[must_use]
-    pub fn map(self, change: impl Fn(&[u8]) -> Box<[u8]>) -> Self {
-        let lines = self.lines.iter().map(|line| change(line)).collect();
-        Self { lines, ..self }
+    /// The same with bytes of its own.
+    pub fn to_entry(self) -> RemoteEntry {
+        RemoteEntry {
+            name: self.name.into(),
+            kind: self.kind,
+            size: self.size,
+            modified: self.modified,
+            mode: self.mode,
+            target: self.target.map(Into::into),
+            permissions: self.permissions,
+            unique: self.unique.map(Into::into),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<RemoteEntry>() <= 96);
+        assert!(size_of::<EntryRef<'_>>() <= 96);
+    }
 
     #[test]
     fn times_agree_as_far_as_the_coarser_one_was_told() {

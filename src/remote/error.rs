@@ -50,6 +50,8 @@ pub enum RemoteErrorKind {
     InvalidPath,
     /// A name that the server's character set (`--charset`) cannot hold; nothing was sent.
     Unencodable,
+    /// A listing takes more memory than there is for listings; what had come of it was thrown away.
+    NoMemory,
 }
 
 /// What was waited for when time ran out.
@@ -217,6 +219,9 @@ impl fmt::Display for RemoteErrorKind {
             Self::InvalidPath => "FTP cannot carry this name",
             Self::Unencodable => {
                 "the charset of the server's names (--charset) cannot hold this name"
+            }
+            Self::NoMemory => {
+                "the listing is too long for the memory of listings (--listing-memory)"
             }
         })
     }

@@ -84,6 +84,7 @@ impl MemoryRemote {
     pub fn with_behaviour(clock: Arc<dyn Clock>, behaviour: Behaviour) -> Self {
         let mut tree = Tree::new(clock.wall(), behaviour.dir_mode);
         tree.ignores_case = behaviour.ignores_case;
+        let client = Arc::new(Client::new(behaviour.listing_bytes_max));
         let state = Mutex::new(State {
             tree,
             behaviour,
@@ -100,7 +101,7 @@ impl MemoryRemote {
         };
         Self {
             shared: Arc::new(shared),
-            client: Arc::default(),
+            client,
         }
     }
 

@@ -26,6 +26,7 @@ mod files;
 mod hostile;
 mod latency;
 mod matrix;
+mod memory;
 mod metadata;
 mod mmap;
 mod names;

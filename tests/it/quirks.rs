@@ -85,7 +85,7 @@ fn names(remote: &FtpRemote, dir: &str) -> Vec<String> {
     let listing = remote.list(&path(dir)).unwrap();
     let entries = listing.entries.iter();
     entries
-        .map(|entry| String::from_utf8_lossy(&entry.name).into_owned())
+        .map(|entry| String::from_utf8_lossy(entry.name).into_owned())
         .collect()
 }
 

@@ -10,13 +10,17 @@ use std::{
 
 /// Which rooms a room may use besides itself; those that are not here are `main` and `lib`.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("cache", &["clock", "config", "local", "remote"]),
+    ("budget", &[]),
+    ("cache", &["budget", "clock", "config", "local", "remote"]),
     ("cli", &["config"]),
     ("clock", &[]),
     ("config", &[]),
     ("doctor", &["config", "ftp", "remote"]),
-    ("fs", &["cache", "clock", "config", "local", "remote"]),
-    ("ftp", &["config", "local", "remote"]),
+    (
+        "fs",
+        &["budget", "cache", "clock", "config", "local", "remote"],
+    ),
+    ("ftp", &["budget", "config", "local", "remote"]),
     ("fuse", &["fs", "remote"]),
     ("local", &[]),
     ("logging", &["config", "local", "printed"]),
@@ -27,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("printed", &[]),
-    ("remote", &["clock"]),
+    ("remote", &["budget", "clock"]),
 ];
 
 /// Packages that only certain rooms may name.

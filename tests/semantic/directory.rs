@@ -246,6 +246,50 @@ fn a_truncated_directory_shows_what_we_added_ourselves() {
     assert!(world.exists("/c"));
 }
 
+// SEMANTICS: S-listing-memory
+#[test]
+fn an_entry_that_does_not_fit_into_a_reply_is_an_error_and_not_the_end() {
+    let world = World::new();
+    world.put("/a", b"1");
+    let handle = world.fs.opendir(ROOT).unwrap();
+    for offset in 0..3 {
+        let mut list = List {
+            room: 0,
+            ..List::default()
+        };
+        let read = world.fs.readdir(ROOT, handle, offset, &mut list);
+        assert_eq!(read.map_err(errno), Err(libc::EINVAL));
+        let read = world.fs.readdirplus(ROOT, handle, offset, &mut list);
+        assert_eq!(read.map_err(errno), Err(libc::EINVAL));
+    }
+    let mut list = List {
+        room: 0,
+        ..List::default()
+    };
+    world.fs.readdir(ROOT, handle, 3, &mut list).unwrap();
+    world.fs.releasedir(handle);
+}
+
+// SEMANTICS: S-listing-memory
+#[test]
+fn a_directory_that_is_too_large_is_an_error_and_its_names_are_asked_for_alone() {
+    let world = World::on_server(|server| server.listing_bytes_max = 4_000);
+    for number in 0..300 {
+        world.put(&format!("/dir/{number}"), b"1");
+    }
+    let dir = world.ino("/dir");
+    for _ in 0..2 {
+        assert_eq!(world.fs.opendir(dir).map_err(errno), Err(libc::ENOMEM));
+    }
+    // The root's listing had to make way.
+    assert!(world.exists("/dir"));
+    let listed = world.server.calls(Operation::List);
+    assert!(world.exists("/dir/7") && !world.exists("/dir/x"));
+    assert_eq!(world.server.calls(Operation::List), listed, "in vain");
+    world.save("/dir/x", b"new").unwrap();
+    assert_eq!(world.on("/dir/x").unwrap(), b"new");
+}
+
 /// Opens the root, reads it whole with attributes or without, and closes it: what the kernel might do with its pages.
 fn pages_of_walk(world: &World, has_attributes: bool) -> DirPages {
     let handle = world.fs.opendir(ROOT).unwrap();

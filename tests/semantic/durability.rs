@@ -356,8 +356,8 @@ fn a_new_file_that_arrived_short_is_gone_when_close_fails_and_is_sent_again() {
     }
     world.server.before(Operation::Settle, |server| {
         let entries = server.list(&path("/")).unwrap().entries;
-        for entry in entries {
-            server.write_file(&path("/").join(&entry.name).unwrap(), b"short");
+        for entry in entries.iter() {
+            server.write_file(&path("/").join(entry.name).unwrap(), b"short");
         }
     });
     assert_eq!(

@@ -126,6 +126,7 @@ impl World {
                 dir_mask: 0,
                 is_read_only: false,
                 spool_memory_bytes_max: 8 << 20,
+                spool_memory_total_max: 64 << 20,
                 file_bytes_max: 1 << 40,
                 spool_dir: spool_dir.path().to_path_buf(),
                 debts_dir: Some(state_dir.path().join("server")),

@@ -5,7 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::remote::{Listing, Modified, Precision, Rejected, RemoteEntry};
+use crate::{
+    budget::{Budget, Charge},
+    remote::{Entries, Listing, Modified, Precision, Rejected, RemoteEntry},
+};
+
+/// What a listing counts for besides its entries: itself, its path, and its place in the cache. A thousand bytes: more than that with most paths, so
+/// that empty directories are bounded too.
+const OVERHEAD: usize = 1000;
 
 /// The identity of a listing's content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,7 +21,9 @@ pub struct ListingId(pub(super) u64);
 /// All entries of one directory, sorted by name, at one moment plus our own changes since.
 #[derive(Debug, Clone)]
 pub struct CachedListing {
-    entries: Vec<Arc<RemoteEntry>>,
+    entries: Entries,
+    /// What it takes besides its entries.
+    charge: Charge,
     is_truncated: bool,
     rejected: Rejected,
     shows_dot_names: bool,
@@ -27,25 +36,24 @@ pub struct CachedListing {
 }
 
 impl CachedListing {
-    /// Sorts a listing that was asked for at that moment and took so long. A name that the server lists twice keeps its last line.
-    pub(super) fn new(listing: Listing, asked: Instant, took: Duration) -> Self {
+    /// A listing that was asked for at that moment and took so long, charged on a budget.
+    pub(super) fn new(
+        listing: Listing,
+        asked: Instant,
+        took: Duration,
+        budget: &Arc<Budget>,
+    ) -> Self {
         let Listing {
-            mut entries,
+            entries,
             is_truncated,
             rejected,
             shows_dot_names,
         } = listing;
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        entries.dedup_by(|later, kept| {
-            let is_same = later.name == kept.name;
-            if is_same {
-                std::mem::swap(later, kept);
-            }
-            is_same
-        });
-        entries.shrink_to_fit();
+        let mut charge = budget.charge();
+        charge.set(OVERHEAD + rejected.bytes());
         Self {
             entries,
+            charge,
             is_truncated,
             rejected,
             shows_dot_names,
@@ -59,7 +67,8 @@ impl CachedListing {
     /// Takes over from an older listing the times that it knows exactly (we asked for them, or set them ourselves) where this one
     /// tells the same content's time to the minute or day only, as LIST does.
     pub(super) fn keep_exact_times(&mut self, older: &Self) {
-        for entry in &mut self.entries {
+        let mut exact_times = Vec::new();
+        for entry in self.entries.iter() {
             let Some(coarse) = entry
                 .modified
                 .filter(|time| time.precision < Precision::Remembered)
@@ -67,7 +76,8 @@ impl CachedListing {
                 continue;
             };
             let Some(known) = older
-                .find(&entry.name)
+                .entries
+                .find(entry.name)
                 .filter(|known| known.size == entry.size)
             else {
                 continue;
@@ -81,17 +91,28 @@ impl CachedListing {
                 precision: Precision::Remembered,
                 ..exact
             };
-            Arc::make_mut(entry).modified = Some(remembered);
+            let mut entry = entry.to_entry();
+            entry.modified = Some(remembered);
+            exact_times.push(entry);
+        }
+        for entry in &exact_times {
+            self.entries.upsert(entry.as_borrowed());
         }
     }
 
     /// The entry of that name.
-    pub fn find(&self, name: &[u8]) -> Option<&Arc<RemoteEntry>> {
-        self.entries.get(self.position(name).ok()?)
+    pub fn find(&self, name: &[u8]) -> Option<Arc<RemoteEntry>> {
+        let entry = self.entries.find(name)?;
+        Some(Arc::new(entry.to_entry()))
+    }
+
+    /// Whether it has an entry of that name.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.entries.find(name).is_some()
     }
 
     /// All entries, sorted by name.
-    pub fn entries(&self) -> &[Arc<RemoteEntry>] {
+    pub fn entries(&self) -> &Entries {
         &self.entries
     }
 
@@ -99,10 +120,7 @@ impl CachedListing {
     /// short, when a line was not understood, and when names with a dot may have been left out.
     pub fn lacks(&self, name: &[u8]) -> bool {
         let may_be_hidden = name.starts_with(b".") && !self.shows_dot_names;
-        self.find(name).is_none()
-            && !self.is_truncated
-            && !may_be_hidden
-            && !self.rejected.may_hold(name)
+        !self.has(name) && !self.is_truncated && !may_be_hidden && !self.rejected.may_hold(name)
     }
 
     /// Whether it shows all there was, so that what is not here was not there.
@@ -130,9 +148,9 @@ impl CachedListing {
         self.id
     }
 
-    /// What it counts against the cache's bound: its entries, and one for itself, so that empty ones are bounded too.
-    pub(super) fn weight(&self) -> usize {
-        self.entries.len() + 1
+    /// How much memory it takes, what it shares with others too.
+    pub fn bytes(&self) -> usize {
+        self.entries.bytes() + self.charge.bytes()
     }
 
     pub(super) fn set_id(&mut self, id: ListingId) {
@@ -147,49 +165,31 @@ impl CachedListing {
     pub(super) fn apply(&mut self, patch: &mut Patch) -> bool {
         match patch {
             Patch::Upsert(entry) => {
-                match self.position(&entry.name) {
-                    Ok(index) => {
-                        if let Some(known) = self.entries.get_mut(index) {
-                            *known = Arc::clone(entry);
-                        }
-                    }
-                    Err(index) => self.entries.insert(index, Arc::clone(entry)),
-                }
+                self.entries.upsert(entry.as_borrowed());
                 true
             }
             Patch::Update(name, change) => {
-                let position = self.position(name).ok();
-                let Some(entry) = position.and_then(|index| self.entries.get_mut(index)) else {
+                let Some(entry) = self.entries.find(name) else {
                     return false;
                 };
-                let entry = Arc::make_mut(entry);
-                change(entry);
+                let mut entry = entry.to_entry();
+                change(&mut entry);
                 assert_eq!(
                     entry.name, *name,
                     "an update changes everything but the name"
                 );
+                self.entries.upsert(entry.as_borrowed());
                 true
             }
-            Patch::Remove(name) => match self.position(name) {
-                Ok(index) => {
-                    self.entries.remove(index);
-                    true
-                }
-                Err(_) => false,
-            },
+            Patch::Remove(name) => self.entries.remove(name),
         }
-    }
-
-    fn position(&self, name: &[u8]) -> Result<usize, usize> {
-        self.entries
-            .binary_search_by(|entry| (*entry.name).cmp(name))
     }
 }
 
 /// A change of our own to one directory.
 pub(super) enum Patch {
     /// The entry is there, and is this.
-    Upsert(Arc<RemoteEntry>),
+    Upsert(Box<RemoteEntry>),
     /// The entry of that name, if it is there, has changed in this way.
     Update(Box<[u8]>, Box<dyn FnMut(&mut RemoteEntry) + Send>),
     /// There is no entry of that name.

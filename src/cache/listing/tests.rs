@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     clock::ManualClock,
     remote::{
-        EntryKind, RemoteErrorKind,
-        memory::{MemoryRemote, Operation},
+        EntryKind, Gathering, RemoteErrorKind,
+        memory::{Behaviour, MemoryRemote, Operation},
     },
 };
 
@@ -27,7 +27,7 @@ fn file(name: &str, size: u64) -> RemoteEntry {
 
 fn listing(names: &[&str]) -> Listing {
     Listing {
-        entries: names.iter().map(|name| Arc::new(file(name, 1))).collect(),
+        entries: names.iter().map(|name| file(name, 1)).collect(),
         ..Listing::default()
     }
 }
@@ -36,24 +36,45 @@ fn names(listing: &CachedListing) -> Vec<String> {
     listing
         .entries()
         .iter()
-        .map(|e| String::from_utf8_lossy(&e.name).into_owned())
+        .map(|e| String::from_utf8_lossy(e.name).into_owned())
         .collect()
 }
 
-fn cache(ttl: u64, entries_max: usize) -> (Arc<ListingCache>, Arc<ManualClock>) {
+fn cache(ttl: u64) -> (Arc<ListingCache>, Arc<ManualClock>) {
+    cache_in(&Budget::new(usize::MAX), ttl)
+}
+
+fn cache_in(budget: &Arc<Budget>, ttl: u64) -> (Arc<ListingCache>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new());
     let config = CacheConfig {
         dir_ttl: Duration::from_secs(ttl),
-        entries_max,
         ..CacheConfig::default()
     };
-    (
-        Arc::new(ListingCache::new(
-            &config,
-            Arc::clone(&clock) as Arc<dyn Clock>,
-        )),
-        clock,
-    )
+    let cache = ListingCache::new(
+        &config,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Arc::clone(budget),
+    );
+    (Arc::new(cache), clock)
+}
+
+/// A server with three files in each of the directories, and the cache of a client that has memory for so many of them and a half.
+fn with_memory_for(count: usize, dirs: &[&str]) -> (MemoryRemote, Arc<ListingCache>) {
+    let names = ["a", "b", "c"];
+    let remote = serving(dirs, &names);
+    let (whole, _) = cache(20);
+    let one = whole.list(&remote, &path(dirs[0])).unwrap().bytes();
+    // Its entries are charged here.
+    let behaviour = Behaviour {
+        listing_bytes_max: one * count + one / 2,
+        ..Behaviour::default()
+    };
+    let remote = MemoryRemote::with_behaviour(Arc::new(ManualClock::new()), behaviour);
+    for (dir, name) in dirs.iter().flat_map(|dir| names.map(|name| (dir, name))) {
+        remote.write_file(&path(&format!("{dir}/{name}")), b"x");
+    }
+    let (cache, _) = cache_in(remote.listing_budget(), 20);
+    (remote, cache)
 }
 
 /// A server with these files in each of the directories.
@@ -131,8 +152,11 @@ fn await_waiters(cache: &ListingCache, dir: &str, is_queued: bool, count: usize)
 #[test]
 fn entries_are_sorted_and_found_and_the_last_of_a_doubled_name_stays() {
     let mut twice = listing(&["b", "a", "c"]);
-    twice.entries.push(Arc::new(file("a", 7)));
-    let sorted = CachedListing::new(twice, Instant::now(), Duration::ZERO);
+    let mut entries = Gathering::from(twice.entries);
+    entries.push(file("a", 7).as_borrowed());
+    twice.entries = entries.finish();
+    let budget = Budget::new(usize::MAX);
+    let sorted = CachedListing::new(twice, Instant::now(), Duration::ZERO, &budget);
     assert_eq!(names(&sorted), ["a", "b", "c"]);
     assert_eq!(sorted.find(b"a").unwrap().size, Some(7));
     assert!(sorted.find(b"aa").is_none());
@@ -141,7 +165,7 @@ fn entries_are_sorted_and_found_and_the_last_of_a_doubled_name_stays() {
 // SEMANTICS: S-lookup
 #[test]
 fn expired_listing_is_refetched_and_stays_as_last_known() {
-    let (cache, clock) = cache(20, 100);
+    let (cache, clock) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     let dir = path("/d");
     let first = cache.list(&remote, &dir).unwrap();
@@ -159,7 +183,7 @@ fn expired_listing_is_refetched_and_stays_as_last_known() {
 // SEMANTICS: S-lookup
 #[test]
 fn ttl_of_zero_fetches_each_time() {
-    let (cache, _) = cache(0, 100);
+    let (cache, _) = cache(0);
     let remote = serving(&["/d"], &["a"]);
     for _ in 0..3 {
         cache.list(&remote, &path("/d")).unwrap();
@@ -170,46 +194,62 @@ fn ttl_of_zero_fetches_each_time() {
     assert_eq!(remote.calls(Operation::List), 3);
 }
 
+// SEMANTICS: S-listing-memory
 #[test]
 fn least_recently_used_listing_makes_room() {
-    let (cache, _) = cache(20, 10);
-    let remote = serving(&["/1", "/2", "/3"], &["a", "b", "c"]);
-    cache.list(&remote, &path("/1")).unwrap();
-    cache.list(&remote, &path("/2")).unwrap();
+    let (remote, cache) = with_memory_for(2, &["/1", "/2", "/3"]);
+    drop(cache.list(&remote, &path("/1")).unwrap());
+    drop(cache.list(&remote, &path("/2")).unwrap());
     assert!(cache.fresh(&path("/1")).is_some());
     cache.list(&remote, &path("/3")).unwrap();
     assert!(cache.fresh(&path("/1")).is_some());
     assert!(cache.fresh(&path("/2")).is_none());
     assert!(cache.fresh(&path("/3")).is_some());
-    assert_eq!(cache.lock().weight, 8);
 }
 
+// SEMANTICS: S-listing-memory
 #[test]
 fn patches_count_against_the_bound() {
-    let (cache, _) = cache(20, 10);
-    let remote = serving(&["/1", "/2"], &["a", "b", "c"]);
-    cache.list(&remote, &path("/1")).unwrap();
-    cache.list(&remote, &path("/2")).unwrap();
-    for name in ["d", "e", "f"] {
-        cache.upsert(&path("/2"), file(name, 1));
+    let (remote, cache) = with_memory_for(2, &["/1", "/2"]);
+    drop(cache.list(&remote, &path("/1")).unwrap());
+    drop(cache.list(&remote, &path("/2")).unwrap());
+    for number in 0..100 {
+        cache.upsert(&path("/2"), file(&format!("d{number}"), 1));
     }
     assert!(cache.last_known(&path("/1")).is_none());
-    assert_eq!(cache.lock().weight, 7);
 }
 
+// SEMANTICS: S-listing-memory
 #[test]
-fn one_listing_beyond_the_bound_is_kept_alone() {
-    let (cache, _) = cache(20, 2);
-    let remote = serving(&["/1", "/2"], &["a", "b", "c"]);
-    cache.list(&remote, &path("/1")).unwrap();
-    cache.list(&remote, &path("/2")).unwrap();
-    assert!(cache.fresh(&path("/1")).is_none());
-    assert!(cache.fresh(&path("/2")).is_some());
+fn a_listing_that_a_handle_shows_is_not_evicted_and_counts() {
+    let (remote, cache) = with_memory_for(2, &["/1", "/2", "/3"]);
+    let held = cache.list(&remote, &path("/1")).unwrap();
+    drop(cache.list(&remote, &path("/2")).unwrap());
+    drop(cache.list(&remote, &path("/3")).unwrap());
+    assert!(cache.fresh(&path("/1")).is_some());
+    assert!(cache.fresh(&path("/2")).is_none());
+    cache.invalidate(&path("/1"));
+    let used = cache.budget().used();
+    drop(held);
+    assert!(cache.budget().used() < used);
+}
+
+// SEMANTICS: S-listing-memory
+#[test]
+fn a_listing_that_does_not_fit_is_an_error_and_remembered() {
+    let (remote, cache) = with_memory_for(0, &["/1"]);
+    for number in 0..100 {
+        remote.write_file(&path(&format!("/1/{number}")), b"x");
+    }
+    let error = cache.list(&remote, &path("/1")).unwrap_err();
+    assert_eq!(error.kind(), RemoteErrorKind::NoMemory);
+    assert!(cache.is_too_long(&path("/1")));
+    assert_eq!(cache.budget().used(), 0, "nothing is left of it");
 }
 
 #[test]
 fn patches_show_and_leave_snapshots_alone() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["a", "c"]);
     let dir = path("/d");
     let before = cache.list(&remote, &dir).unwrap();
@@ -234,7 +274,7 @@ fn patches_show_and_leave_snapshots_alone() {
 
 #[test]
 fn patching_does_not_make_a_listing_younger() {
-    let (cache, clock) = cache(20, 100);
+    let (cache, clock) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     let dir = path("/d");
     cache.list(&remote, &dir).unwrap();
@@ -246,12 +286,12 @@ fn patching_does_not_make_a_listing_younger() {
 
 #[test]
 fn hundred_thousand_entries_take_patches_in_place() {
-    let (cache, _) = cache(20, 200_000);
+    let (cache, _) = cache(20);
     let all: Vec<String> = (0..100_000).map(|i| format!("file-{i:06}")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let remote = serving(&["/d"], &all);
     let dir = path("/d");
-    let at = cache.list(&remote, &dir).unwrap().entries().as_ptr();
+    let bytes = cache.list(&remote, &dir).unwrap().bytes();
     for i in 0..2_000 {
         cache.update(&dir, format!("file-{:06}", i * 50).as_bytes(), |entry| {
             entry.size = None;
@@ -260,16 +300,13 @@ fn hundred_thousand_entries_take_patches_in_place() {
     }
     let listing = cache.fresh(&dir).unwrap();
     assert_eq!(listing.entries().len(), 98_000);
-    assert_eq!(
-        listing.entries().as_ptr(),
-        at,
-        "nobody held a snapshot, so nothing was cloned"
-    );
+    assert!(listing.bytes() <= bytes, "{bytes}");
+    assert!(bytes < 45 * 100_000, "{bytes}");
 }
 
 #[test]
 fn callers_at_once_share_one_fetch() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     let gate = hold_after(&remote);
     let leader = list_elsewhere(&cache, &remote, "/d");
@@ -289,7 +326,7 @@ fn callers_at_once_share_one_fetch() {
 
 #[test]
 fn all_waiters_get_the_error_and_the_next_call_tries_again() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     let gate = hold_before(&remote);
     remote.fail_next(Operation::List, 1, RemoteErrorKind::Busy);
@@ -313,7 +350,7 @@ fn all_waiters_get_the_error_and_the_next_call_tries_again() {
 
 #[test]
 fn a_panicking_leader_leaves_nobody_waiting() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     let (gate, step) = gate();
     remote.before(Operation::List, |remote| {
@@ -336,7 +373,7 @@ fn a_panicking_leader_leaves_nobody_waiting() {
 // SEMANTICS: S-tenet-fresh
 #[test]
 fn our_own_changes_outlive_a_fetch_that_raced_with_them() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["changed", "removed"]);
     let gate = hold_after(&remote);
     let fetch = list_elsewhere(&cache, &remote, "/d");
@@ -356,7 +393,7 @@ fn our_own_changes_outlive_a_fetch_that_raced_with_them() {
 
 #[test]
 fn a_fetch_cut_off_by_a_rename_reaches_its_caller_and_not_the_cache() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d/sub"], &["old"]);
     let gate = hold_after(&remote);
     let fetch = list_elsewhere(&cache, &remote, "/d/sub");
@@ -376,7 +413,7 @@ fn a_fetch_cut_off_by_a_rename_reaches_its_caller_and_not_the_cache() {
 
 #[test]
 fn refetch_joins_no_fetch_that_started_before() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["old"]);
     let gate = hold_after(&remote);
     let early = list_elsewhere(&cache, &remote, "/d");
@@ -401,7 +438,7 @@ fn refetch_joins_no_fetch_that_started_before() {
 
 #[test]
 fn refetch_behind_a_dead_server_does_not_wait_twice() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     let gate = hold_before(&remote);
     remote.fail_next(Operation::List, 1, RemoteErrorKind::Disconnected);
@@ -421,7 +458,7 @@ fn refetch_behind_a_dead_server_does_not_wait_twice() {
 
 #[test]
 fn invalidate_and_forget_tree_drop_what_they_name_and_no_more() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d", "/d/sub", "/dd", "/e"], &["a"]);
     for dir in ["/d", "/d/sub", "/dd", "/e"] {
         cache.list(&remote, &path(dir)).unwrap();
@@ -432,12 +469,12 @@ fn invalidate_and_forget_tree_drop_what_they_name_and_no_more() {
     assert!(cache.last_known(&path("/d/sub")).is_none());
     assert!(cache.last_known(&path("/e")).is_none());
     assert!(cache.last_known(&path("/dd")).is_some());
-    assert_eq!(cache.lock().weight, 2);
+    assert_eq!(cache.lock().listings.len(), 1);
 }
 
 #[test]
 fn a_directory_we_made_is_known_to_be_empty() {
-    let (cache, _) = cache(20, 100);
+    let (cache, _) = cache(20);
     let remote = serving(&["/d"], &["a"]);
     cache.made_dir(&path("/new"));
     cache.upsert(&path("/new"), file("first", 1));

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     cache::{CachedListing, ListingId},
     fs::{inode::Inodes, number::Ino},
-    remote::{EntryKind, RemoteEntry, RemotePath},
+    remote::{EntryKind, EntryRef, RemotePath},
 };
 
 /// How long after a step of a walk the next one still belongs to it. 10 s: programs that look at what they find take their time.
@@ -91,7 +91,7 @@ impl Walk {
             return Vec::new();
         }
         let entries = listing.entries();
-        let is_file = |place: usize| entries.get(place).is_some_and(|entry| is_file(entry));
+        let is_file = |place: usize| entries.get(place).is_some_and(is_file);
         let is_next = last
             .as_ref()
             .is_some_and(|last| strides(last.place).contains(&step.place));
@@ -132,7 +132,7 @@ impl Walk {
         let known = self.numbers.take();
         let known = known.filter(|known| (known.dir_ino, known.listing) == key);
         let numbers = known.unwrap_or_else(|| {
-            let names = listing.entries().iter().map(|entry| &*entry.name);
+            let names = listing.entries().iter().map(|entry| entry.name);
             let numbers = inodes.numbers(step.dir_ino, names);
             let mut sorted: Vec<_> = numbers.into_iter().zip(0..).collect();
             sorted.sort_unstable();
@@ -151,6 +151,6 @@ fn strides(place: usize) -> RangeInclusive<usize> {
     place + 1..=place + STRIDE_MAX
 }
 
-fn is_file(entry: &RemoteEntry) -> bool {
+fn is_file(entry: EntryRef<'_>) -> bool {
     entry.kind == EntryKind::File
 }

@@ -57,7 +57,7 @@ impl Filesystem {
         entry.modified = Some(self.clock.wall().into());
         self.server.tree().enter(&path, entry.clone());
         let ino = self.inodes.look_up(parent, name, EntryKind::Symlink);
-        Ok(self.view.attr(ino, &entry))
+        Ok(self.view.attr(ino, entry.as_borrowed()))
     }
 }
 

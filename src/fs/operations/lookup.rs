@@ -3,7 +3,7 @@
 //! What is shown comes, in this order, from what programs have written and the server does not have yet, from a fresh listing
 //! of the directory, and from the server.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     Filesystem,
@@ -38,7 +38,7 @@ impl Filesystem {
         Some(Ok(self.view.found(
             parent,
             name,
-            entry.map(Arc::as_ref),
+            entry.as_deref(),
             self.server.tree().remaining(&listing),
         )))
     }
@@ -63,7 +63,7 @@ impl Filesystem {
             None => self.inodes.path(ino)?,
         };
         let listing = self.server.tree().listings().fresh(&path.parent()?)?;
-        let entry = listing.find(path.name()?)?.clone();
+        let entry = listing.find(path.name()?)?;
         Some(
             self.view
                 .seen_attr(ino, &path, &entry)

@@ -39,7 +39,7 @@ impl Filesystem {
         self.server.tree().enter(&path, entry.clone());
         self.server.tree().listings().made_dir(&path);
         let ino = self.inodes.look_up(parent, name, EntryKind::Directory);
-        Ok(self.view.attr(ino, &entry))
+        Ok(self.view.attr(ino, entry.as_borrowed()))
     }
 
     /// Makes an empty file without opening it (mknod(2) of a regular file).
@@ -169,9 +169,9 @@ fn remove_hidden(fs: &Filesystem, dir: &RemotePath) -> bool {
     let entries = listing.entries();
     let ours = entries
         .iter()
-        .filter(|entry| fs.server.hidden().is_hidden(&entry.name));
+        .filter(|entry| fs.server.hidden().is_hidden(entry.name));
     let names: Vec<MadeName> = ours
-        .filter_map(|entry| dir.join(&entry.name).ok())
+        .filter_map(|entry| dir.join(entry.name).ok())
         .filter_map(|path| fs.server.hidden().debts().removable(&path))
         .collect();
     if names.len() != entries.len() {

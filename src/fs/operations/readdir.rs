@@ -7,12 +7,12 @@ use crate::{
     cache::CachedListing,
     fs::{
         dir_handle::{DOTS, DirHandle, DirPages},
-        error::Result,
+        error::{FsError, FsErrorKind, Result},
         inode::KernelNames,
         number::{HandleId, Ino},
         server::Intent,
     },
-    remote::{EntryKind, RemoteEntry},
+    remote::{EntryKind, EntryRef},
 };
 
 /// One entry for the kernel.
@@ -37,6 +37,49 @@ pub trait DirSink {
     fn add_with_attr(&mut self, item: &DirItem<'_>, attr: &Attr, ttl: Duration) -> bool {
         let _ = (attr, ttl);
         self.add(item)
+    }
+}
+
+/// Takes note of whether anything fitted: a reply without an entry is the end of the directory to the kernel.
+struct Watched<'a> {
+    sink: &'a mut dyn DirSink,
+    has_added: bool,
+    is_full: bool,
+}
+
+impl<'a> Watched<'a> {
+    fn new(sink: &'a mut dyn DirSink) -> Self {
+        Self {
+            sink,
+            has_added: false,
+            is_full: false,
+        }
+    }
+
+    fn note(&mut self, has_fitted: bool) -> bool {
+        self.has_added |= has_fitted;
+        self.is_full |= !has_fitted;
+        has_fitted
+    }
+
+    /// Fails when there is an entry and the buffer is too small for it, as getdents(2) does.
+    fn check(&self) -> Result<()> {
+        if self.is_full && !self.has_added {
+            return Err(FsError::about(FsErrorKind::Invalid, None));
+        }
+        Ok(())
+    }
+}
+
+impl DirSink for Watched<'_> {
+    fn add(&mut self, item: &DirItem<'_>) -> bool {
+        let has_fitted = self.sink.add(item);
+        self.note(has_fitted)
+    }
+
+    fn add_with_attr(&mut self, item: &DirItem<'_>, attr: &Attr, ttl: Duration) -> bool {
+        let has_fitted = self.sink.add_with_attr(item, attr, ttl);
+        self.note(has_fitted)
     }
 }
 
@@ -77,6 +120,7 @@ impl Filesystem {
         sink: &mut dyn DirSink,
     ) -> Result<()> {
         let dir = self.handles.dir(handle)?;
+        let mut sink = Watched::new(sink);
         // After the last entry the kernel asks once more, in either way.
         if dir.pages == DirPages::Fill && offset < dir.end() {
             self.inodes.set_kernel_names(ino, KernelNames::Bare);
@@ -102,7 +146,7 @@ impl Filesystem {
                 ino: self.inodes.number(ino, name),
             })
         });
-        Ok(())
+        sink.check()
     }
 
     /// Hands out the entries with their attributes; each that fitted counts as one look-up.
@@ -114,6 +158,7 @@ impl Filesystem {
         sink: &mut dyn DirSink,
     ) -> Result<()> {
         let dir = self.handles.dir(handle)?;
+        let mut sink = Watched::new(sink);
         let mut reached = offset;
         let ttl = self.server.tree().remaining(&dir.listing);
         // A name that was removed since the snapshot must not come to life again in the kernel's cache.
@@ -140,13 +185,13 @@ impl Filesystem {
                 );
             }
             let still = match (&current, entry) {
-                (Some(now), Some(_)) if !is_current => now.find(name).cloned(),
-                (_, entry) => entry.cloned(),
+                (Some(now), Some(_)) if !is_current => now.entries().find(name),
+                (_, entry) => entry,
             };
             let has_fitted = match still {
                 _ if self.server.hidden().is_hidden(name) => true,
-                Some(entry) => add_entry(self, ino, next_offset, &entry, ttl, sink),
-                None => add_unborn(self, ino, next_offset, name, sink),
+                Some(entry) => add_entry(self, ino, next_offset, entry, ttl, &mut sink),
+                None => add_unborn(self, ino, next_offset, name, &mut sink),
             };
             if has_fitted {
                 reached = next_offset;
@@ -162,7 +207,7 @@ impl Filesystem {
                 },
             );
         }
-        Ok(())
+        sink.check()
     }
 
     /// Closes a directory.
@@ -178,7 +223,7 @@ impl Filesystem {
 fn open_listing(fs: &Filesystem, ino: Ino, listing: Arc<CachedListing>) -> HandleId {
     let mut unborn = Vec::new();
     for (name, file) in fs.inodes.files_in(ino) {
-        if listing.find(&name).is_none() && file.lock().needs_upload() {
+        if !listing.has(&name) && file.lock().needs_upload() {
             unborn.push(name);
         }
     }
@@ -193,7 +238,7 @@ fn pages_for(fs: &Filesystem, ino: Ino, listing: &CachedListing, unborn: &[Arc<[
     let is_changing = !unborn.is_empty()
         || entries
             .iter()
-            .any(|entry| fs.server.hidden().is_hidden(&entry.name));
+            .any(|entry| fs.server.hidden().is_hidden(entry.name));
     let kernel_names = || fs.inodes.kernel_names(ino, entries.len());
     let is_useless =
         fs.server.tree().dir_ttl().is_zero() || is_changing || kernel_names() == KernelNames::Bare;
@@ -213,11 +258,11 @@ fn add_entry(
     fs: &Filesystem,
     dir: Ino,
     next_offset: u64,
-    entry: &RemoteEntry,
+    entry: EntryRef<'_>,
     ttl: Duration,
     sink: &mut dyn DirSink,
 ) -> bool {
-    let name = &entry.name;
+    let name = entry.name;
     let (ino, file) = fs.inodes.look_up_with_file(dir, name, entry.kind);
     let (attr, ttl) = match file.and_then(|_| fs.getattr_cached(ino)) {
         Some(Ok(seen)) => seen,

@@ -129,7 +129,7 @@ fn set_attributes(fs: &Filesystem, ino: Ino, attributes: Attributes) -> Result<(
         return Err(FsError::new(FsErrorKind::Unsupported, &path));
     }
     // What is so already need not be asked for; programs set the mode that they have just read.
-    let shown = fs.view.attr(ino, &entry).mode;
+    let shown = fs.view.attr(ino, entry.as_borrowed()).mode;
     let mode = attributes.mode.filter(|mode| *mode != shown);
     // The bits of a directory that are not shown (setgid of a shared one) were not meant.
     let unshown = match entry.kind {

@@ -16,7 +16,7 @@ use crate::{
         number::Ino,
         server::Server,
     },
-    remote::{EntryKind, Modified, RemoteEntry, RemotePath},
+    remote::{EntryKind, EntryRef, Modified, RemoteEntry, RemotePath},
 };
 
 /// What files show whose server shows no mode.
@@ -58,17 +58,14 @@ impl View {
     }
 
     /// The attributes that an entry has under this mount.
-    pub(super) fn attr(&self, ino: Ino, entry: &RemoteEntry) -> Attr {
+    pub(super) fn attr(&self, ino: Ino, entry: EntryRef<'_>) -> Attr {
         let (default, mask) = match entry.kind {
             EntryKind::Directory => (DIR_MODE, self.dir_mask),
             _ => (FILE_MODE, self.file_mask),
         };
         let size = match entry.kind {
             EntryKind::File => entry.size.unwrap_or(0),
-            EntryKind::Symlink => entry
-                .target
-                .as_ref()
-                .map_or(0, |target| target.len() as u64),
+            EntryKind::Symlink => entry.target.map_or(0, |target| target.len() as u64),
             _ => 0,
         };
         Attr {
@@ -93,7 +90,7 @@ impl View {
     pub(super) fn root_attr(&self) -> Attr {
         let mut root = RemoteEntry::new(&b"/"[..], EntryKind::Directory);
         root.modified = None;
-        let attr = self.attr(Ino::ROOT, &root);
+        let attr = self.attr(Ino::ROOT, root.as_borrowed());
         match self.only_user {
             Some(uid) => Attr {
                 uid,
@@ -156,17 +153,17 @@ impl View {
         entry.mode = wanted.mode.or(base.and_then(|base| base.mode));
         let written = state.changes().written();
         entry.modified = Some(wanted.modified.unwrap_or(written).into());
-        Some(self.attr(file.ino, &entry))
+        Some(self.attr(file.ino, entry.as_borrowed()))
     }
 
     /// The attributes of an entry under its number, after an open file behind it has taken over what the server shows.
     pub(super) fn attr_of(&self, ino: Ino, entry: &RemoteEntry) -> Attr {
         let Some(file) = self.inodes.file(ino) else {
-            return self.attr(ino, entry);
+            return self.attr(ino, entry.as_borrowed());
         };
         self.observe(&file, entry);
         let state = file.lock();
-        let mut attr = self.attr(ino, entry);
+        let mut attr = self.attr(ino, entry.as_borrowed());
         let base = state.on_server().base();
         if let Some(base) = base.filter(|_| entry.kind == EntryKind::File) {
             attr.size = state.size();

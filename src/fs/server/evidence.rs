@@ -63,8 +63,12 @@ impl Observer {
                         return Ok(Evidence::listed(path, found, listing.asked()));
                     }
                 }
-                // A directory that may be entered and not listed.
-                Err(error) if error.kind() == RemoteErrorKind::Refused => {}
+                // A directory that may be entered and not listed, or is too large for it.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        RemoteErrorKind::Refused | RemoteErrorKind::NoMemory
+                    ) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -145,6 +149,9 @@ impl Observer {
 
     /// Whether listing the directory anew costs little and would show what is wanted, by what is known of it.
     fn may_relist(&self, dir: &RemotePath, name: &[u8]) -> bool {
+        if self.tree.listings().is_too_long(dir) {
+            return false;
+        }
         self.tree.listings().last_known(dir).is_none_or(|known| {
             known.entries().len() <= RELIST_ENTRIES_MAX
                 && known.took() <= RELIST_TIME_MAX
@@ -158,7 +165,7 @@ impl Observer {
         let empty = |listing: &CachedListing| {
             let mut entries = listing.entries().iter();
             let is_empty =
-                listing.is_whole() && entries.all(|entry| self.hidden.is_hidden(&entry.name));
+                listing.is_whole() && entries.all(|entry| self.hidden.is_hidden(entry.name));
             is_empty.then(|| Evidence::listed_empty(dir, listing.asked()))
         };
         if let Some(recent) = self.recent_listing(dir)
@@ -182,7 +189,7 @@ enum Shown {
 
 fn shown(listing: &CachedListing, name: &[u8]) -> Shown {
     match listing.find(name) {
-        Some(entry) => Shown::Certain(Some(entry.clone())),
+        Some(entry) => Shown::Certain(Some(entry)),
         None if listing.lacks(name) && !is_spelled_otherwise(listing, name) => Shown::Certain(None),
         None => Shown::Unknown,
     }
@@ -191,5 +198,5 @@ fn shown(listing: &CachedListing, name: &[u8]) -> Shown {
 /// Whether another spelling of the name is listed, which may be the same name to the server.
 fn is_spelled_otherwise(listing: &CachedListing, name: &[u8]) -> bool {
     let mut entries = listing.entries().iter();
-    entries.any(|entry| is_same_spelled_otherwise(&entry.name, name))
+    entries.any(|entry| is_same_spelled_otherwise(entry.name, name))
 }

@@ -135,7 +135,7 @@ mod tests {
         let clock = Arc::new(ManualClock::new());
         let cache = CacheConfig {
             dir_ttl: Duration::from_secs(20),
-            entries_max: 100,
+            names_max: 100,
             bytes_max: 1 << 20,
             disk: None,
             streams: None,

@@ -36,9 +36,10 @@ impl Tree {
         config: &CacheConfig,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let budget = Arc::clone(remote.listing_budget());
         Self {
             remote,
-            listings: ListingCache::new(config, clock.clone()),
+            listings: ListingCache::new(config, clock.clone(), budget),
             hidden,
             clock,
             dir_ttl: config.dir_ttl,
@@ -114,22 +115,30 @@ impl Tree {
         {
             let old = old.find(name);
             // Servers follow a link when they are asked for it alone.
-            if let Some(link) = old.filter(|entry| entry.kind == EntryKind::Symlink) {
-                return Ok((Some(link.clone()), self.dir_ttl));
+            if let Some(link) = old.clone().filter(|entry| entry.kind == EntryKind::Symlink) {
+                return Ok((Some(link), self.dir_ttl));
             }
-            return Ok((self.stat(path, old)?.map(Arc::new), self.dir_ttl));
+            return Ok((self.stat(path, old.as_ref())?.map(Arc::new), self.dir_ttl));
+        }
+        if self.listings.is_too_long(&dir) {
+            return Ok((self.stat(path, None)?.map(Arc::new), self.dir_ttl));
         }
         let listing = match self.list(&dir) {
             Ok(listing) => listing,
-            // A directory that may be entered and not listed: its entries can be asked for one by one.
-            Err(error) if error.kind() == RemoteErrorKind::Refused => {
+            // A directory that may be entered and not listed, or is too large for it: its entries can be asked for one by one.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    RemoteErrorKind::Refused | RemoteErrorKind::NoMemory
+                ) =>
+            {
                 return Ok((self.stat(path, None)?.map(Arc::new), self.dir_ttl));
             }
             Err(error) => return Err(error),
         };
         let ttl = self.remaining(&listing);
         match listing.find(name) {
-            Some(entry) => Ok((Some(entry.clone()), ttl)),
+            Some(entry) => Ok((Some(entry), ttl)),
             None if listing.lacks(name) => Ok((None, ttl)),
             None => {
                 let entry = self.stat(path, None)?;
@@ -173,8 +182,7 @@ impl Tree {
     fn is_listed_otherwise(&self, dir: &RemotePath, name: &[u8]) -> bool {
         self.listings.last_known(dir).is_some_and(|listing| {
             let mut entries = listing.entries().iter();
-            listing.find(name).is_none()
-                && entries.any(|entry| is_same_spelled_otherwise(&entry.name, name))
+            !listing.has(name) && entries.any(|entry| is_same_spelled_otherwise(entry.name, name))
         })
     }
 

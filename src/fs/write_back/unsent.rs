@@ -2,7 +2,6 @@
 
 use std::{
     fmt, io,
-    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -15,12 +14,14 @@ use super::{
     uploader::Uploader,
 };
 use crate::{
+    budget::Demand,
     fs::{
         error::{FsError, FsErrorKind, Result},
         file::OpenFile,
         inode::Inodes,
         number::Ino,
         server::{Server, Space},
+        spool::SpoolLimits,
     },
     remote::RemoteErrorKind,
 };
@@ -32,10 +33,6 @@ const RETRY_EVERY: Duration = Duration::from_secs(10);
 /// The longest time between two tries, after each one in vain took twice the time before. 5 min: a server that is full or down
 /// for hours is not asked all the time, and a user who has made room need not wait long.
 const RETRY_EVERY_MAX: Duration = Duration::from_mins(5);
-
-/// The most memory that closed files take which the server lacks; the bytes of further ones move to the disk. 64 MiB: what the
-/// cache may have too. `--spool-memory` limits one file only, and a copied tree may have thousands.
-const UNSENT_MEMORY_BYTES_MAX: u64 = 64 << 20;
 
 /// What came of trying closed files again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,27 +89,24 @@ pub(crate) struct Backlog {
     uploader: Arc<Uploader>,
     server: Arc<Server>,
     inodes: Arc<Inodes>,
-    spool_dir: PathBuf,
-    /// The memory that they take: counted up when an upload fails, and anew with each round.
-    memory_bytes: AtomicU64,
+    limits: SpoolLimits,
     /// Where the last round stopped. The next one goes on behind it, so that one file that fails cannot keep the others back.
     stopped_at: AtomicU64,
 }
 
 impl Backlog {
-    /// Nothing is left; what cannot be sent is kept below `spool_dir`.
+    /// Nothing is left; what cannot be sent is kept in the directory of the spools.
     pub(super) fn new(
         uploader: Arc<Uploader>,
         server: Arc<Server>,
         inodes: Arc<Inodes>,
-        spool_dir: PathBuf,
+        limits: SpoolLimits,
     ) -> Self {
         Self {
             uploader,
             server,
             inodes,
-            spool_dir,
-            memory_bytes: AtomicU64::new(0),
+            limits,
             stopped_at: AtomicU64::new(0),
         }
     }
@@ -162,9 +156,6 @@ impl Backlog {
                 }
             }
         }
-        let left = self.unsent_and_closed().into_iter();
-        let memory = left.map(|file| file.lock().changes().memory_bytes());
-        self.memory_bytes.store(memory.sum(), Ordering::Relaxed);
         if is_any_left && !is_any_done {
             Round::InVain
         } else {
@@ -247,10 +238,10 @@ impl Backlog {
                 None => "later",
             };
             log::warn!("{name} is not on the server, its bytes are kept and sent {later}: {error}");
-            self.limit_memory(file, &name);
+            self.spare_memory(file, &name);
             return Err(error);
         }
-        match keep(&self.spool_dir, file, path.as_ref()) {
+        match keep(&self.limits.dir, file, path.as_ref()) {
             Ok(kept) if file.lock().is_open() => {
                 // Opened again meanwhile: what the program does now counts, and its close goes through all this anew.
                 for copy in [Some(kept.copy), kept.ranges].into_iter().flatten() {
@@ -273,22 +264,14 @@ impl Backlog {
         Ok(())
     }
 
-    /// Moves a closed file's bytes to the disk when the memory for such files is used up.
-    fn limit_memory(&self, file: &OpenFile, name: &str) {
+    /// Moves a closed file's bytes to the disk when spools have taken half of their memory: the other half is for files that are open.
+    fn spare_memory(&self, file: &OpenFile, name: &str) {
         let mut state = file.lock();
-        let bytes = state.changes().memory_bytes();
-        if state.is_open() || bytes == 0 {
+        if state.is_open() || self.limits.budget.is_enough(Demand::Guess) {
             return;
         }
-        let taken = self.memory_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if taken <= UNSENT_MEMORY_BYTES_MAX {
-            return;
-        }
-        match state.changes_mut().move_to_file() {
-            Ok(()) => {
-                self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            Err(error) => log::warn!("{name} stays in memory: {error}"),
+        if let Err(error) = state.changes_mut().move_to_file() {
+            log::warn!("{name} stays in memory: {error}");
         }
     }
 
@@ -386,7 +369,7 @@ impl Backlog {
         let failure = file.lock().failure.error().cloned();
         // Without one its upload was still under way.
         let error = failure.unwrap_or_else(|| FsError::about(FsErrorKind::TimedOut, path.clone()));
-        let kept = keep(&self.spool_dir, file, path.as_ref());
+        let kept = keep(&self.limits.dir, file, path.as_ref());
         let path = Inodes::describe_path(path.as_ref());
         let kept = kept
             .inspect_err(|io| log::error!("{path} could not be kept: {io}"))

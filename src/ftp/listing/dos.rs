@@ -12,16 +12,16 @@ use super::{
     line::{Line, number},
     time::{Clock, date, digits_up_to_two},
 };
-use crate::remote::{EntryKind, RemoteEntry};
+use crate::remote::{EntryKind, EntryRef};
 
 /// The width of `<DIR>` and its like with what pads it.
 const KIND_WIDTH: usize = 15;
 
-pub(super) fn parse_line(line: &[u8]) -> Line {
+pub(super) fn parse_line(line: &[u8]) -> Line<'_> {
     parse(line).map_or(Line::Reject, Line::of)
 }
 
-fn parse(line: &[u8]) -> Option<RemoteEntry> {
+fn parse(line: &[u8]) -> Option<EntryRef<'_>> {
     let (day, rest) = field(line)?;
     let day = parse_day(day)?;
     let (time, mut rest) = field(rest)?;
@@ -58,7 +58,7 @@ fn parse(line: &[u8]) -> Option<RemoteEntry> {
         Some(Kind::DirLink) => (without_target(name), EntryKind::Directory),
         Some(Kind::FileLink) => (without_target(name), EntryKind::File),
     };
-    let mut entry = RemoteEntry::new(name, kind);
+    let mut entry = EntryRef::new(name, kind);
     entry.size = size;
     entry.modified = clock.on(day, precision);
     entry.modified.is_some().then_some(entry)

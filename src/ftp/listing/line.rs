@@ -1,12 +1,12 @@
 //! What one line of a listing is, and the numbers in it.
 
-use crate::remote::{InvalidName, RemoteEntry, RemotePath};
+use crate::remote::{EntryRef, InvalidName, RemotePath};
 
 /// What one line is.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(super) enum Line<'a> {
     /// What is shown.
-    Entry(RemoteEntry),
+    Entry(EntryRef<'a>),
     /// Rightly there and no entry: `total 12`.
     Skip,
     /// The directory itself, or its parent.
@@ -15,10 +15,10 @@ pub(super) enum Line {
     Reject,
 }
 
-impl Line {
+impl<'a> Line<'a> {
     /// The entry, if its name is one that can be shown.
-    pub(super) fn of(entry: RemoteEntry) -> Self {
-        match RemotePath::check_name(&entry.name) {
+    pub(super) fn of(entry: EntryRef<'a>) -> Self {
+        match RemotePath::check_name(entry.name) {
             Ok(()) => Self::Entry(entry),
             Err(InvalidName::Dots) => Self::Dots,
             Err(InvalidName::Empty | InvalidName::Separator) => Self::Reject,

@@ -9,7 +9,7 @@ use super::{
     line::{Line, number, radix},
     time::parse_time_val,
 };
-use crate::remote::{EntryKind, Permissions, RemoteEntry};
+use crate::remote::{EntryKind, EntryRef, Permissions, RemoteEntry};
 
 /// The values that start the facts of a symbolic link: RFC 3659's own example and Pure-FTPd say `slink`, ProFTPD says `symlink`.
 const LINK_TYPES: [&[u8]; 2] = [b"OS.unix=slink", b"OS.unix=symlink"];
@@ -32,7 +32,7 @@ enum Type<'a> {
     Unknown,
 }
 
-pub(super) fn parse_line(line: &[u8]) -> Line {
+pub(super) fn parse_line(line: &[u8]) -> Line<'_> {
     match parse(line) {
         Some((_, true)) => Line::Dots,
         Some((entry, false)) => Line::of(entry),
@@ -48,13 +48,13 @@ pub fn parse_facts(line: &[u8]) -> Option<RemoteEntry> {
         Some(rest) if parse(rest).is_some() => rest,
         _ => line,
     };
-    parse(line).map(|(entry, _)| entry)
+    parse(line).map(|(entry, _)| entry.to_entry())
 }
 
 /// The entry, and whether it is the listed directory itself or its parent.
-fn parse(line: &[u8]) -> Option<(RemoteEntry, bool)> {
+fn parse(line: &[u8]) -> Option<(EntryRef<'_>, bool)> {
     let (facts, name) = split_name(line)?;
-    let mut entry = RemoteEntry::new(name, EntryKind::File);
+    let mut entry = EntryRef::new(name, EntryKind::File);
     let mut kind = Type::Unknown;
     // A server that forgets the last `;` is forgiven, a word without `=` is not: it is no fact line at all.
     for fact in facts
@@ -72,7 +72,7 @@ fn parse(line: &[u8]) -> Option<(RemoteEntry, bool)> {
         Type::Known(kind) => kind,
         Type::Listed => EntryKind::Directory,
         Type::Link(target) => {
-            entry.target = (!target.is_empty()).then(|| target.into());
+            entry.target = (!target.is_empty()).then_some(target);
             EntryKind::Symlink
         }
         Type::Unknown if can_be_entered(&entry) => EntryKind::Directory,
@@ -82,7 +82,7 @@ fn parse(line: &[u8]) -> Option<(RemoteEntry, bool)> {
 }
 
 /// Whether the server grants what only a directory has: to be entered, listed or written into.
-fn can_be_entered(entry: &RemoteEntry) -> bool {
+fn can_be_entered(entry: &EntryRef<'_>) -> bool {
     entry
         .permissions
         .is_some_and(|perm| b"celmp".iter().any(|letter| perm.allows(*letter)))
@@ -129,7 +129,7 @@ impl<'a> Type<'a> {
 }
 
 /// Facts that are unknown or cannot be read are passed over.
-fn set_fact(entry: &mut RemoteEntry, key: &[u8], value: &[u8]) {
+fn set_fact<'a>(entry: &mut EntryRef<'a>, key: &[u8], value: &'a [u8]) {
     let is = |wanted: &[u8]| key.eq_ignore_ascii_case(wanted);
     if is(b"size") || is(b"sizd") {
         // Pure-FTPd tells the size of a directory as `sizd`.
@@ -139,17 +139,13 @@ fn set_fact(entry: &mut RemoteEntry, key: &[u8], value: &[u8]) {
     } else if is(b"perm") {
         entry.permissions = Some(Permissions::from_fact(value));
     } else if is(b"unique") {
-        entry.unique = (!value.is_empty()).then(|| value.into());
+        entry.unique = (!value.is_empty()).then_some(value);
     } else if is(b"UNIX.mode") {
         // ProFTPD and Pure-FTPd send five digits when a special bit is set.
         // pyftpdlib writes the number as Python does, 0o644.
         let digits = value.strip_prefix(b"0o").unwrap_or(value);
         let mode = radix(digits, 8).filter(|_| digits.len() >= 3);
         entry.mode = mode.and_then(|mode| u32::try_from(mode & 0o7777).ok());
-    } else if is(b"UNIX.uid") || is(b"UNIX.owner") {
-        entry.uid = number(value).or(entry.uid);
-    } else if is(b"UNIX.gid") || is(b"UNIX.group") {
-        entry.gid = number(value).or(entry.gid);
     }
 }
 

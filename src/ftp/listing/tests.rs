@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proptest::prelude::*;
 
 use super::*;
-use crate::remote::{EntryKind, Modified, Precision, RemotePath};
+use crate::ftp::zone::Zone;
+use crate::remote::{EntryKind, Modified, Precision, RemoteEntry, RemotePath};
 
 /// 2026-03-01 12:00:00 UTC.
 const NOW: u64 = 1_772_366_400;
@@ -18,18 +19,19 @@ fn seconds(text: &str) -> i64 {
     parse_time_val(text.as_bytes()).unwrap().seconds
 }
 
-fn only(parsed: Parsed) -> RemoteEntry {
+fn only(parsed: &Parsed) -> RemoteEntry {
     assert_eq!(parsed.rejected.count(), 0, "{parsed:?}");
     assert_eq!(parsed.entries.len(), 1, "{parsed:?}");
-    parsed.entries.into_iter().next().unwrap()
+    let entry = parsed.entries.iter().next();
+    entry.unwrap().to_entry()
 }
 
 fn list(line: &str) -> RemoteEntry {
-    only(parse_list(line.as_bytes(), now()))
+    only(&parse_list(line.as_bytes(), now()))
 }
 
 fn mlsd(line: &str) -> RemoteEntry {
-    only(parse_mlsd(line.as_bytes()))
+    only(&parse_mlsd(line.as_bytes()))
 }
 
 fn at(text: &str, precision: Precision) -> Modified {
@@ -123,24 +125,25 @@ fn unix_lines_of_many_servers_are_read() {
 }
 
 #[test]
-fn owners_are_told_only_by_numbers_in_their_own_columns() {
-    let cases = [
-        ("3 1000 100", (Some(3), Some(1000), Some(100))),
-        ("3 alice 100", (Some(3), None, Some(100))),
-        ("3 1000", (Some(3), Some(1000), None)),
-        ("alice 100", (None, None, Some(100))),
-        ("3", (Some(3), None, None)),
-        ("3 John Doe 100", (Some(3), None, None)),
+fn owners_may_be_missing_or_hold_spaces() {
+    let columns = [
+        "3 1000 100",
+        "3 alice 100",
+        "3 1000",
+        "alice 100",
+        "3",
+        "3 John Doe 100",
     ];
-    for (columns, expected) in cases {
+    for columns in columns {
         let entry = list(&format!("-rw-r--r-- {columns} 7 Jan  1 2020 x"));
-        assert_eq!((entry.links, entry.uid, entry.gid), expected, "{columns}");
+        assert_eq!(
+            (&*entry.name, entry.size),
+            (&b"x"[..], Some(7)),
+            "{columns}"
+        );
     }
     let device = list("crw-rw-rw- 1 5 6 1, 3 Jan  1 2020 null");
-    assert_eq!(
-        (device.links, device.uid, device.gid),
-        (Some(1), Some(5), Some(6))
-    );
+    assert_eq!((device.kind, device.size), (Special, None));
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn a_year_left_out_is_the_last_one_that_is_not_in_the_future() {
     for (now, shown, expected) in cases {
         let line = format!("-rw-r--r-- 1 u g 7 {shown} x");
         let now = Modified::from_seconds(now).to_system_time();
-        let entry = only(parse_list(line.as_bytes(), now));
+        let entry = only(&parse_list(line.as_bytes(), now));
         assert_eq!(entry.modified, Some(at(expected, Minute)), "{shown}");
     }
 }
@@ -292,6 +295,69 @@ fn a_name_in_a_line_that_is_not_understood_may_be_there() {
     assert!(parsed.rejected.may_hold(b"anything"));
 }
 
+/// The same text in pieces of one length.
+fn in_pieces(text: &[u8], len: usize) -> Parsed {
+    let budget = Budget::new(usize::MAX);
+    let mut reading = Reading::new(Format::list(now()), Shown::as_sent(), &budget);
+    for piece in text.chunks(len) {
+        reading.feed(piece);
+    }
+    reading.finish()
+}
+
+#[test]
+fn a_listing_is_the_same_in_whatever_pieces_it_arrives() {
+    let lines: Vec<&str> = UNIX.iter().map(|case| case.0).collect();
+    let mut text = lines.join("\r\n") + "\r\n";
+    text.push_str("no line of a listing\r\n\r\n-rw-r--r-- 1 o g 1 Jan  1 2020 cut");
+    let whole = parse_list(text.as_bytes(), now());
+    assert_eq!(whole.end, End::InLine);
+    for len in 1..100 {
+        assert_eq!(in_pieces(text.as_bytes(), len), whole, "{len}");
+    }
+    assert_eq!(parse_list(b"", now()).end, End::AtOnce);
+    assert_eq!(parse_list(b"\r\n", now()).end, End::BehindLine);
+}
+
+// SEMANTICS: S-list-rejected
+#[test]
+fn names_and_targets_that_cannot_be_shown_are_not_understood() {
+    let line = |name: usize, target: usize| {
+        let (name, target) = ("n".repeat(name), "t".repeat(target));
+        format!("lrwxrwxrwx 1 o g 1 Jan  1 2020 {name} -> {target}\r\n")
+    };
+    for (name, target, is_shown) in [
+        (255, 4095, true),
+        (256, 1, false),
+        (1, 4096, false),
+        (1, 20_000, false),
+    ] {
+        let line = line(name, target);
+        let parsed = parse_list(line.as_bytes(), now());
+        assert_eq!(
+            parsed.entries.len(),
+            usize::from(is_shown),
+            "{name} {target}"
+        );
+        assert_eq!(parsed.rejected.count(), usize::from(!is_shown));
+        assert_eq!(parsed.rejected.may_hold(b"nn"), !is_shown && target != 4096);
+        for len in [1, 1000, 4096] {
+            assert_eq!(in_pieces(line.as_bytes(), len), parsed);
+        }
+    }
+    // What was not read to its end may be about any name, and the line behind it counts.
+    let text = [
+        &b"x".repeat(10_000)[..],
+        b"\n-rw-r--r-- 1 o g 1 Jan  1 2020 behind\n",
+    ]
+    .concat();
+    let parsed = parse_list(&text, now());
+    assert!(parsed.rejected.may_hold(b"any"));
+    assert_eq!((parsed.entries.len(), parsed.rejected.count()), (1, 1));
+    let endless = in_pieces(&b"x".repeat(10_000), 64);
+    assert_eq!((endless.end, endless.rejected.count()), (End::InLine, 1));
+}
+
 #[test]
 fn mlsd_lines_of_many_servers_are_read() {
     // ProFTPD
@@ -303,10 +369,7 @@ fn mlsd_lines_of_many_servers_are_read() {
         (&b"small.txt"[..], File, Some(1024))
     );
     assert_eq!(entry.modified, Some(at("20260227090512", Second)));
-    assert_eq!(
-        (entry.mode, entry.uid, entry.gid),
-        (Some(0o644), Some(1000), Some(100))
-    );
+    assert_eq!(entry.mode, Some(0o644));
     assert_eq!(entry.unique.as_deref(), Some(&b"801U40A2"[..]));
     let permissions = entry.permissions.unwrap();
     assert!(permissions.allows(b'w') && !permissions.allows(b'e'));
@@ -326,7 +389,6 @@ fn mlsd_lines_of_many_servers_are_read() {
         (entry.kind, entry.size, entry.mode),
         (Directory, Some(4096), Some(0o1777))
     );
-    assert_eq!((entry.uid, entry.gid), (Some(5), Some(6)));
     let entry = mlsd("type=OS.unix=slink:;size=9;modify=20260227090512; l\r\n");
     assert_eq!(
         (entry.kind, entry.target, entry.size),
@@ -391,7 +453,7 @@ fn mlsd_names_are_whole() {
     for name in names {
         for end in [&b"\r\n"[..], b"\n", b""] {
             let line = [b"type=file;size=1; ", name, end].concat();
-            assert_eq!(&*only(parse_mlsd(&line)).name, name);
+            assert_eq!(&*only(&parse_mlsd(&line)).name, name);
         }
     }
 }
@@ -418,7 +480,7 @@ fn mlsd_passes_over_the_directory_itself_and_rejects_what_is_no_fact() {
 
 #[test]
 fn facts_that_cannot_be_read_are_absent() {
-    let entry = mlsd("type=file;size=-1;modify=2026;UNIX.mode=9;UNIX.uid=alice;unique=;x.y=z; n");
+    let entry = mlsd("type=file;size=-1;modify=2026;UNIX.mode=9;UNIX.mode=alice;unique=;x.y=z; n");
     let nothing = RemoteEntry::new(&b"n"[..], File);
     assert_eq!(entry, nothing);
     for bad in [
@@ -493,19 +555,19 @@ proptest! {
     fn names_come_back_byte_for_byte(name in name(), size: u64, day in 1..=28_u32) {
         let mut line = format!("type=file;size={size};modify=202601{day:02}030405; ").into_bytes();
         line.extend_from_slice(&name);
-        let entry = only(parse_mlsd(&line));
+        let entry = only(&parse_mlsd(&line));
         prop_assert_eq!((&*entry.name, entry.size), (&*name, Some(size)));
 
         for time in ["03:04", " 2024"] {
             let mut line = format!("-rw-r--r--    1 1000     1000     {size:8} Jan {day:2} {time} ").into_bytes();
             line.extend_from_slice(&name);
-            let entry = only(parse_list(&line, now()));
+            let entry = only(&parse_list(&line, now()));
             prop_assert_eq!((&*entry.name, entry.size), (&*name, Some(size)));
         }
 
         let mut line = format!("01-{day:02}-26  03:05PM {size:>20} ").into_bytes();
         line.extend_from_slice(&name);
-        let entry = only(parse_list(&line, now()));
+        let entry = only(&parse_list(&line, now()));
         prop_assert_eq!((&*entry.name, entry.size), (&*name, Some(size)));
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn month(text: &[u8]) -> Option<u32> {
 
 /// The day on which a listing was made, for the years that it leaves out.
 #[derive(Debug)]
-pub(super) struct Today {
+pub(in crate::ftp) struct Today {
     /// No entry is later than this.
     latest_seconds: i64,
     year: i32,

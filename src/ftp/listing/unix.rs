@@ -13,19 +13,19 @@ use super::{
     line::{Line, number, radix},
     time::{Clock, Today, date, digits_up_to_two, month, parse_fraction},
 };
-use crate::remote::{EntryKind, Modified, Precision, RemoteEntry};
+use crate::remote::{EntryKind, EntryRef, Modified, Precision};
 
 /// Columns that may stand before the time. Nine are usual at most; two names of four words each fit.
 const COLUMNS_MAX: usize = 12;
 
-pub(super) fn parse_line(line: &[u8], today: &Today) -> Line {
+pub(super) fn parse_line<'a>(line: &'a [u8], today: &Today) -> Line<'a> {
     if is_total(line) {
         return Line::Skip;
     }
     parse(line, today).map_or(Line::Reject, Line::of)
 }
 
-fn parse(line: &[u8], today: &Today) -> Option<RemoteEntry> {
+fn parse<'a>(line: &'a [u8], today: &Today) -> Option<EntryRef<'a>> {
     let (kind, mode) = parse_mode(line)?;
     let found = Columns::find(line, today)?;
     let rest = line.get(found.name_at..)?;
@@ -33,12 +33,11 @@ fn parse(line: &[u8], today: &Today) -> Option<RemoteEntry> {
         EntryKind::Symlink => split_target(rest),
         _ => (rest, None),
     };
-    let mut entry = RemoteEntry::new(name, kind);
+    let mut entry = EntryRef::new(name, kind);
     entry.mode = Some(mode);
     entry.size = found.size;
     entry.modified = Some(found.modified);
-    (entry.links, entry.uid, entry.gid) = found.numbers();
-    entry.target = target.map(Into::into);
+    entry.target = target;
     Some(entry)
 }
 
@@ -97,61 +96,33 @@ fn split_target(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 /// What stands between mode and name.
-struct Columns<'a> {
-    /// The first columns behind the mode.
-    first: [&'a [u8]; 3],
-    /// How many columns stand before the size.
-    count: usize,
+struct Columns {
     size: Option<u64>,
     modified: Modified,
     name_at: usize,
 }
 
-impl<'a> Columns<'a> {
-    fn find(line: &'a [u8], today: &Today) -> Option<Self> {
+impl Columns {
+    fn find(line: &[u8], today: &Today) -> Option<Self> {
         let is_device = matches!(line.first(), Some(b'c' | b'b'));
         let mut at = 10 + usize::from(matches!(line.get(10), Some(b'+' | b'.' | b'@')));
-        let mut first = [&b""[..]; 3];
-        let (mut before, mut last): (&[u8], &[u8]) = (b"", b"");
-        for index in 0..COLUMNS_MAX {
+        let mut last: &[u8] = b"";
+        for _ in 0..COLUMNS_MAX {
             let (start, end) = next_field(line, at)?;
             let field = line.get(start..end)?;
             let is_size = number::<u64>(last).is_some() || is_device && is_pair(last);
             if is_size && let Some((modified, end)) = parse_time(line, start, end, today) {
-                // Devices have `major, minor` instead of a size: one column or two.
-                let has_two = is_device && before.ends_with(b",");
                 let size = number(last).filter(|_| !is_device);
-                let count = index - 1 - usize::from(has_two);
                 let name_at = (line.get(end) == Some(&b' ')).then_some(end + 1)?;
                 return Some(Self {
-                    first,
-                    count,
                     size,
                     modified,
                     name_at,
                 });
             }
-            if let Some(column) = first.get_mut(index) {
-                *column = field;
-            }
-            (before, last, at) = (last, field, end);
+            (last, at) = (field, end);
         }
         None
-    }
-
-    /// Link count, user and group, where the columns say which is which and they are numbers.
-    fn numbers(&self) -> (Option<u32>, Option<u32>, Option<u32>) {
-        let [a, b, c] = self.first;
-        match self.count {
-            1 => (number(a), None, None),
-            // Either the group is missing or the link count is.
-            2 if number::<u32>(a).is_some() => (number(a), number(b), None),
-            2 => (None, None, number(b)),
-            3 => (number(a), number(b), number(c)),
-            0 => (None, None, None),
-            // Names with spaces: where one ends and the next begins is not told.
-            _ => (number(a), None, None),
-        }
     }
 }
 

@@ -18,7 +18,9 @@ use self::server::{Ending, Script, TlsServer, Trouble};
 use super::super::{ConnectError, FtpRemote, tests::server::content};
 use super::*;
 use crate::{
-    config::{BaseDir, FtpConfig, NetworkConfig, Password, Pin, TlsIdentity, TlsMode},
+    config::{
+        BaseDir, FtpConfig, LISTING_BYTES_MAX, NetworkConfig, Password, Pin, TlsIdentity, TlsMode,
+    },
     remote::{Attributes, Download, Permit, Remote, RemoteErrorKind, RemotePath, Want},
 };
 
@@ -121,6 +123,7 @@ fn pinning(pin: [u8; 32]) -> TlsConfig {
 
 fn config(server: &TlsServer, tls: TlsConfig) -> FtpConfig {
     FtpConfig {
+        listing_bytes_max: LISTING_BYTES_MAX,
         host: HOST.to_owned(),
         port: server.port(),
         user: "user".to_owned(),

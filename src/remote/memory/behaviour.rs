@@ -51,6 +51,8 @@ pub struct Behaviour {
     pub list_precision: Precision,
     /// A listing ends after so many entries (Pure-FTPd: 10 000, some NAS: 2 000).
     pub list_entries_max: Option<usize>,
+    /// The memory that its client has for listings.
+    pub listing_bytes_max: usize,
     /// Lines of each listing that are not understood.
     pub rejected: Rejected,
     /// Whether a listing that was cut says so.
@@ -105,6 +107,7 @@ impl Default for Behaviour {
             tells_target: true,
             list_precision: Precision::Second,
             list_entries_max: None,
+            listing_bytes_max: usize::MAX,
             rejected: Rejected::default(),
             tells_truncation: true,
             read_bytes_max: None,

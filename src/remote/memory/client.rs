@@ -6,12 +6,15 @@ use std::sync::{
 };
 
 use super::MemoryRemote;
+use crate::budget::Budget;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Client {
     is_gone: AtomicBool,
     calls: AtomicUsize,
+    /// Its memory for listings.
+    pub(super) budget: Arc<Budget>,
 }
 
 /// A call that is under way.
@@ -24,6 +27,15 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Client {
+    /// One with so much memory for listings.
+    pub(super) fn new(listing_bytes_max: usize) -> Self {
+        Self {
+            is_gone: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+            budget: Budget::new(listing_bytes_max),
+        }
+    }
+
     /// A call begins; `None` when the client is gone.
     pub(super) fn begin(&self) -> Option<UnderWay<'_>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
@@ -43,7 +55,7 @@ impl MemoryRemote {
     pub fn connect(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            client: Arc::default(),
+            client: Arc::new(Client::new(self.client.budget.bytes_max())),
         }
     }
 

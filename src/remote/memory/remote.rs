@@ -6,14 +6,17 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::budget::{Budget, Demand};
+
 use super::{
     super::{
-        Attributes, Checksum, Confirmed, Download, EntryKind, Evidence, Habits, Hasher, Listing,
-        Modified, Part, Permit, Precision, Remote, RemoteEntry, RemoteError, RemoteErrorKind,
-        RemotePath, Report, Result, Settled, Upload, UploadMode, gate::Change,
+        Attributes, Checksum, Confirmed, Download, EntryKind, Evidence, Gathering, Habits, Hasher,
+        Listing, Modified, Part, Permit, Precision, Remote, RemoteEntry, RemoteError,
+        RemoteErrorKind, RemotePath, Report, Result, Settled, Upload, UploadMode, gate::Change,
     },
     Behaviour, MemoryRemote, Operation, RenameOver, State,
     transfer::{MemoryDownload, MemoryUpload, OpenFile},
+    treatment::failure,
     tree::{Answer, Content, NodeId, Place, Stored},
 };
 
@@ -25,8 +28,18 @@ impl Remote for MemoryRemote {
         true
     }
 
+    fn listing_budget(&self) -> &Arc<Budget> {
+        &self.client.budget
+    }
+
     fn list(&self, dir: &RemotePath) -> Result<Listing> {
-        self.ask(Operation::List, dir, || self.lock().list(dir))
+        let listed = self.ask(Operation::List, dir, || {
+            self.lock().list(dir, &self.client.budget)
+        });
+        if listed.is_ok() && !self.client.budget.has_room(Demand::Program) {
+            return Err(failure(Operation::List, RemoteErrorKind::NoMemory).with_path(dir));
+        }
+        listed
     }
 
     fn stat(&self, path: &RemotePath) -> Result<Option<RemoteEntry>> {
@@ -314,20 +327,17 @@ impl MemoryRemote {
 }
 
 impl State {
-    fn list(&self, dir: &RemotePath) -> Answer<Listing> {
+    fn list(&self, dir: &RemotePath, budget: &Arc<Budget>) -> Answer<Listing> {
         let children = self.tree.children(self.tree.resolve(dir)?)?;
         let shown = self.behaviour.list_entries_max.unwrap_or(usize::MAX);
-        let entries = children
-            .iter()
-            .take(shown)
-            .map(|(name, id)| {
-                self.entry(name, *id, self.behaviour.list_precision)
-                    .map(Arc::new)
-            })
-            .collect::<Answer<_>>()?;
+        let mut entries = Gathering::in_budget(budget);
+        for (name, id) in children.iter().take(shown) {
+            let entry = self.entry(name, *id, self.behaviour.list_precision)?;
+            entries.push(entry.as_borrowed());
+        }
         let is_truncated = children.len() > shown && self.behaviour.tells_truncation;
         Ok(Listing {
-            entries,
+            entries: entries.finish(),
             is_truncated,
             rejected: self.behaviour.rejected.clone(),
             shows_dot_names: true,

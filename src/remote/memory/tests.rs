@@ -37,7 +37,7 @@ fn names(remote: &MemoryRemote, dir: &str) -> Vec<String> {
     listing
         .entries
         .iter()
-        .map(|entry| text(&entry.name))
+        .map(|entry| text(entry.name))
         .collect()
 }
 
@@ -337,7 +337,7 @@ fn a_listing_can_be_poor_and_short() {
     let listing = remote.list(&RemotePath::root()).unwrap();
     assert!(listing.is_truncated);
     assert_eq!(listing.entries.len(), 3);
-    let first = &listing.entries[0];
+    let first = listing.entries.get(0).unwrap();
     assert_eq!(first.mode, None);
     let modified = first.modified.unwrap();
     assert_eq!(

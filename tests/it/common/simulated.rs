@@ -7,6 +7,7 @@ mod session;
 mod tree;
 
 use std::{
+    collections::HashMap,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -33,6 +34,8 @@ struct World {
     protection: Option<Protection>,
     tree: Mutex<Tree>,
     open: AtomicUsize,
+    /// What is sent for the listings of certain directories, in whatever dialect they are asked for.
+    listings: Mutex<HashMap<String, Arc<Vec<u8>>>>,
     /// Every session there ever was.
     count: AtomicUsize,
     /// Command lines in the order of their arrival, the password left out.
@@ -51,6 +54,7 @@ impl Simulated {
             tree: Mutex::new(Tree::new(dialect.files.ignores_case)),
             protection: dialect.tls.map(Protection::new),
             dialect,
+            listings: Mutex::default(),
             open: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             heard: Mutex::default(),
@@ -75,6 +79,12 @@ impl Simulated {
     /// Its files.
     pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         lock(&self.world.tree)
+    }
+
+    /// Makes a directory whose listing is this text, whatever is in it.
+    pub(crate) fn make_listed(&self, path: &str, text: &Arc<Vec<u8>>) {
+        self.tree().make_dir(path);
+        lock(&self.world.listings).insert(path.to_owned(), Arc::clone(text));
     }
 
     /// The command lines heard since this was last asked.

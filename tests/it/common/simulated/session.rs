@@ -458,6 +458,8 @@ impl<'a> Session<'a> {
                 None => return,
             },
         };
+        let planned = lock(&self.world.listings).get(&path).cloned();
+        let planned = planned.filter(|_| matches!(verb, "LIST" | "MLSD"));
         if sent.is_none() && !self.may_store(verb, &path) {
             return;
         }
@@ -470,7 +472,10 @@ impl<'a> Session<'a> {
             return self.say(&[], "425 No data connection.", "");
         };
         let is_done = match sent {
-            Some(bytes) => data.write_all(&bytes).is_ok(),
+            Some(bytes) => {
+                let bytes = planned.as_deref().unwrap_or(&bytes);
+                data.write_all(bytes).is_ok()
+            }
             None => self.store(verb, &path, offset, &mut data),
         };
         drop(data);
