@@ -2,7 +2,7 @@
 
 use crate::{
     sequence::{
-        Act::{self, Other, Program},
+        Act::{self, Other, Program, Wait, Wakes},
         At::{self, Command},
         Deed::{self, Replaces, Stores},
         FRIENDLY,
@@ -13,6 +13,9 @@ use crate::{
     },
     sequences,
 };
+
+/// Longer than evidence counts.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Steps without trouble.
 fn calm(acts: &[Act]) -> Vec<Step> {
@@ -60,5 +63,23 @@ fn a_file_that_others_store_right_before_a_rename_is_not_replaced() {
         ));
         steps.push(troubled(Program(0, Unlink(0)), &[]));
         check(FRIENDLY, steps);
+    }
+}
+
+/// What the simulator must be able to see: a change that timed out destroys nothing that was confirmed before the server carries it out.
+#[test]
+fn a_late_change_destroys_nothing_that_was_confirmed_meanwhile() {
+    for late in [Rename(1, 0, false), Unlink(0)] {
+        for nth in 1..6 {
+            let mut steps = calm(&[Other(Stores(0, 100)), Other(Stores(1, 100)), Wait(LONG)]);
+            steps.push(troubled(Program(0, late), &[(Command(nth), Trouble::Late)]));
+            steps.extend(calm(&[
+                Program(1, Open(0, CreateTruncate)),
+                Program(1, Write(0, Start, 100)),
+                Program(1, Close(0)),
+                Wakes,
+            ]));
+            check(FRIENDLY, steps);
+        }
     }
 }
