@@ -151,7 +151,15 @@ impl Simulation {
                 let has_struck = self.trouble.has_struck();
                 for at in [from, to] {
                     for file in self.files.below(at) {
+                        let there = self.files.all[file]
+                            .path()
+                            .and_then(|at| self.on_server(at));
                         let file = &mut self.files.all[file];
+                        if !has_struck && there.is_some() && there == file.content {
+                            // It was sent first, and only the rename was refused.
+                            file.sent(there);
+                            continue;
+                        }
                         file.may_have_been_sent();
                         if has_struck {
                             file.blur();
