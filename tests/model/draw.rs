@@ -1,5 +1,7 @@
 //! From a seed to a sequence.
 
+mod scenes;
+
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -14,6 +16,9 @@ use crate::sequence::{
 
 /// The most steps of a sequence.
 const STEPS_MAX: usize = 24;
+
+/// How many programs do what is drawn for them.
+const PROGRAMS: u8 = 3;
 
 /// The sequence of a seed.
 pub(crate) fn sequence(seed: u64) -> Sequence {
@@ -31,7 +36,12 @@ pub(crate) fn sequence(seed: u64) -> Sequence {
     let count = draw.rng.usize(3..=STEPS_MAX);
     let mut steps = Vec::with_capacity(count);
     for _ in 0..count {
-        steps.push(draw.step());
+        if !draw.is_calm && draw.one_in(12) {
+            scenes::play(&mut draw, &mut steps);
+        } else {
+            let step = draw.step();
+            steps.push(step);
+        }
     }
     Sequence { server, steps }
 }
@@ -84,7 +94,7 @@ impl Draw {
     fn step(&mut self) -> Step {
         let act = match self.rng.u32(0..100) {
             0..66 => {
-                let program = self.rng.u8(0..3);
+                let program = self.rng.u8(0..PROGRAMS);
                 Act::Program(program, self.op())
             }
             66..78 => Act::Other(self.deed()),

@@ -1,10 +1,11 @@
 //! The files that programs have open or that are not on the server yet: what they should hold, as far as that is certain.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use ftpfs::fs::Ino;
 
 use crate::{
+    edits::{Edit, Made, replay},
     ledger::{Bytes, moved},
     sequence::Mode,
 };
@@ -37,12 +38,20 @@ pub(crate) struct File {
     is_appended: bool,
     /// Whether it may have been sent without anybody being told.
     pub(crate) may_be_sent: bool,
+    /// Whether an upload of it has failed, of which something may have arrived.
+    pub(crate) was_tried: bool,
     /// Whether ftpfs may have given it up.
     pub(crate) is_blurred: bool,
     /// What was written and is not on the server.
     written: Vec<Range<usize>>,
+    /// What was written since the first of the handles was opened: it may be kept here for as long as one is open.
+    local: Vec<Range<usize>>,
     /// What must not be lost although its file is not certain any more.
     owed: Option<Bytes>,
+    /// The changes since the server had all of it.
+    edits: Vec<Edit>,
+    /// From which of them on it may be unsent, and how long the file was there: at first, and after each time when it may have been sent.
+    starts: Vec<(usize, usize)>,
 }
 
 /// What the server had, if that is certain; inside, `None` for nothing.
@@ -94,11 +103,41 @@ impl File {
         let written = self.content.take().filter(|_| self.is_dirty);
         self.owed = written.or(self.owed.take());
         self.may_be_sent = true;
+        self.was_tried = true;
         self.is_blurred = true;
     }
 
+    /// It may have been sent up to here without anybody being told.
+    pub(crate) fn may_have_been_sent(&mut self) {
+        self.was_tried = true;
+        if let Some(content) = &self.content {
+            self.starts.push((self.edits.len(), content.len()));
+        }
+    }
+
+    /// It has lost against a file of others, which has its name now.
+    pub(crate) fn has_lost(&mut self) {
+        self.is_new = false;
+    }
+
+    /// What programs have made of it.
+    pub(crate) fn made(&self, content: Bytes, since: Instant) -> Made {
+        Made {
+            content,
+            old: self.base.clone(),
+            edits: self.edits.clone(),
+            starts: self.starts.clone(),
+            paths: self.paths.clone(),
+            since,
+        }
+    }
+
     fn see(&mut self, there: Before) {
+        self.edits.clear();
+        let len = there.iter().flatten().map(|there| there.len()).sum();
+        self.starts = vec![(0, len)];
         self.may_be_sent = there.is_none();
+        self.was_tried = false;
         self.base = there.clone().flatten();
         self.content = there.map(Option::unwrap_or_default);
         self.written.clear();
@@ -111,6 +150,12 @@ impl File {
         self.is_appended = (self.is_appended || !self.is_dirty) && is_append;
         self.is_dirty = true;
         self.owed = None;
+        let bytes = Arc::new(data.to_vec());
+        self.edits.push(if is_append {
+            Edit::Append(bytes)
+        } else {
+            Edit::Write(at, bytes)
+        });
         let Some(content) = &mut self.content else {
             return;
         };
@@ -125,6 +170,7 @@ impl File {
             self.written.clear();
         }
         self.written.push(old.min(at)..end);
+        self.local.push(old.min(at)..end);
     }
 
     pub(crate) fn resize(&mut self, len: usize) {
@@ -134,14 +180,17 @@ impl File {
                 .as_ref()
                 .is_some_and(|content| content.is_empty())
             {
-                // No change that would be sent.
+                // No change that would be sent; but what may have been sent before is emptied again.
+                self.is_emptied |= self.is_new && self.was_tried;
                 return;
             }
-            self.is_emptied = !self.is_new;
+            self.is_emptied = !self.is_new || self.was_tried;
             self.is_blurred = false;
             if self.content.is_none() {
                 // It may have been empty.
                 self.content = Some(Bytes::default());
+                self.edits = vec![Edit::Resize(0)];
+                self.starts = vec![(0, 0)];
                 self.written.clear();
                 self.owed = None;
                 self.is_dirty = true;
@@ -151,13 +200,17 @@ impl File {
         }
         let Some(content) = &mut self.content else {
             self.is_dirty = true;
+            // A program has cut it off.
+            self.owed = self.owed.take().filter(|owed| owed.len() <= len);
             return;
         };
         let old = content.len();
         if old == len && len > 0 {
+            self.edits.push(Edit::Resize(len));
             return;
         }
         Arc::make_mut(content).resize(len, 0);
+        self.edits.push(Edit::Resize(len));
         self.owed = None;
         self.is_dirty = true;
         self.is_appended = false;
@@ -179,17 +232,6 @@ impl File {
         self.owed = None;
     }
 
-    /// What was appended.
-    fn tail(&self) -> Option<&[u8]> {
-        let content = self.content.as_ref().filter(|_| self.is_appended)?;
-        content.get(self.base.as_ref().map_or(0, |base| base.len())..)
-    }
-
-    /// Whether this ends with what was appended: others have appended or cut it in between.
-    pub(crate) fn is_appended_to(&self, there: &[u8]) -> bool {
-        self.tail().is_some_and(|tail| there.ends_with(tail))
-    }
-
     /// Whether a read of so many bytes may bring this; `shown` is what the server has shown under its names.
     pub(crate) fn reads(&self, at: usize, len: usize, read: &[u8], shown: &[Bytes]) -> bool {
         let fits = |content: &[u8]| {
@@ -203,16 +245,44 @@ impl File {
         if fits(content) {
             return true;
         }
-        if !self.is_dirty || self.may_be_sent {
+        if !self.is_dirty || self.may_be_sent || self.was_tried {
             let is_base = self.base.as_ref().is_some_and(|base| fits(base));
-            return is_base || shown.iter().any(|shown| fits(shown));
+            // What was written here is kept while a handle is open, also when it was sent; the rest is read where others may have
+            // put another version.
+            return is_base
+                || shown.iter().any(|shown| fits(shown))
+                || self.is_mixed(&self.local, at, len, read, shown)
+                || self.is_mixed(&self.written, at, len, read, shown);
+        }
+        self.is_mixed(&self.written, at, len, read, shown)
+    }
+
+    /// Whether a read brings what was written here in its places, and all else from one version that was shown.
+    fn is_mixed(
+        &self,
+        written: &[Range<usize>],
+        at: usize,
+        len: usize,
+        read: &[u8],
+        shown: &[Bytes],
+    ) -> bool {
+        let Some(content) = &self.content else {
+            return false;
+        };
+        // A file that was clean has taken over another's version, which is longer or shorter.
+        let start = |content: &[u8]| at.min(content.len());
+        let part = |content: &[u8]| {
+            content[start(content)..at.saturating_add(len).min(content.len())] == *read
+        };
+        if shown.iter().any(|shown| part(&replay(&self.edits, shown))) {
+            return true;
         }
         let end = at.saturating_add(len).min(content.len());
         if read.len() != end.saturating_sub(at) {
             return false;
         }
         // What was not written here is on the server, and may be another's by now.
-        let is_written = |place: usize| self.written.iter().any(|range| range.contains(&place));
+        let is_written = |place: usize| written.iter().any(|range| range.contains(&place));
         let places = || {
             read.iter()
                 .enumerate()
@@ -231,9 +301,26 @@ impl File {
         (!owed.is_empty() && self.has_written()).then(|| (owed.clone(), self))
     }
 
+    /// What programs have made of a file whose upload has failed.
+    pub(crate) fn tried(&self) -> Option<&Bytes> {
+        let made = self.content.as_ref().or(self.owed.as_ref());
+        made.filter(|made| self.was_tried && self.is_dirty && !made.is_empty())
+    }
+
+    /// All of it has arrived after all: others may change it from now on.
+    pub(crate) fn has_arrived(&mut self) {
+        if self.handles == 0 {
+            self.forget();
+        }
+        self.written.clear();
+        self.owed = None;
+    }
+
     /// Whether programs have written something that may not be on the server.
     pub(crate) fn has_written(&self) -> bool {
-        !self.written.is_empty()
+        // The zeros of a file that was only made longer are nobody's work.
+        let mut edits = self.edits.iter();
+        !self.written.is_empty() && edits.any(|edit| !matches!(edit, Edit::Resize(_)))
     }
 
     /// Whether this holds all that was written of a content.
@@ -245,11 +332,24 @@ impl File {
         if self.is_appended && tail.is_some_and(|tail| there.ends_with(tail)) {
             return true;
         }
+        // The rest may be another version's, which is longer or shorter.
         let mut ranges = self.written.iter();
-        there.len() == content.len()
-            && !self.written.is_empty()
-            && ranges.all(|range| there.get(range.clone()) == content.get(range.clone()))
+        !self.written.is_empty()
+            && (ranges.all(|range| there.get(range.clone()) == content.get(range.clone()))
+                || holds_each(&self.edits, there))
     }
+}
+
+/// Whether all that was appended is somewhere in this, behind another version's end, and all else that was written in its place.
+fn holds_each(edits: &[Edit], there: &[u8]) -> bool {
+    edits.iter().all(|edit| match edit {
+        Edit::Append(data) => {
+            let mut places = there.windows(data.len().max(1));
+            places.any(|place| place == data.as_slice())
+        }
+        Edit::Write(at, data) => there.get(*at..at + data.len()) == Some(data.as_slice()),
+        Edit::Resize(_) => true,
+    })
 }
 
 impl Files {
@@ -273,6 +373,9 @@ impl Files {
         let is_new = file.handles == 0 && !file.is_dirty;
         file.handles += 1;
         file.ino = ino.or(file.ino);
+        if is_new {
+            file.local.clear();
+        }
         if is_new || (!file.is_dirty && mode.is_write()) {
             let (is_absent, is_unknown) = (before == Some(None), before.is_none());
             file.see(before);
@@ -302,17 +405,6 @@ impl Files {
             path.is_some_and(|path| moved(path, at, "").is_some())
         });
         below.map(|(index, _)| index).collect()
-    }
-
-    /// Files that take the place of whatever has their name.
-    pub(crate) fn emptied(&self) -> Vec<String> {
-        let emptied = self
-            .all
-            .iter()
-            .filter(|file| file.is_emptied && file.handles > 0);
-        emptied
-            .filter_map(|file| file.path().map(ToOwned::to_owned))
-            .collect()
     }
 
     /// What is closed was tried again, and nobody was told how that went.

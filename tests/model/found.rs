@@ -1,18 +1,23 @@
 //! Sequences in which something was lost once, shortened and kept: a seed means another sequence when what is drawn changes.
 
+use ftpfs::{config::OnConflict, remote::RemoteErrorKind as Kind};
+
 use crate::{
     sequence::{
-        Act::{self, Other, Program},
+        Act::{self, Other, Program, Wait, Wakes},
         At::{self, Command},
-        Deed::{self, Replaces, Stores},
+        Deed::{self, Appends, Halves, Replaces, Stores},
         FRIENDLY,
-        Mode::CreateTruncate,
+        Mode::{Append, Create, CreateTruncate, Truncate, Write as Writing},
         Op::{Close, Open, Rename, Unlink, Write},
-        Place::Start,
+        Place::{End, Second, Start},
         Sequence, Server, Step, Trouble,
     },
     sequences,
 };
+
+/// Longer than evidence counts.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Steps without trouble.
 fn calm(acts: &[Act]) -> Vec<Step> {
@@ -60,5 +65,104 @@ fn a_file_that_others_store_right_before_a_rename_is_not_replaced() {
         ));
         steps.push(troubled(Program(0, Unlink(0)), &[]));
         check(FRIENDLY, steps);
+    }
+}
+
+/// What the simulator must be able to see: a change that timed out destroys nothing that was confirmed before the server carries it out.
+#[test]
+fn a_late_change_destroys_nothing_that_was_confirmed_meanwhile() {
+    for late in [Rename(1, 0, false), Unlink(0)] {
+        for nth in 1..6 {
+            let mut steps = calm(&[Other(Stores(0, 100)), Other(Stores(1, 100)), Wait(LONG)]);
+            steps.push(troubled(Program(0, late), &[(Command(nth), Trouble::Late)]));
+            steps.extend(calm(&[
+                Program(1, Open(0, CreateTruncate)),
+                Program(1, Write(0, Start, 100)),
+                Program(1, Close(0)),
+                Wakes,
+            ]));
+            check(FRIENDLY, steps);
+        }
+    }
+}
+
+/// Its close had failed, and a program that opened the file later, and wrote nothing, replaced what others had stored since.
+#[test]
+fn regression_emptied_file_whose_close_failed_replaces_no_other() {
+    let server = Server {
+        dir_ttl: 0,
+        on_conflict: OnConflict::Fail,
+        ..FRIENDLY
+    };
+    let mut steps = calm(&[Other(Stores(0, 1_300_000))]);
+    steps.push(troubled(
+        Program(0, Unlink(0)),
+        &[(Command(2), Trouble::Late)],
+    ));
+    steps.extend(calm(&[
+        Program(0, Open(0, CreateTruncate)),
+        Program(0, Close(0)),
+        Wakes,
+        Other(Stores(0, 100)),
+        Program(0, Open(0, Writing)),
+    ]));
+    check(server, steps);
+}
+
+/// Others had cut the file before the append, so that it was shorter than believed, and was appended to twice.
+#[test]
+fn regression_append_behind_a_cut_is_not_doubled() {
+    let mut steps = calm(&[
+        Other(Stores(0, 5000)),
+        Program(0, Open(0, Append)),
+        Program(0, Write(0, End, 1)),
+        Other(Halves(0)),
+    ]);
+    let broken = [(Command(3), Trouble::Broken)];
+    steps.push(troubled(Program(0, Close(0)), &broken));
+    check(FRIENDLY, steps);
+}
+
+/// Where nothing can be renamed, the retry of an upload in place took away what others had appended since.
+#[test]
+fn regression_upload_in_place_is_not_repeated_over_others() {
+    let server = Server {
+        can_rename: false,
+        dir_ttl: 1_000_000,
+        ..FRIENDLY
+    };
+    let mut steps = calm(&[
+        Other(Stores(1, 100)),
+        Program(0, Open(1, Create)),
+        Program(0, Write(0, Start, 3)),
+        Program(0, Close(0)),
+        Program(0, Open(1, Truncate)),
+    ]);
+    steps.push(troubled(
+        Program(0, Close(0)),
+        &[(Command(4), Trouble::Late)],
+    ));
+    steps.extend(calm(&[Other(Appends(1, 100))]));
+    check(server, steps);
+}
+
+/// The upload had failed for another reason, and the copy beside the other's file was a mixture of both.
+#[test]
+fn regression_copy_beside_another_version_is_no_mixture() {
+    let server = Server {
+        dir_ttl: 1_000_000,
+        ..FRIENDLY
+    };
+    for nth in 3..11 {
+        let mut steps = calm(&[
+            Other(Stores(0, 5000)),
+            Wait(LONG * 7),
+            Program(0, Open(0, Create)),
+            Program(0, Write(0, Second, 5000)),
+            Other(Stores(0, 5000)),
+        ]);
+        let busy = [(Command(nth), Trouble::Refused(Kind::Busy))];
+        steps.push(troubled(Program(0, Close(0)), &busy));
+        check(server, steps);
     }
 }

@@ -6,6 +6,9 @@
 //! 3. *A file that is shown holds nothing else* than a whole content that a program or the other client has asked for; or of a new file a beginning; or an old
 //!    content with a beginning of what was appended; or, of a large file, old and new bytes each in their places.
 
+mod deeds;
+mod shown;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -14,10 +17,8 @@ use std::{
 
 use ftpfs::remote::memory::{Content, Loss, MemoryRemote};
 
-use crate::{
-    sequence::{Deed, NAMES},
-    world::{path, pattern},
-};
+use self::shown::Shown;
+use crate::{edits::Made, known};
 
 pub(crate) type Bytes = Arc<Vec<u8>>;
 
@@ -26,38 +27,51 @@ const AGE_MAX: Duration = Duration::from_secs(2);
 
 /// A content that must not be lost.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a reason of its own for which it may end"
+)]
 struct Kept {
     content: Bytes,
+    /// Where it is now.
     path: String,
+    /// The last name that was not one of the mount's own.
+    name: String,
     made: Instant,
     owner: Owner,
-    /// Whether a program has asked for its end.
-    is_claimed: bool,
+    claim: Claim,
     /// Whether what it replaced had the same size and second, so that nobody could tell.
     is_twin: bool,
+    /// Whether ftpfs has listed its directory or asked for it since it is there.
+    is_seen: bool,
+    /// Whether a step that may replace what has its name has moved it to a hidden one.
+    is_aside: bool,
+    /// Whether a change that replaces or removes it has timed out: the server may carry that out when it wakes up.
+    may_end_late: bool,
+}
+
+/// What programs have asked for that ends a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// Nothing.
+    No,
+    /// One changes it: it may give way to what is made of it, so that something always has its name.
+    Changed,
+    /// One has removed it, or has put another file in its place, and was told so.
+    Ended,
+}
+
+impl Kept {
+    /// Whether it has this name, or only a copy of it is left that was on its way there.
+    fn is_called(&self, key: &str) -> bool {
+        self.path == key || (self.name == key && !self.is_aside)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     Other,
     Confirmed,
-}
-
-/// A content that was under a name.
-#[derive(Debug)]
-struct Shown {
-    path: String,
-    content: Bytes,
-    /// When it was seen to be gone, and in which step.
-    until: Option<(Instant, usize)>,
-}
-
-/// A content that a program has made, and from what.
-#[derive(Debug, Clone)]
-pub(crate) struct Made {
-    pub(crate) content: Bytes,
-    /// The length of what the server had before.
-    pub(crate) old: Option<Bytes>,
 }
 
 /// See the module.
@@ -70,13 +84,27 @@ pub(crate) struct Ledger {
     right: HashSet<Bytes>,
     /// Paths of files of which it is not certain what programs have made.
     doubtful: HashSet<String>,
+    /// Paths from which the other client has removed or renamed a file.
+    gone: HashSet<String>,
+    /// Paths of which a program was told that it is not known what has arrived.
+    unsure: HashSet<String>,
     /// Paths that the other client has changed in this step.
     touched: Vec<String>,
     /// Paths whose content programs replace in this step, whatever it is.
     replaced: Vec<String>,
+    /// What programs have renamed in this step.
+    moves: Vec<(String, String)>,
+    /// Those of them of which a program was told in this step that it is done.
+    done: Vec<String>,
+    /// Paths whose content no program changes any more after this step.
+    released: Vec<String>,
+    /// Lengths and seconds of what had a path: nobody can tell apart what has the same.
+    versions: HashSet<(String, usize, u64)>,
     /// In which step a content was last confirmed there: what was shown before is not shown again.
     confirmed: HashMap<String, usize>,
     pub(crate) ignores_case: bool,
+    /// Whether files are written in place, as the server knows no renaming.
+    pub(crate) writes_in_place: bool,
     deeds: usize,
     step: usize,
 }
@@ -109,6 +137,13 @@ impl Ledger {
         self.step += 1;
         self.touched.clear();
         self.replaced.clear();
+        self.done.clear();
+        self.moves.clear();
+        for key in std::mem::take(&mut self.released) {
+            for kept in self.kept.iter_mut().filter(|kept| kept.path == key) {
+                kept.claim = Claim::No;
+            }
+        }
     }
 
     /// Whether the other client has changed this path, or one above or below it, in this step.
@@ -119,31 +154,78 @@ impl Ledger {
             .any(|other| moved(other, &path, "").is_some() || moved(&path, other, "").is_some())
     }
 
-    /// Programs replace or remove what is there, whatever it is, for as long as this step lasts.
+    /// A program replaces or removes what is there, whatever it is, for as long as this step lasts.
     pub(crate) fn replace(&mut self, path: &str) {
         let key = self.key(path);
-        self.claim_at(&key);
+        for kept in self.kept.iter_mut().filter(|kept| kept.is_called(&key)) {
+            kept.is_aside = true;
+        }
         self.replaced.push(key);
     }
 
-    /// The same, without a claim on what is there after this step.
-    pub(crate) fn may_replace(&mut self, path: &str) {
+    /// A program was told how that went; what has failed may happen late, all the same.
+    pub(crate) fn end_replacing(&mut self, path: &str, is_done: bool) {
         let key = self.key(path);
-        self.replaced.push(key);
+        if !self.replaced.contains(&key) {
+            return;
+        }
+        // What others have put there in this step is concerned as well.
+        for kept in self.kept.iter_mut().filter(|kept| kept.is_called(&key)) {
+            kept.is_aside = true;
+            kept.may_end_late |= !is_done;
+        }
+        if is_done {
+            self.done.push(key);
+        }
     }
 
     /// A program may change what is there now.
     pub(crate) fn claim_at(&mut self, path: &str) {
         let key = self.key(path);
         for kept in self.kept.iter_mut().filter(|kept| kept.path == key) {
-            kept.is_claimed = true;
+            kept.claim = kept.claim.max(Claim::Changed);
         }
     }
 
     /// A program may change this content.
     pub(crate) fn claim(&mut self, content: &Bytes) {
+        for kept in self.kept.iter_mut().filter(|kept| kept.content == *content) {
+            kept.claim = kept.claim.max(Claim::Changed);
+        }
+    }
+
+    /// After this step, no program changes what is there any more.
+    pub(crate) fn release(&mut self, path: &str) {
+        let key = self.key(path);
+        self.released.push(key);
+    }
+
+    /// After this step, no program changes anything any more.
+    pub(crate) fn release_all(&mut self) {
+        let visible = self.kept.iter().filter(|kept| !is_hidden(&kept.path));
+        let visible: Vec<String> = visible.map(|kept| kept.path.clone()).collect();
+        self.released.extend(visible);
+    }
+
+    /// ftpfs lists a directory, or asks for a file.
+    pub(crate) fn see(&mut self, path: &str, is_list: bool) {
+        let key = self.key(path);
         for kept in &mut self.kept {
-            kept.is_claimed |= kept.content == *content;
+            let dir = kept.path.rsplit_once('/').map_or("", |(dir, _)| dir);
+            kept.is_seen |= if is_list {
+                dir == key.trim_end_matches('/')
+            } else {
+                kept.path == key
+            };
+        }
+    }
+
+    /// A clean open file takes over the version that a look has shown: what a program writes from then on goes into that.
+    pub(crate) fn claim_seen(&mut self, path: &str) {
+        let key = self.key(path);
+        let kept = self.kept.iter_mut();
+        for kept in kept.filter(|kept| kept.path == key && kept.is_seen) {
+            kept.claim = kept.claim.max(Claim::Changed);
         }
     }
 
@@ -153,7 +235,7 @@ impl Ledger {
         let mut kept = self.kept.iter();
         kept.any(|kept| {
             kept.path == key
-                && !kept.is_claimed
+                && kept.claim == Claim::No
                 && now.saturating_duration_since(kept.made) > AGE_MAX
         })
     }
@@ -176,187 +258,42 @@ impl Ledger {
         self.doubtful.insert(key);
     }
 
+    /// A program was told that it is not known what has arrived there.
+    pub(crate) fn unsure(&mut self, path: &str) {
+        let key = self.key(path);
+        self.unsure.insert(key);
+    }
+
     /// A program was told that this is on the server.
     pub(crate) fn confirm(&mut self, path: &str, content: Bytes, now: Instant) {
+        let key = self.key(path);
+        self.doubtful.remove(&key);
         self.keep(path, content, Owner::Confirmed, false, now);
         self.confirmed.insert(self.key(path), self.step);
     }
 
     fn keep(&mut self, path: &str, content: Bytes, owner: Owner, is_twin: bool, now: Instant) {
         let key = self.key(path);
-        self.kept
-            .retain(|kept| kept.path != key || kept.owner == Owner::Other);
-        self.kept.retain(|kept| kept.content != content);
+        // What a program has changed has given way to this, or is a part of it.
+        self.kept.retain(|kept| {
+            let stays = kept.owner == Owner::Other && kept.claim == Claim::No;
+            (stays || owner == Owner::Other || kept.name != key) && kept.content != content
+        });
         self.right.insert(content.clone());
         if !content.is_empty() {
             self.kept.push(Kept {
                 content,
+                name: key.clone(),
                 path: key,
                 made: now,
                 owner,
-                is_claimed: false,
+                claim: Claim::No,
                 is_twin,
+                is_seen: owner == Owner::Confirmed,
+                is_aside: false,
+                may_end_late: false,
             });
         }
-    }
-
-    /// The other client does something; what, in words, or nothing when it cannot.
-    pub(crate) fn deed(&mut self, server: &MemoryRemote, deed: Deed, now: Instant) -> String {
-        self.deeds += 1;
-        let number = self.deeds;
-        let seed = 0xBEEF_0000 + number as u64;
-        let at = |name: usize| NAMES[name];
-        let file = |name: usize| server.read_file(&path(at(name)));
-        let is_dir = |text: &str| {
-            let node = server.node(&path(text));
-            text.is_empty() || node.is_some_and(|node| node.content == Content::Directory)
-        };
-        let parent = |text: &str| text.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned();
-        let can_store = |text: &str| is_dir(&parent(text)) && !is_dir(text);
-        match deed {
-            Deed::Stores(name, len) | Deed::Replaces(name, len) if can_store(at(name)) => {
-                let content = pattern(len + number % 40, seed);
-                if matches!(deed, Deed::Replaces(..)) {
-                    server.remove(&path(at(name)));
-                }
-                self.put(server, at(name), content, now);
-            }
-            Deed::Appends(name, len) if file(name).is_some() => {
-                let mut content = file(name).unwrap_or_default();
-                content.extend(pattern(len + number % 40, seed));
-                self.put(server, at(name), content, now);
-            }
-            Deed::Halves(name) if file(name).is_some() => {
-                let mut content = file(name).unwrap_or_default();
-                content.truncate(content.len() / 2);
-                self.put(server, at(name), content, now);
-            }
-            Deed::Removes(name) if server.remove(&path(at(name))) => {
-                let key = self.key(at(name));
-                self.kept
-                    .retain(|kept| moved(&kept.path, &key, "").is_none());
-                self.touched.push(key);
-            }
-            Deed::Renames(from, to)
-                if self.key(at(from)) != self.key(at(to))
-                    && file(from).is_some()
-                    && can_store(at(to)) =>
-            {
-                server.move_path(&path(at(from)), &path(at(to)));
-                let (from, to) = (self.key(at(from)), self.key(at(to)));
-                self.kept.retain(|kept| kept.path != to);
-                for kept in self.kept.iter_mut().filter(|kept| kept.path == from) {
-                    kept.path.clone_from(&to);
-                    kept.made = now;
-                }
-                self.touched.extend([from, to]);
-            }
-            Deed::Chmods(name, mode) if file(name).is_some() => {
-                server.set_mode(&path(at(name)), mode);
-            }
-            Deed::MakesDir(name)
-                if is_dir(&parent(at(name))) && server.node(&path(at(name))).is_none() =>
-            {
-                server.write_dir(&path(at(name)));
-                let key = self.key(at(name));
-                self.touched.push(key);
-            }
-            _ => return format!("the other client cannot do {deed:?}"),
-        }
-        self.look(server, now);
-        format!("the other client: {deed:?}")
-    }
-
-    /// The other client writes a file.
-    fn put(&mut self, server: &MemoryRemote, at: &str, content: Vec<u8>, now: Instant) {
-        let before = server.node(&path(at));
-        server.write_file(&path(at), &content);
-        let after = server.node(&path(at));
-        let second = |time: std::time::SystemTime| {
-            time.duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs())
-        };
-        let is_twin = match (before, after) {
-            (Some(before), Some(after)) => {
-                let len = |content: &Content| match content {
-                    Content::File(data) => Some(data.len()),
-                    _ => None,
-                };
-                len(&before.content) == len(&after.content)
-                    && second(before.modified) == second(after.modified)
-            }
-            _ => false,
-        };
-        let key = self.key(at);
-        self.kept.retain(|kept| kept.path != key);
-        self.keep(at, Arc::new(content), Owner::Other, is_twin, now);
-        self.touched.push(key);
-    }
-
-    /// Looks at what the server shows now; the first that is wrong.
-    pub(crate) fn look(&mut self, server: &MemoryRemote, now: Instant) -> Option<String> {
-        let tree = server.tree();
-        let step = self.step;
-        let mut wrong = None;
-        let mut there = HashSet::new();
-        for (path, node) in tree {
-            let Content::File(content) = node.content else {
-                continue;
-            };
-            let at = path.to_string();
-            let key = self.key(&at);
-            let content = Arc::new(content);
-            if let Some(kept) = self.kept.iter_mut().find(|kept| kept.content == content) {
-                kept.path.clone_from(&key);
-            }
-            if is_hidden(&at) {
-                continue;
-            }
-            there.insert(key.clone());
-            if !self.is_right(&content) && self.doubtful.is_empty() {
-                wrong.get_or_insert_with(|| {
-                    format!("{at} holds {} that nobody has asked for", short(&content))
-                });
-            }
-            let last = self.shown.iter_mut().filter(|shown| shown.until.is_none());
-            let mut last = last.filter(|shown| shown.path == key);
-            match last.next() {
-                Some(shown) if shown.content == content => continue,
-                Some(shown) => shown.until = Some((now, step)),
-                None => {}
-            }
-            self.shown.push(Shown {
-                path: key,
-                content,
-                until: None,
-            });
-        }
-        for shown in self.shown.iter_mut().filter(|shown| shown.until.is_none()) {
-            if !there.contains(&shown.path) {
-                shown.until = Some((now, step));
-            }
-        }
-        wrong
-    }
-
-    /// Whether these bytes may be what a file holds.
-    fn is_right(&mut self, content: &Bytes) -> bool {
-        if content.is_empty() || self.right.contains(content) {
-            return true;
-        }
-        let is_right = self.made.iter().any(|made| is_made(made, content))
-            || self.made.iter().any(|made| {
-                let old = made.old.as_ref().map_or(0, |old| old.len());
-                let tail = made.content.get(old..).unwrap_or_default();
-                self.right.iter().any(|right| {
-                    let rest = content.strip_prefix(right.as_slice());
-                    rest.is_some_and(|rest| tail.starts_with(rest))
-                })
-            });
-        if is_right {
-            self.right.insert(content.clone());
-        }
-        is_right
     }
 
     /// What was lost in this step and should not have been.
@@ -364,8 +301,18 @@ impl Ledger {
         if losses.is_empty() {
             return None;
         }
-        let files: Vec<Vec<u8>> = files(server).map(|(_, content)| content).collect();
-        let is_there = |content: &Bytes| files.iter().any(|file| file.starts_with(content));
+        let files: Vec<(String, Vec<u8>)> = files(server)
+            .map(|(path, content)| (self.key(&path), content))
+            .collect();
+        let is_there = |content: &Bytes| files.iter().any(|(_, file)| file.starts_with(content));
+        let others = self.kept.iter().filter(|kept| kept.owner == Owner::Other);
+        let others: HashSet<Bytes> = others.map(|kept| kept.content.clone()).collect();
+        // Whether a name holds a file that is not the other client's.
+        let holds_ours = |path: &String| {
+            let mut files = files.iter();
+            files.any(|(at, file)| at == path && !others.contains(file))
+        };
+        let (touched, moves) = (&self.touched, &self.moves);
         for loss in losses {
             let at = self.key(&loss.path.to_string());
             let mut wrong = None;
@@ -375,7 +322,20 @@ impl Ledger {
                     return true;
                 }
                 let age = loss.at.saturating_duration_since(kept.made);
-                let is_wanted = kept.is_claimed
+                let has_given_way = || {
+                    let renamed = moves.iter().filter_map(|(from, to)| moved(&kept.name, from, to));
+                    holds_ours(&kept.name)
+                        || touched.contains(&kept.name)
+                        || renamed.into_iter().any(|name| holds_ours(&name))
+                };
+                let is_wanted = match kept.claim {
+                    Claim::Ended => true,
+                    Claim::Changed => has_given_way(),
+                    Claim::No => kept.is_aside && has_given_way(),
+                };
+                let is_wanted = is_wanted
+                    || known::is_written_in_place_again(self.writes_in_place, &self.unsure, &loss, &at)
+                    || (kept.may_end_late && loss.is_late)
                     || replaced.contains(&kept.path)
                     || replaced.contains(&at);
                 let is_unseen = kept.owner == Owner::Other
@@ -402,7 +362,7 @@ impl Ledger {
     pub(crate) fn missing(&self, server: &MemoryRemote) -> Option<String> {
         let files: Vec<_> = files(server).collect();
         let missing = self.kept.iter().find(|kept| {
-            !kept.is_claimed
+            kept.claim == Claim::No
                 && !files
                     .iter()
                     .any(|(_, file)| file.starts_with(&kept.content))
@@ -415,40 +375,14 @@ impl Ledger {
         ))
     }
 
+    /// Whether a file that is shown has held this.
+    pub(crate) fn was_right(&self, content: &[u8]) -> bool {
+        self.right.iter().any(|right| right.as_slice() == content)
+    }
+
     /// Whether this content must not be lost.
     pub(crate) fn is_kept(&self, content: &[u8]) -> bool {
         self.kept.iter().any(|kept| **kept.content == *content)
-    }
-
-    /// What was shown under these names since then, and was not replaced by what was confirmed later.
-    pub(crate) fn shown_since(&self, paths: &[String], since: Instant) -> Vec<Bytes> {
-        let keys: Vec<String> = paths.iter().map(|path| self.key(path)).collect();
-        let may_be_shown = |shown: &&Shown| {
-            let confirmed = self.confirmed.get(&shown.path).copied().unwrap_or(0);
-            let is_recent = |(until, step)| until >= since && step > confirmed;
-            keys.contains(&shown.path) && shown.until.is_none_or(is_recent)
-        };
-        let shown = self.shown.iter().filter(may_be_shown);
-        shown.map(|shown| shown.content.clone()).collect()
-    }
-}
-
-/// Whether a content is what a program has made, or a state on the way to it.
-fn is_made(made: &Made, content: &Bytes) -> bool {
-    if made.content == *content {
-        return true;
-    }
-    match &made.old {
-        None => made.content.starts_with(content),
-        Some(old) if old.is_empty() => made.content.starts_with(content),
-        // Ranges of a large file.
-        Some(old) => {
-            old.len() >= 1 << 20
-                && (old.len()..=made.content.len()).contains(&content.len())
-                && content.iter().enumerate().all(|(at, byte)| {
-                    old.get(at) == Some(byte) || made.content.get(at) == Some(byte)
-                })
-        }
     }
 }
 

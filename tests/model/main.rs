@@ -13,10 +13,12 @@
 
 mod concurrent;
 mod draw;
+mod edits;
 mod files;
 mod found;
 mod generate;
 mod harness;
+mod known;
 mod ledger;
 mod op;
 mod reference;

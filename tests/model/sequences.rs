@@ -76,7 +76,7 @@ pub(crate) fn run(sequence: &Sequence) -> Verdict {
 /// Fails with the shortest sequence that still fails, and with what happens in it.
 fn report(seed: u64, verdict: Verdict) {
     let Err(wrong) = verdict else { return };
-    let shortest = shorten(draw::sequence(seed));
+    let shortest = shorten(draw::sequence(seed), &wrong);
     let (story, again) = simulation::tell(&shortest);
     let again = again
         .err()
@@ -91,22 +91,32 @@ fn report(seed: u64, verdict: Verdict) {
     );
 }
 
-/// Leaves out steps and troubles for as long as it still fails.
-fn shorten(sequence: Sequence) -> Sequence {
+/// The words of a failure, without places and numbers.
+fn kind(wrong: &str) -> Vec<&str> {
+    let wrong = wrong.split_once(": ").map_or(wrong, |(_, wrong)| wrong);
+    let words = wrong.split_whitespace();
+    words
+        .filter(|word| word.chars().all(char::is_alphabetic))
+        .collect()
+}
+
+/// Leaves out steps and troubles for as long as it still fails in that way.
+fn shorten(sequence: Sequence, wrong: &str) -> Sequence {
+    let fails = |sequence: &Sequence| run(sequence).is_err_and(|again| kind(&again) == kind(wrong));
     let mut shortest = sequence;
     loop {
         let before = shortest.clone();
         for index in (0..before.steps.len()).rev() {
             let mut shorter = shortest.clone();
             shorter.steps.remove(index);
-            if run(&shorter).is_err() {
+            if fails(&shorter) {
                 shortest = shorter;
                 continue;
             }
             for place in (0..shortest.steps[index].trouble.len()).rev() {
                 let mut shorter = shortest.clone();
                 shorter.steps[index].trouble.remove(place);
-                if run(&shorter).is_err() {
+                if fails(&shorter) {
                     shortest = shorter;
                 }
             }

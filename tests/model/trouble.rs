@@ -173,6 +173,15 @@ impl Scene {
             }
             words.push(format!("    {trouble:?}"));
         }
+        if treatment == Treatment::Usual
+            && matches!(
+                call.operation,
+                Operation::List | Operation::Stat | Operation::Settle
+            )
+        {
+            let is_list = call.operation == Operation::List;
+            lock(&self.ledger).see(&call.path.to_string(), is_list);
+        }
         armed.has_struck |= !words.is_empty();
         if call.operation == Operation::RemoveFile && matches!(treatment, Treatment::Fails(_)) {
             armed.refused_removals += 1;

@@ -1,0 +1,80 @@
+//! Faults of ftpfs that are known, each a function: it goes when its fault goes.
+
+use std::collections::HashSet;
+
+use ftpfs::remote::memory::{Loss, Operation, RenameOver};
+
+use crate::{
+    edits::{Made, is_behind, replay, tail},
+    files::File,
+    ledger::{Bytes, Ledger},
+};
+
+/// A file that a program had emptied takes the place of whatever has its name also when its close has failed and another program has opened
+/// it since, until one of them succeeds.
+pub(crate) fn is_emptied_after_its_close(file: &File) -> bool {
+    file.is_dirty
+}
+
+/// An append to a file that others had cut before is repeated, as the file is shorter than it was believed to be.
+pub(crate) fn is_doubled_after_a_cut(made: &Made, base: &[u8], content: &[u8]) -> bool {
+    let is_cut = made.old.as_ref().is_some_and(|old| base.len() < old.len());
+    is_cut
+        && tail(made).is_some_and(|tail| {
+            let once = content.strip_suffix(tail).filter(|_| !tail.is_empty());
+            once.is_some_and(|once| is_behind(made, base, once))
+        })
+}
+
+/// Where nothing can be renamed, an upload in place that has failed takes the place of whatever has its name when it is tried again.
+pub(crate) fn is_written_in_place_again(
+    writes_in_place: bool,
+    unsure: &HashSet<String>,
+    loss: &Loss,
+    at: &str,
+) -> bool {
+    writes_in_place && loss.operation == Operation::OpenUpload && unsure.contains(at)
+}
+
+/// A copy beside another's version has that one's bytes where nothing was written, as they were fetched for an upload that has failed.
+pub(crate) fn is_copy_of_a_mixture(made: &Made, theirs: &[u8], content: &[u8]) -> bool {
+    let Some(old) = &made.old else { return false };
+    let mut base = theirs.to_vec();
+    base.resize(old.len(), 0);
+    base.len() <= theirs.len() && replay(&made.edits, &base) == content
+}
+
+/// A file that was moved aside stays so for good when its removal was not noticed and its name is taken again; if it holds nothing, or what
+/// its program has emptied since, that is of no use.
+pub(crate) fn is_left_under_a_hidden_name(ledger: &Ledger, content: &[u8]) -> bool {
+    content.is_empty() || ledger.was_right(content)
+}
+
+/// The beginning that was kept of a read that broke is joined to the rest of another version.
+pub(crate) fn is_continued(read: &[u8], shown: &[Bytes]) -> bool {
+    let mut older = shown.iter().filter(|older| read.starts_with(older));
+    older.any(|older| {
+        let mut newer = shown.iter().filter(|newer| newer.len() == read.len());
+        newer.any(|newer| newer[older.len()..] == read[older.len()..])
+    })
+}
+
+/// On a server that lies about renames over files, a rename to a name that others have taken in this moment is believed.
+pub(crate) fn is_lie_believed(rename_over: RenameOver, is_new: bool) -> bool {
+    is_new && rename_over == RenameOver::Lies
+}
+
+/// A file that is believed to be empty is not emptied, whatever others have put there: it may be one that was shown to be empty, or that
+/// its handles (if it is open) see empty.
+pub(crate) fn may_stay_as_it_is(open: Option<&File>, shown: &[Bytes]) -> bool {
+    let is_open = open.is_some_and(|file| {
+        let content = file.content.as_ref();
+        content.is_none_or(|content| content.is_empty())
+    });
+    is_open || shown.iter().any(|shown| shown.is_empty())
+}
+
+/// A beginning of what was sent without a reply is taken for what has arrived of it, also when others have made it.
+pub(crate) fn is_taken_for_ours(was_ours: bool, is_unsure: bool) -> bool {
+    was_ours && is_unsure
+}
