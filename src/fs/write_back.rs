@@ -42,6 +42,7 @@ use super::{
     spool::SpoolLimits,
 };
 use crate::{budget::Budget, cache::ReadEngine, clock::Clock, config::FsConfig};
+pub(crate) use unsent::forget_emptied;
 
 /// The kernel's own limit of a file's size.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;

@@ -10,12 +10,6 @@ use crate::{
     ledger::{Bytes, Ledger},
 };
 
-/// A file that a program had emptied takes the place of whatever has its name also when its close has failed and another program has opened
-/// it since, until one of them succeeds.
-pub(crate) fn is_emptied_after_its_close(file: &File) -> bool {
-    file.is_dirty
-}
-
 /// An append to a file that others had cut before is repeated, as the file is shorter than it was believed to be.
 pub(crate) fn is_doubled_after_a_cut(made: &Made, base: &[u8], content: &[u8]) -> bool {
     let is_cut = made.old.as_ref().is_some_and(|old| base.len() < old.len());

@@ -117,3 +117,20 @@ fn regression_private_file_where_nothing_is_overwritten_and_no_name_has_a_dot() 
     ];
     run(conditions, &steps);
 }
+
+/// A name that a listing had left out was taken for free when the server refused to make a directory there.
+#[test]
+fn regression_mkdir_of_a_name_that_a_truncated_listing_leaves_out() {
+    let conditions = Conditions {
+        is_truncated: true,
+        ..Conditions::default()
+    };
+    let steps: [(Op, &[Fault]); 5] = [
+        (Op::Open(Target::Any(1), Mode::Create), &[]),
+        (Op::OtherMakesDir(Target::Any(2)), &[]),
+        (Op::Open(Target::Any(0), Mode::Create), &[]),
+        (Op::Close(5), &[]),
+        (Op::Mkdir(Target::Existing(2)), &[]),
+    ];
+    run(conditions, &steps);
+}

@@ -13,6 +13,7 @@ use crate::{
         handle::Access,
         number::{HandleId, Ino},
         server::Intent,
+        write_back::forget_emptied,
     },
     remote::{
         Attributes, EntryKind, Evidence, Modified, RemoteError, RemoteErrorKind, RemotePath, Want,
@@ -101,6 +102,7 @@ fn set_size(fs: &Filesystem, ino: Ino, size: u64, handle: Option<HandleId>) -> R
     let done = cut.and_then(|()| fs.write_back.upload(&file));
     // The program learns how it went; it is tried again later, not now.
     if let Some(file) = detach(fs, handle) {
+        forget_emptied(&file);
         fs.inodes.release_if_done(&file);
     }
     done

@@ -65,18 +65,24 @@ impl Refusals {
             return error.into();
         };
         let kind = match self.tree.relist(&dir) {
-            Ok(listing) => match listing.find(name) {
-                None if !listing.lacks(name)
-                    && !matches!(intent, Intent::Make | Intent::Upload) =>
-                {
-                    return error.into();
+            Ok(listing) => {
+                let is_new = matches!(intent, Intent::Make | Intent::Upload);
+                let found = match listing.find(name) {
+                    Some(entry) => Some(entry.kind),
+                    None if listing.lacks(name) => None,
+                    // It may have been left out, so it is asked for by name.
+                    None => match self.remote.stat(path) {
+                        Ok(found) => found.map(|entry| entry.kind),
+                        Err(_) if is_new => None,
+                        Err(_) => return error.into(),
+                    },
+                };
+                match found {
+                    Some(kind) => self.reason(kind, path, intent),
+                    None if is_new => FsErrorKind::AccessDenied,
+                    None => FsErrorKind::NotFound,
                 }
-                None if matches!(intent, Intent::Make | Intent::Upload) => {
-                    FsErrorKind::AccessDenied
-                }
-                None => FsErrorKind::NotFound,
-                Some(entry) => self.reason(entry.kind, path, intent),
-            },
+            }
             Err(refused) if refused.kind() == RemoteErrorKind::Refused => {
                 match self.remote.stat(&dir) {
                     Ok(None) => FsErrorKind::NotFound,

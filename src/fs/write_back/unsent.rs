@@ -219,6 +219,7 @@ impl Backlog {
     pub(crate) fn upload_or_keep(&self, file: &Arc<OpenFile>) {
         // It has been logged, and is tried again.
         let _ = self.send_or_keep(file);
+        forget_emptied(file);
     }
 
     /// The same; after an error the file is to be tried again.
@@ -378,8 +379,9 @@ impl Backlog {
     }
 }
 
-/// A program that empties a file wins at its close, and not when it is tried again later: what others have put there since stays.
-fn forget_emptied(file: &OpenFile) {
+/// A program that empties a file wins at its last close, and not when it is tried again later or opened by another: what others have put
+/// there since stays.
+pub(crate) fn forget_emptied(file: &OpenFile) {
     let mut state = file.lock();
     if !state.is_open() {
         state.changes_mut().forget_emptied();

@@ -6,7 +6,6 @@ use ftpfs::fs::Change;
 
 use super::{Handle, Outcome, Simulation, lock};
 use crate::{
-    known,
     ledger::short,
     sequence::{Op, Place},
     world::{errno, pattern},
@@ -42,7 +41,7 @@ impl Simulation {
         self.handles.retain(|open| open.number != handle.number);
         let file = &mut self.files.all[handle.file];
         if file.handles == 0 {
-            file.is_emptied &= known::is_emptied_after_its_close(file);
+            file.is_emptied = false;
             if let Some(at) = file.path().filter(|_| !file.is_dirty && done.is_ok()) {
                 lock(&self.ledger).release(at);
             }
