@@ -6,8 +6,7 @@ use ftpfs::remote::memory::{Loss, Operation, RenameOver};
 
 use crate::{
     edits::{Made, is_behind, replay, tail},
-    files::File,
-    ledger::{Bytes, Ledger},
+    ledger::Ledger,
 };
 
 /// An append to a file that others had cut before is repeated, as the file is shorter than it was believed to be.
@@ -44,28 +43,9 @@ pub(crate) fn is_left_under_a_hidden_name(ledger: &Ledger, content: &[u8]) -> bo
     content.is_empty() || ledger.was_right(content)
 }
 
-/// The beginning that was kept of a read that broke is joined to the rest of another version.
-pub(crate) fn is_continued(read: &[u8], shown: &[Bytes]) -> bool {
-    let mut older = shown.iter().filter(|older| read.starts_with(older));
-    older.any(|older| {
-        let mut newer = shown.iter().filter(|newer| newer.len() == read.len());
-        newer.any(|newer| newer[older.len()..] == read[older.len()..])
-    })
-}
-
 /// On a server that lies about renames over files, a rename to a name that others have taken in this moment is believed.
 pub(crate) fn is_lie_believed(rename_over: RenameOver, is_new: bool) -> bool {
     is_new && rename_over == RenameOver::Lies
-}
-
-/// A file that is believed to be empty is not emptied, whatever others have put there: it may be one that was shown to be empty, or that
-/// its handles (if it is open) see empty.
-pub(crate) fn may_stay_as_it_is(open: Option<&File>, shown: &[Bytes]) -> bool {
-    let is_open = open.is_some_and(|file| {
-        let content = file.content.as_ref();
-        content.is_none_or(|content| content.is_empty())
-    });
-    is_open || shown.iter().any(|shown| shown.is_empty())
 }
 
 /// A beginning of what was sent without a reply is taken for what has arrived of it, also when others have made it.

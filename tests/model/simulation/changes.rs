@@ -22,14 +22,11 @@ impl Simulation {
         if len == 0 {
             self.ledger().replace(at);
         }
-        let was_empty = self.was_empty(at);
         let index = self.files.open(at, None, Mode::Write, Some(before));
         self.files.all[index].resize(len);
         if let Some(base) = self.files.all[index].base.clone() {
             self.ledger().claim(&base);
         }
-        // A file that is believed to be empty is not emptied (O_TRUNC), and is made longer with what it holds.
-        self.files.all[index].may_be_sent |= was_empty;
         self.made(index);
         let change = Change {
             size: Some(len as u64),

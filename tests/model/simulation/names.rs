@@ -8,7 +8,6 @@ use ftpfs::{
 use super::{Handle, Outcome, Simulation};
 use crate::{
     files::File,
-    known,
     ledger::short,
     sequence::Mode,
     world::{List, READ, ROOT, errno, path},
@@ -121,10 +120,7 @@ impl Simulation {
         }
         let is_unseen = is_touched || (mode.creates() && self.ledger().is_new_at(at, now));
         let before = if is_unseen { None } else { Some(before) };
-        let was_empty = self.was_empty(at);
         let file = self.files.open(at, Some(ino), mode, before);
-        // What is shown to be empty is not emptied.
-        self.files.all[file].may_be_sent |= mode.truncates() && was_empty;
         self.handles.push(Handle {
             program,
             number,
@@ -134,15 +130,6 @@ impl Simulation {
             opened: now,
         });
         Ok(Ok(()))
-    }
-
-    /// Whether a file may be shown to be empty, as it was not long ago.
-    pub(super) fn was_empty(&self, at: &str) -> bool {
-        let now = self.now();
-        let since = now.checked_sub(self.stale()).unwrap_or(now);
-        let shown = self.ledger().shown_since(&[at.to_owned()], since);
-        let named = self.files.named(at).map(|file| &self.files.all[file]);
-        known::may_stay_as_it_is(named, &shown)
     }
 
     pub(super) fn cat(&mut self, at: &str) -> Result<Outcome<()>, String> {
@@ -181,10 +168,7 @@ impl Simulation {
         let shown = self.ledger().shown_since(&[at.to_owned()], since);
         // What is open may have been read before.
         let is_open = self.files.named(at).is_some();
-        if is_open
-            || shown.iter().any(|shown| **shown == read)
-            || known::is_continued(&read, &shown)
-        {
+        if is_open || shown.iter().any(|shown| **shown == read) {
             return Ok(Ok(()));
         }
         Err(format!("{at} reads as {}", short(&read)))
