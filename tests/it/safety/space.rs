@@ -5,13 +5,13 @@ use std::{
     os::{fd::AsRawFd, unix::fs::FileExt},
     path::Path,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{OLD, assert_disk, close, open, store};
 use crate::common::{
     Kind, Meddler, Mount, Rig, Server, Site, Target, can_mount, errno, for_each_kind, for_each_rig,
-    pattern,
+    pattern, wait_for,
 };
 
 for_each_rig!(crate::safety::OLD; a_huge_offset_is_refused, a_limit_of_the_user_holds);
@@ -167,24 +167,19 @@ fn uploads(meddler: &Meddler) -> usize {
     meddler.heard("STOR") + meddler.heard("APPE")
 }
 
-/// Waits until the server has not been asked to take an upload for `quiet`, and says how many it was asked to take.
-fn uploads_when_quiet(meddler: &Meddler, quiet: Duration) -> usize {
-    /// pyftpdlib takes 5 s to end a data connection after its disk is full, and an upload may take 8 of them.
-    const WAIT_MAX: Duration = Duration::from_secs(90);
-    let began = Instant::now();
-    let mut last = (uploads(meddler), began);
-    while last.1.elapsed() < quiet {
-        assert!(
-            began.elapsed() < WAIT_MAX,
-            "stored again and again by itself"
-        );
-        thread::sleep(Duration::from_millis(100));
-        let now = uploads(meddler);
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
+/// What the log says of a file that is sent no more by itself.
+const HELD: &str = "when there is room or a program asks";
+
+/// Waits until it is known that the server is full. pyftpdlib says so by a data connection that ends or stalls for 5 s; its answer is lost at
+/// times, and then it is tried again after a pause.
+fn wait_until_held(rig: &Rig, held_before: usize) {
+    if rig.kind() == Kind::Pyftpdlib {
+        wait_for(HELD, Duration::from_secs(100), || {
+            rig.site.mount.logged(HELD) > held_before
+        });
+    } else {
+        thread::sleep(Duration::from_secs(4));
     }
-    last.0
 }
 
 /// A full server gets what it refused when a program asks, and not by itself.
@@ -205,10 +200,9 @@ fn is_not_filled_again(rig: &mut Rig, name: &str) {
     /// A try, another one because of what may be wrong with the session, and both again as the last handle is closed: not every
     /// server says that its disk is full.
     const UPLOADS_MAX: usize = 4;
-    // pyftpdlib says so by a data connection that ends or stalls, after which the session is tried again.
-    let (uploads_max, quiet) = match rig.kind() {
-        Kind::Pyftpdlib => (2 * UPLOADS_MAX, Duration::from_secs(15)),
-        _ => (UPLOADS_MAX, Duration::from_secs(4)),
+    let uploads_max = match rig.kind() {
+        Kind::Pyftpdlib => 3 * UPLOADS_MAX,
+        _ => UPLOADS_MAX,
     };
     let t = rig.target();
     t.put_on_disk("old", b"old");
@@ -221,7 +215,8 @@ fn is_not_filled_again(rig: &mut Rig, name: &str) {
         [libc::ENOSPC, libc::EDQUOT, libc::EIO, libc::ETIMEDOUT].contains(&told),
         "{told}"
     );
-    let tried = uploads_when_quiet(&rig.meddler, quiet);
+    wait_until_held(rig, 0);
+    let tried = uploads(&rig.meddler);
     assert!((1..=uploads_max).contains(&tried), "{tried} uploads");
     // Over the time of the next try.
     thread::sleep(Duration::from_secs(11));
@@ -233,12 +228,13 @@ fn is_not_filled_again(rig: &mut Rig, name: &str) {
     assert_disk(&t, "small", b"small", "small");
     // A program asks: it is tried.
     rig.meddler.take_heard();
+    let held_before = rig.site.mount.logged(HELD);
     let file = open(&t.path(name));
     file.sync_all().unwrap_err();
     let tried = uploads(&rig.meddler);
     assert!(tried > 0, "a program asks");
     drop(file);
-    uploads_when_quiet(&rig.meddler, quiet);
+    wait_until_held(rig, held_before);
     rig.meddler.take_heard();
     assert!(!rig.site.mount.unmount(), "something is unsent");
     assert_eq!(uploads(&rig.meddler), 0, "stored again at the end");
