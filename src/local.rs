@@ -12,8 +12,11 @@ use rustix::process::geteuid;
 /// What lets others read or write.
 const OTHERS: u32 = 0o077;
 
-/// What lets others write.
-const OTHERS_WRITE: u32 = 0o022;
+/// What lets everybody write.
+const ALL_WRITE: u32 = 0o002;
+
+/// What lets the group write.
+const GROUP_WRITES: u32 = 0o020;
 
 /// The sticky bit, by which only its owner takes a name away (as in /tmp).
 const STICKY: u32 = 0o1000;
@@ -39,7 +42,7 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
     if metadata.uid() != geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
     }
-    if metadata.mode() & OTHERS_WRITE != 0 {
+    if may_be_written(&metadata) {
         return Err(io::Error::other("other users may write to it"));
     }
     if metadata.mode() & OTHERS != 0 {
@@ -67,7 +70,7 @@ pub fn check_place(dir: &Path) -> io::Result<()> {
             if !is_trusted(metadata.uid()) {
                 return Err(io::Error::other(format!("{shown} belongs to another user")));
             }
-            let is_open = metadata.mode() & OTHERS_WRITE != 0 && metadata.mode() & STICKY == 0;
+            let is_open = may_be_written(&metadata) && metadata.mode() & STICKY == 0;
             if place == 1 && metadata.is_dir() && is_open {
                 return Err(io::Error::other(format!(
                     "other users may write to {shown}"
@@ -107,6 +110,13 @@ pub fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether others than its owner may write to it. A group of the owner's number is the owner's alone, as distributions make one for each user, and
+/// with it a umask that lets it write.
+pub fn may_be_written(metadata: &fs::Metadata) -> bool {
+    let is_shared = metadata.gid() != metadata.uid();
+    metadata.mode() & ALL_WRITE != 0 || (is_shared && metadata.mode() & GROUP_WRITES != 0)
+}
+
 /// Whether what this user owns is as good as our own.
 fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == geteuid().as_raw()
@@ -135,7 +145,7 @@ mod tests {
         set_mode(&dir, 0o755);
         private_dir(&dir).unwrap();
         assert_eq!(mode(&dir), 0o700);
-        set_mode(&dir, 0o770);
+        set_mode(&dir, 0o777);
         assert!(private_dir(&dir).is_err());
     }
 
@@ -147,14 +157,17 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         check_place(&dir).unwrap();
         check_place(&dir.join("not/yet/there")).unwrap();
-        for (bits, is_good) in [
-            (0o755, true),
-            (0o777, false),
-            (0o775, false),
-            (0o1777, true),
-        ] {
+        for (bits, is_good) in [(0o755, true), (0o777, false), (0o1777, true)] {
             set_mode(&open, bits);
             assert_eq!(check_place(&dir).is_ok(), is_good, "{bits:o}");
+        }
+        if geteuid().is_root() {
+            // The owner's own group, and another.
+            for (group, is_good) in [(0, true), (12, false)] {
+                chown(&open, None, Some(group)).unwrap();
+                set_mode(&open, 0o775);
+                assert_eq!(check_place(&dir).is_ok(), is_good, "group {group}");
+            }
         }
         set_mode(&open, 0o755);
         let link = home.path().join("link");

@@ -15,7 +15,7 @@ use super::{
     surroundings::Surroundings,
     target::Target,
 };
-use crate::config::Password;
+use crate::{config::Password, local::may_be_written};
 
 /// The user of public servers (RFC 1635).
 const ANONYMOUS: &str = "anonymous";
@@ -133,7 +133,7 @@ fn read_netrc(target: &Target, surroundings: &Surroundings) -> Result<NetrcEntry
     };
     let metadata = file.metadata().map_err(failed)?;
     let is_ours = [0, surroundings.uid].contains(&metadata.uid());
-    if metadata.is_file() && (metadata.mode() & 0o022 != 0 || !is_ours) {
+    if metadata.is_file() && (may_be_written(&metadata) || !is_ours) {
         return Err(UsageError::new(format!(
             "{shown}: other users may write it, and could send the password to a server of theirs; run: chmod go-w {shown}"
         )));

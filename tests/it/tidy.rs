@@ -12,7 +12,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("budget", &[]),
     ("cache", &["budget", "clock", "config", "local", "remote"]),
-    ("cli", &["config"]),
+    ("cli", &["config", "local"]),
     ("clock", &[]),
     ("config", &[]),
     ("doctor", &["config", "ftp", "remote"]),

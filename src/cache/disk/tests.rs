@@ -384,7 +384,7 @@ fn only_one_process_has_it() {
     assert!(place.try_open().is_none());
     drop(first);
     drop(place.open());
-    fs::set_permissions(place.server_dir(), fs::Permissions::from_mode(0o770)).unwrap();
+    fs::set_permissions(place.server_dir(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(place.try_open().is_none(), "others may have written");
 }
 
