@@ -236,8 +236,17 @@ pub struct MountConfig {
     pub access: Access,
     /// Whether the kernel checks permission bits.
     pub default_permissions: bool,
+    /// What the threads of the mount may not do on this machine; `None` for nothing.
+    pub sandbox: Option<SandboxConfig>,
     /// The kernel's own mount options, in the order given; a later one overrides an earlier one.
     pub flags: Vec<MountFlag>,
+}
+
+/// What the threads of a mount may reach on this machine, besides what every mount needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SandboxConfig {
+    /// Files and directories that may be read: where the environment says that certificates are.
+    pub readable: Vec<PathBuf>,
 }
 
 /// Which local users may look into the mount.

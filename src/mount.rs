@@ -14,6 +14,7 @@ mod fusermount;
 mod layers;
 mod mountpoint;
 mod names;
+mod sandbox;
 mod serve;
 mod sys;
 mod table;

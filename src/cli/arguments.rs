@@ -135,6 +135,10 @@ pub struct Opts {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds, help_heading = "Mount")]
     pub(super) drain_timeout: Duration,
 
+    /// Let the threads of the mount do on this machine whatever the user may.
+    #[arg(long, hide = true, help_heading = "Mount")]
+    pub(super) no_sandbox: bool,
+
     /// Log more; twice: also every command and reply
     #[arg(short, long, action = ArgAction::Count, help_heading = "Messages")]
     pub(super) verbose: u8,

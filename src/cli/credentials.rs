@@ -172,6 +172,7 @@ mod tests {
                 home: Some(dir.path().to_owned()),
                 cache_home: None,
                 state_home: None,
+                certificates: Vec::new(),
                 ask: None,
             };
             Self { dir, surroundings }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::{
     Access, ActiveConfig, BaseDir, CacheConfig, Config, DiskConfig, FsConfig, FtpConfig, LogConfig,
-    MountConfig, NetworkConfig,
+    MountConfig, NetworkConfig, SandboxConfig,
 };
 
 /// Bytes of a folder's name that stand for themselves.
@@ -100,6 +100,9 @@ impl MountRequest {
                 access: list.access,
                 // Without it every local user could do on the server what the FTP user can.
                 default_permissions: list.default_permissions || list.access != Access::Owner,
+                sandbox: (!opts.no_sandbox).then(|| SandboxConfig {
+                    readable: surroundings.certificates.clone(),
+                }),
                 flags: list.flags.clone(),
             },
         })

@@ -31,6 +31,8 @@ pub struct Surroundings {
     pub cache_home: Option<PathBuf>,
     /// `XDG_STATE_HOME`.
     pub state_home: Option<PathBuf>,
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, where OpenSSL's programs and ours look for authorities.
+    pub certificates: Vec<PathBuf>,
     /// Asks on the terminal; `None` without a terminal.
     pub ask: Option<fn(&str) -> io::Result<String>>,
 }
@@ -54,6 +56,11 @@ impl Surroundings {
             home,
             cache_home: path("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()),
             state_home: path("XDG_STATE_HOME").filter(|dir| dir.is_absolute()),
+            certificates: ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+                .into_iter()
+                .filter_map(path)
+                .flat_map(|value| env::split_paths(&value).collect::<Vec<_>>())
+                .collect(),
             ask: io::stdin().is_terminal().then_some(prompt::ask),
         }
     }

@@ -12,6 +12,7 @@ use crate::config::{
 
 fn surroundings() -> Surroundings {
     Surroundings {
+        certificates: Vec::new(),
         uid: 1000,
         gid: 100,
         password: None,

@@ -24,7 +24,8 @@ use super::{
     error::MountError,
     layers::Layers,
     names,
-    threads::spawn,
+    sandbox::Sandbox,
+    threads::{spawn, spawn_within},
 };
 use crate::{
     config::{Access, Config},
@@ -76,7 +77,8 @@ pub(super) fn serve(
     mountpoint: &Path,
     announcement: &mut Option<Announcement>,
 ) -> Result<(), MountError> {
-    let layers = Layers::build(config)?;
+    let sandbox = Arc::new(Sandbox::new(config));
+    let layers = sandbox.run(|| Layers::build(config))??;
     let (sender, events) = mpsc::channel();
     // From here on a signal ends the mount in good order; before, it just ends the process.
     watch_signals(sender.clone())?;
@@ -87,13 +89,20 @@ pub(super) fn serve(
         attached,
         presence,
         filesystem: layers.filesystem.clone(),
+        sandbox: sandbox.clone(),
         events,
         sender,
         has_session_ended: false,
         is_drain_left: false,
         grace: DRAIN_GRACE,
     };
-    start_session(&life.filesystem, device, config, life.sender.clone())?;
+    start_session(
+        &life.filesystem,
+        device,
+        config,
+        &sandbox,
+        life.sender.clone(),
+    )?;
     life.attached.widen_read_ahead();
     if let Some(announcement) = announcement.take() {
         announcement
@@ -129,6 +138,7 @@ struct Life<'a> {
     attached: Attached,
     presence: Presence,
     filesystem: Arc<Filesystem>,
+    sandbox: Arc<Sandbox>,
     events: Receiver<Event>,
     sender: Sender<Event>,
     has_session_ended: bool,
@@ -182,7 +192,7 @@ impl Life<'_> {
             .note_draining(self.filesystem.progress().files_left);
         let filesystem = self.filesystem.clone();
         let sender = self.sender.clone();
-        spawn("drain", move || {
+        spawn_within(&self.sandbox, "drain", move || {
             let is_all_sent = filesystem.drain(limit);
             // The receiver is gone when the wait was given up.
             let _ = sender.send(Event::Drained(is_all_sent));
@@ -246,6 +256,7 @@ fn start_session(
     filesystem: &Arc<Filesystem>,
     device: OwnedFd,
     settings: &Config,
+    sandbox: &Arc<Sandbox>,
     sender: Sender<Event>,
 ) -> Result<(), MountError> {
     let acl = match settings.mount.access {
@@ -261,8 +272,8 @@ fn start_session(
     // This answers the kernel's INIT, so the mount is usable as soon as the loops run.
     let session = Session::from_fd(server, device, acl, config)
         .map_err(|error| MountError::new(format!("the kernel refused the mount: {error}")))?;
-    names::watch(session.notifier(), filesystem.clone())?;
-    spawn("session", move || {
+    names::watch(session.notifier(), filesystem.clone(), sandbox)?;
+    spawn_within(sandbox, "session", move || {
         let result = session.run();
         // The receiver is gone when the program is about to exit.
         let _ = sender.send(Event::Ended(result));
@@ -425,6 +436,7 @@ mod tests {
                 attached: Attached::released(),
                 presence: Presence::none(),
                 filesystem: self.filesystem.clone(),
+                sandbox: Arc::new(Sandbox::none()),
                 events,
                 sender,
                 has_session_ended: true,

@@ -39,6 +39,7 @@ mod quirks;
 mod recovery;
 mod roundtrips;
 mod safety;
+mod sandbox;
 mod secrets;
 mod sequential;
 mod streams;

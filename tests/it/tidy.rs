@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PACKAGES: &[(&str, &[&str])] = &[
     ("crc32fast", &["remote"]),
     ("fuser", &["fuse", "mount"]),
+    ("landlock", &["mount"]),
     ("lru", &["cache"]),
     ("md5", &["remote"]),
     ("rangemap", &["fs"]),
