@@ -36,8 +36,15 @@ pub(crate) enum Doubt {
         /// The tail, unless it is large: a program may take it back before it is known what has become of it.
         tail: Option<Arc<[u8]>>,
     },
-    /// Ranges inside the file were being written, which was of this version before.
-    Patch(Version),
+    /// Ranges inside the file were being written.
+    Patch {
+        /// Which version the file was before.
+        before: Version,
+        /// How long it was to be after.
+        len: u64,
+        /// Where the first range begins, and its first bytes: a program may write others before it is known what has become of them.
+        first: (u64, Arc<[u8]>),
+    },
     /// A whole new file of this version was about to take the name.
     Placed(Version),
 }
@@ -47,7 +54,7 @@ impl Doubt {
     pub(crate) fn stage(&self) -> Stage {
         match self {
             Self::New { stage, .. } => *stage,
-            Self::InPlace | Self::Append { .. } | Self::Patch(_) | Self::Placed(_) => {
+            Self::InPlace | Self::Append { .. } | Self::Patch { .. } | Self::Placed(_) => {
                 Stage::Unheard
             }
         }

@@ -12,19 +12,21 @@ const PATCH: &[u8] = b"WXYZ";
 const OFFSET: NonZeroU64 = NonZeroU64::new(4).expect("four is not zero");
 const AFTER: &[u8] = b"0123WXYZ89abcdef";
 
-/// Tries it on a file of this name, which the caller removes. `None` when the trial itself failed, so that nothing was learnt.
-pub fn keeps_rest(remote: &dyn Remote, made: &MadeName) -> Option<bool> {
-    match try_patch(remote, made) {
-        Ok(keeps) => Some(keeps),
-        Err(error) => {
-            log::debug!("no writing into the middle of files: {error}");
-            let says_no = matches!(
-                error.kind(),
-                RemoteErrorKind::Refused | RemoteErrorKind::Unsupported | RemoteErrorKind::Failed
-            );
-            says_no.then_some(false)
+/// Tries it on a file of this name, which the caller removes.
+///
+/// # Errors
+///
+/// The trial itself failed, so that nothing was learnt; what was sent may still be carried out ([`super::RemoteError::late`]).
+pub fn keeps_rest(remote: &dyn Remote, made: &MadeName) -> Result<bool> {
+    try_patch(remote, made).or_else(|error| {
+        log::debug!("no writing into the middle of files: {error}");
+        match error.kind() {
+            RemoteErrorKind::Refused | RemoteErrorKind::Unsupported | RemoteErrorKind::Failed => {
+                Ok(false)
+            }
+            _ => Err(error),
         }
-    }
+    })
 }
 
 fn try_patch(remote: &dyn Remote, made: &MadeName) -> Result<bool> {

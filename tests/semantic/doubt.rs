@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use ftpfs::remote::{RemoteErrorKind as Kind, memory::Operation};
+use ftpfs::remote::{
+    RemoteErrorKind as Kind,
+    memory::{Operation, Treatment},
+};
 
-use crate::world::{APPEND, EXCLUSIVE, WRITE, World, path, pattern};
+use crate::world::{APPEND, EXCLUSIVE, TRUNCATE, WRITE, World, path, pattern};
 
 const MIB: usize = 1 << 20;
 
@@ -116,6 +119,65 @@ fn ranges_are_not_repeated_in_another_file_of_the_same_size() {
         assert!(world.on("/file").unwrap() == expected, "{is_replaced}");
         world.fs.release(handle);
     }
+}
+
+/// The end of the next upload times out.
+fn time_out_once(world: &World) {
+    let mut is_first = true;
+    world.server.treat_calls(Some(Box::new(move |_, call| {
+        if call.operation == Operation::Finish && std::mem::take(&mut is_first) {
+            Treatment::Late(Kind::TimedOut(ftpfs::remote::Phase::Reply))
+        } else {
+            Treatment::Usual
+        }
+    })));
+}
+
+// SEMANTICS: S-patch
+#[test]
+fn ranges_that_arrive_late_are_known_again_after_the_file_was_emptied() {
+    let world = World::new();
+    world.try_patch();
+    world.put("/file", &pattern(2 * MIB, 1));
+    let handle = world.open("/file", WRITE).unwrap();
+    world.write(handle, 70_000, b"changed");
+    time_out_once(&world);
+    assert_eq!(world.close(handle), Err(libc::ETIMEDOUT));
+    // Its name is busy for as long as the server may not have done with it.
+    let handle = world.open("/file", TRUNCATE).unwrap();
+    world.write(handle, 0, b"newer");
+    assert_eq!(world.close(handle), Err(libc::EBUSY));
+    assert!(world.on("/file").unwrap()[70_000..].starts_with(b"changed"));
+    world.advance(Duration::from_secs(121));
+    let round = world.fs.retry();
+    assert_eq!(world.names("/").unwrap(), ["file"]);
+    assert!(world.on("/file").unwrap() == b"newer", "{round:?}");
+}
+
+// SEMANTICS: S-names-temporary
+#[test]
+fn a_scratch_file_that_may_be_stored_late_is_removed_later() {
+    let world = World::new();
+    world.put("/file", &pattern(2 * MIB, 1));
+    // That files can be removed is known by two.
+    for removed in ["/one", "/two"] {
+        let handle = world.create(removed, EXCLUSIVE).unwrap();
+        world.close(handle).unwrap();
+        world.unlink(removed).unwrap();
+    }
+    let handle = world.open("/file", WRITE).unwrap();
+    world.write(handle, 70_000, b"changed");
+    time_out_once(&world);
+    world.close(handle).unwrap();
+    let hidden = || {
+        let names = world.server.tree().into_keys().map(|path| path.to_string());
+        names.filter(|path| path.contains("ftpfs-")).count()
+    };
+    // Were it removed now, it could come again.
+    assert_eq!(hidden(), 1);
+    world.advance(Duration::from_secs(121));
+    world.fs.pay_debts();
+    assert_eq!(hidden(), 0);
 }
 
 // SEMANTICS: S-tenet-whole

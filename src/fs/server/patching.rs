@@ -81,12 +81,19 @@ impl Patching {
     fn try_in(&self, dir: &RemotePath, learnt: &Learnt) -> Option<bool> {
         let scratch = self.hidden.make(dir, learnt.takes_dot_names())?;
         let works = patch_trial::keeps_rest(&*self.remote, &scratch);
+        if let Err(error) = &works
+            && error.late().is_some()
+        {
+            // It may be stored after it was removed.
+            self.hidden.debts().fall_due_after(&scratch, error);
+            return None;
+        }
         match self.hidden.remove(&scratch) {
             Removal::Gone => learnt.note_removal(),
             Removal::Refused => learnt.note_no_removal(),
             Removal::Later => {}
         }
-        works
+        works.ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RemotePath, bool>> {

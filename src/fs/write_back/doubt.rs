@@ -9,6 +9,8 @@
 //!
 //! Anything else was made by others, and stays.
 
+use std::sync::Arc;
+
 use super::upload::{Landed, Upload};
 use crate::{
     fs::{
@@ -17,9 +19,6 @@ use crate::{
     },
     remote::Reported,
 };
-
-/// How much of a range is compared to see whether it was written. 4 KiB: by chance no other file has the same there.
-const FIRST_BYTES_MAX: u64 = 4 << 10;
 
 /// Finds out what has become of the change that was under way, and makes the job fit that; how it has ended, if nothing is left to do.
 pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
@@ -69,8 +68,10 @@ pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
             let tail = tail.as_deref().unwrap_or_default();
             is_there || upload.holds(range, tail)?
         }
-        Doubt::Patch(before) => {
-            reported.agrees_with(&before.reported()) || holds_first_range(upload, reported)?
+        Doubt::Patch { before, len, first } => {
+            let is_as_before = reported.agrees_with(&before.reported());
+            let is_as_long = (before.size..=len).contains(&reported.size);
+            is_as_before || is_as_long && holds_first(upload, reported, before.size, &first)?
         }
         Doubt::Placed(version) => {
             reported.agrees_with(&version.reported())
@@ -107,23 +108,19 @@ pub(super) fn is_new_ours(
 }
 
 /// Whether a file of the right size holds what was to be written first: the change had begun, and others have not replaced the file.
-fn holds_first_range(upload: &Upload<'_>, reported: Reported) -> Result<bool> {
-    let first = upload.job.dirty.iter().next();
-    let Some(first) =
-        first.filter(|_| (upload.job.old_len()..=upload.job.len).contains(&reported.size))
-    else {
-        return Ok(false);
+fn holds_first(
+    upload: &Upload<'_>,
+    reported: Reported,
+    old_len: u64,
+    (start, first): &(u64, Arc<[u8]>),
+) -> Result<bool> {
+    let holds = |bytes: &[u8]| {
+        let end = (start + bytes.len() as u64).min(reported.size);
+        Ok::<_, FsError>(end > *start && upload.holds(*start..end, bytes)?)
     };
-    let end = first
-        .end
-        .min(first.start + FIRST_BYTES_MAX)
-        .min(reported.size);
-    if upload.holds_ours(first.start..end)? {
-        return Ok(true);
-    }
     // It may have stopped inside that range.
-    let is_as_long = reported.size == upload.job.old_len();
-    Ok(is_as_long && upload.holds_ours(first.start..end.min(first.start + 1))?)
+    let one = first.get(..1).filter(|_| reported.size == old_len);
+    Ok(holds(first)? || one.map_or(Ok(false), holds)?)
 }
 
 /// A file that was sent, whose confirmation was lost and that is not there: the server may have taken it away, so it is not sent again

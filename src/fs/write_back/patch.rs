@@ -3,7 +3,7 @@
 //! The file itself is changed, so it must be the version that was opened; and the size does not show whether all has arrived, so that the
 //! ranges are read back, unless the server has computed a checksum of them.
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, ops::Range, sync::Arc};
 
 use super::{
     doubt::resolve,
@@ -20,6 +20,9 @@ use crate::{
     remote::{RemoteErrorKind, UploadMode, Want},
 };
 
+/// How much of the first range is remembered to see whether it was written. 4 KiB: by chance no other file has the same there.
+const FIRST_BYTES_MAX: u64 = 4 << 10;
+
 /// Writes the ranges into the file.
 pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
     let path = upload.path;
@@ -32,6 +35,7 @@ pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
     let mut tries = 1;
     let before = upload.job.base.as_ref().map(|base| base.version);
     let mut ranges: Vec<_> = upload.job.dirty.iter().collect();
+    let first = first_bytes(upload, ranges.first())?;
     ranges.reverse();
     while let Some(range) = ranges.pop() {
         let Some(offset) = NonZeroU64::new(range.start) else {
@@ -71,7 +75,11 @@ pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
             }
             Err(error) => return Err(upload.explain(error)),
         };
-        upload.begin_change(Doubt::Patch(before.unwrap_or_default()));
+        upload.begin_change(Doubt::Patch {
+            before: before.unwrap_or_default(),
+            len: upload.job.len,
+            first: first.clone(),
+        });
         evidence = upload.send(range, sending)?;
         want = Want::Ours;
     }
@@ -99,4 +107,11 @@ pub(super) fn patch(upload: &mut Upload<'_>) -> Result<Landed> {
         }
     }
     Ok(Landed::There(settled))
+}
+
+/// Where the first range begins, and its first bytes.
+fn first_bytes(upload: &Upload<'_>, first: Option<&Range<u64>>) -> Result<(u64, Arc<[u8]>)> {
+    let Range { start, end } = first.cloned().unwrap_or_default();
+    let bytes = upload.spooled(start..end.min(start + FIRST_BYTES_MAX))?;
+    Ok((start, bytes.into()))
 }
