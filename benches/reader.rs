@@ -12,8 +12,8 @@ use ftpfs::{
     clock::SystemClock,
     config::CacheConfig,
     remote::{
-        Attributes, Confirmed, Download, Listing, Permit, Remote, RemoteEntry, RemoteError,
-        RemoteErrorKind, RemotePath, Report, Result, Settled, Upload, UploadMode,
+        Attributes, Confirmed, Download, Evidence, Listing, Permit, Remote, RemoteEntry,
+        RemoteError, RemoteErrorKind, RemotePath, Report, Result, Settled, Upload, UploadMode,
     },
 };
 
@@ -90,7 +90,7 @@ impl Remote for Endless {
         unsupported()
     }
 
-    fn rename(&self, _: &RemotePath, _: Permit) -> Result<()> {
+    fn rename(&self, _: &RemotePath, _: Permit) -> Result<Option<Evidence>> {
         unsupported()
     }
 

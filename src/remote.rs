@@ -152,9 +152,9 @@ pub trait Remote: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Gives a file or directory the name that the permit is for. Whether an existing target is replaced, refused or left alone differs by
-    /// server.
-    fn rename(&self, from: &RemotePath, to: Permit) -> Result<()>;
+    /// Gives a file or directory the name that the permit is for. Whether an existing target is replaced, refused or left alone, with a yes
+    /// all the same, differs by server. What has the old name then, where that can be asked in the same round trip and is answered.
+    fn rename(&self, from: &RemotePath, to: Permit) -> Result<Option<Evidence>>;
 
     /// Removes a file or a symbolic link.
     fn remove_file(&self, permit: Permit) -> Result<()>;

@@ -221,6 +221,7 @@ fn every_long_option_is_also_a_mount_option() {
                 opts.charset,
                 seen_network(opts),
                 (opts.foreground, opts.no_profile, opts.verify, tls),
+                opts.no_sandbox,
             )
         };
         assert_eq!(seen(&by_item), seen(&by_long), "{name}");

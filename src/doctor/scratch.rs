@@ -329,11 +329,11 @@ impl Scratch {
                 is_broken = !error.is_answer();
                 Err(self.in_words(&error))
             }
-            Ok(()) if self.remote.stat(third.path())?.is_some() => {
+            Ok(_) if self.remote.stat(third.path())?.is_some() => {
                 self.habits.pretends_to_rename = true;
                 Err("the server says yes and does nothing".to_owned())
             }
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
         };
         self.habits.no_rename_over = over.is_err() && !is_broken;
         let cost = "a file that is replaced is away for a moment";

@@ -15,14 +15,17 @@ use super::{
     capabilities::{SetMode, SetTime},
     client::{FtpRemote, unencodable},
     command::DataCommand,
+    order,
     pool::{Guard, Use},
     reply::{Failure, Fault, Reply},
+    shortcuts::Technique,
     socket::has_ended,
+    stat,
     transfer::Transfer,
 };
 use crate::remote::{
-    Permit, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, UploadMode, gate::Change,
-    late::Late,
+    Evidence, Permit, Phase, RemoteError, RemoteErrorKind, RemotePath, Result, UploadMode,
+    gate::Change, late::Late,
 };
 
 /// Begins an upload on this session: STOR, APPE, or REST and then STOR. `wanted` says what leaves with it.
@@ -56,20 +59,38 @@ pub(super) fn begin_upload(
     )
 }
 
-/// RNFR and RNTO, in one write: the second one is refused with the first.
-pub(super) fn rename(remote: &FtpRemote, from: &RemotePath, to: Permit) -> Result<()> {
-    let lines = [
+/// RNFR and RNTO, in one write: the second one is refused with the first. Behind them the question what has the old name then, for a server
+/// may say yes and do nothing.
+pub(super) fn rename(
+    remote: &FtpRemote,
+    from: &RemotePath,
+    to: Permit,
+) -> Result<Option<Evidence>> {
+    let mut lines = vec![
         remote.line("RNFR ", from)?,
         remote.line("RNTO ", to.path())?,
     ];
+    let count = lines.len();
+    if remote.pool.host.capabilities.may(Technique::Batch) {
+        lines.extend(stat::questions(remote, from)?);
+    }
+    let asked = Instant::now();
     let sent = send(remote, from, Some((to, Change::Place)), "RNFR", &lines);
-    let renamed = sent.and_then(|replies| done(from, ["RNFR", "RNTO"], &replies));
+    let renamed = sent.and_then(|mut replies| {
+        let is_plausible = order::is_plausible(&lines, &replies);
+        let answers = replies.split_off(count.min(replies.len()));
+        done(from, ["RNFR", "RNTO"], &replies)?;
+        Ok(if is_plausible { answers } else { Vec::new() })
+    });
     remote.links.forget();
-    renamed.map_err(|error| match error.kind() {
+    let answers = renamed.map_err(|error| match error.kind() {
         // Pure-FTPd says 451 to a rename that it does not allow.
         RemoteErrorKind::Failed => error.into_kind(RemoteErrorKind::Refused),
         _ => error,
-    })
+    })?;
+    // An answer that says neither is none.
+    let entry = stat::judge(from, &answers).ok();
+    Ok(entry.map(|entry| Evidence::reported(from, entry.map(Arc::new), asked, Instant::now())))
 }
 
 /// DELE.

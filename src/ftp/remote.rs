@@ -93,7 +93,7 @@ impl Remote for FtpRemote {
         checksum::ask(self, path, part)
     }
 
-    fn rename(&self, from: &RemotePath, to: Permit) -> Result<()> {
+    fn rename(&self, from: &RemotePath, to: Permit) -> Result<Option<Evidence>> {
         gate::rename(self, from, to)
     }
 

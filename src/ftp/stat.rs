@@ -85,6 +85,29 @@ fn by_size(remote: &FtpRemote, path: &RemotePath) -> Result<Option<RemoteEntry>>
     judge_by_size(path, &replies)
 }
 
+/// The commands by which a path is asked for behind other commands, in one write.
+pub(super) fn questions(remote: &FtpRemote, path: &RemotePath) -> Result<Vec<Vec<u8>>> {
+    let learnt = remote.pool.host.capabilities.learnt();
+    if learnt.has_mlst && learnt.is_mlst_proven {
+        return Ok(vec![remote.line("MLST ", path)?]);
+    }
+    Ok(size_questions(remote, path)?.into())
+}
+
+/// What the answers to these say.
+pub(super) fn judge(path: &RemotePath, replies: &[Reply]) -> Result<Option<RemoteEntry>> {
+    let [reply] = replies else {
+        return judge_by_size(path, replies);
+    };
+    match reply.inner_lines().find_map(listing::parse_facts) {
+        Some(entry) if reply.is_done() => Ok(Some(RemoteEntry {
+            name: name_of(path),
+            ..entry
+        })),
+        _ => absent_or(reply, "MLST", path),
+    }
+}
+
 /// How many commands [`size_questions`] are.
 pub(super) const SIZE_QUESTIONS: usize = 3;
 

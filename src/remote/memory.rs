@@ -13,6 +13,7 @@
 
 mod behaviour;
 mod client;
+mod commands;
 mod delivery;
 mod fault;
 mod loss;

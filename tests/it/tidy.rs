@@ -255,6 +255,7 @@ const EVIDENCE: &[(&str, &[&str])] = &[
     (
         "Evidence::reported(",
         &[
+            "src/ftp/gate.rs",
             "src/remote.rs",
             "src/remote/gate.rs",
             "src/remote/memory/remote.rs",

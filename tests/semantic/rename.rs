@@ -79,21 +79,27 @@ fn noreplace_asks_nothing_where_the_listing_is_nearly_new() {
 
 // SEMANTICS: S-rename-noreplace
 #[test]
-fn a_server_that_was_seen_to_lie_is_not_believed_about_a_free_name_either() {
-    for mode in [RenameMode::Replace, RenameMode::NoReplace] {
+fn a_server_that_lies_is_not_believed_about_a_free_name_either() {
+    for (mode, was_seen) in [RenameMode::Replace, RenameMode::NoReplace]
+        .into_iter()
+        .flat_map(|mode| [(mode, true), (mode, false)])
+    {
         for source in ["/file", "/dir"] {
             let world = World::on_server(|server| server.rename_over = RenameOver::Lies);
-            world.put("/one", b"1");
-            world.put("/other", b"2");
-            world.rename("/one", "/other").unwrap();
-            assert!(world.server.habits().pretends_to_rename);
+            if was_seen {
+                world.put("/one", b"1");
+                world.put("/other", b"2");
+                world.rename("/one", "/other").unwrap();
+                assert!(world.server.habits().pretends_to_rename);
+            }
             world.put("/file", b"ours");
             world.put("/dir/x", b"inside");
             world.expire();
             assert!(!world.exists("/new") && world.exists(source));
             world.put("/new", b"theirs");
             let renamed = world.rename_as(source, "/new", mode);
-            let case = format!("{source} {mode:?}");
+            let case = format!("{source} {mode:?} {was_seen}");
+            assert!(world.server.habits().pretends_to_rename, "{case}");
             if source == "/file" && mode == RenameMode::Replace {
                 assert_eq!(renamed, Ok(()), "{case}");
                 assert_eq!(world.on("/new").unwrap(), b"ours");
@@ -114,11 +120,8 @@ fn a_server_that_was_seen_to_lie_is_not_believed_about_a_free_name_either() {
 
 // SEMANTICS: S-replace-refused
 #[test]
-fn a_new_file_whose_name_others_take_is_stored_beside_it_on_a_server_that_was_seen_to_lie() {
+fn a_new_file_whose_name_others_take_is_stored_beside_it_on_a_server_that_lies() {
     let world = World::on_server(|server| server.rename_over = RenameOver::Lies);
-    world.put("/one", b"1");
-    world.put("/other", b"2");
-    world.rename("/one", "/other").unwrap();
     let content = pattern(2 << 20, 1);
     let handle = world.create("/new", TRUNCATE).unwrap();
     world.write(handle, 0, &content);

@@ -202,10 +202,12 @@ fn rename_dir(fs: &Filesystem, source: &RemotePath, target_seen: &Evidence) -> R
             .map_err(|_| FsError::new(FsErrorKind::Exists, target))
     };
     match renaming::surely(&fs.server, source, target, look)? {
-        Ok(()) if has_left(&fs.server, source, target, is_replacing)? => return Ok(()),
+        Ok(seen) if has_left(&fs.server, source, target, is_replacing, seen.as_ref())? => {
+            return Ok(());
+        }
         // Others have taken the name in this moment.
-        Ok(()) if !is_replacing => return Err(FsError::new(FsErrorKind::Exists, target)),
-        Ok(()) => {}
+        Ok(_) if !is_replacing => return Err(FsError::new(FsErrorKind::Exists, target)),
+        Ok(_) => {}
         Err(error) if is_replacing && error.kind() == RemoteErrorKind::Refused => {}
         Err(error) => {
             fs.server

@@ -63,21 +63,27 @@ pub(crate) fn carry_out<P, T>(
     }
 }
 
-/// Whether what the server has agreed to rename has left its old name. Looked at where something was to be replaced, and each time on a
-/// server that was seen to say yes and do nothing: it may be that others have made the new name in this moment.
+/// Whether what the server has agreed to rename has left its old name, by what was seen of that with the rename: it may be that others have
+/// made the new name in this moment, and the server says yes and does nothing. Where nothing was seen, it is looked at if something was to
+/// be replaced, or the server has done so before.
 pub(crate) fn has_left(
     server: &Server,
     source: &RemotePath,
     path: &RemotePath,
     is_replacing: bool,
+    seen: Option<&Evidence>,
 ) -> Result<bool> {
     // A name that only gets another spelling may still be answered for.
-    let is_told_apart = !is_respelled(source, path);
-    let is_doubtful = is_replacing || server.learnt().pretends_to_rename() && is_told_apart;
-    if !is_doubtful {
+    if !is_replacing && is_respelled(source, path) {
         return Ok(true);
     }
-    let has_left = server.evidence().look_now(source)?.is_absent();
+    let has_left = match seen {
+        Some(seen) => seen.is_absent(),
+        None if is_replacing || server.learnt().pretends_to_rename() => {
+            server.evidence().look_now(source)?.is_absent()
+        }
+        None => return Ok(true),
+    };
     if !has_left {
         log::info!("this server only pretends to rename over {path}");
         server.learnt().note_pretended_rename();

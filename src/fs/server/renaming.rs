@@ -31,10 +31,12 @@ pub(crate) fn over(
         match surely(server, source, path, |again| {
             grant(server, target, want, again)
         })? {
-            Ok(()) if has_left(server, source, path, is_replacing)? => return Ok(()),
+            Ok(seen) if has_left(server, source, path, is_replacing, seen.as_ref())? => {
+                return Ok(());
+            }
             // Others have taken the name in this moment.
-            Ok(()) if want == Want::Absent => return Err(changed(server, path, want)),
-            Ok(()) => {}
+            Ok(_) if want == Want::Absent => return Err(changed(server, path, want)),
+            Ok(_) => {}
             // Only a no to the new name can be for the sake of the old file there.
             Err(error) if !error.is_answer() || error.command() != "RNTO" => {
                 server.kernel().forget_if_unknown(&error, &[source, path]);
@@ -125,11 +127,14 @@ fn place(server: &Server, source: &RemotePath, path: &RemotePath) -> Result<remo
         seen.permit(Want::Absent)
             .map_err(|_| FsError::new(FsErrorKind::Exists, path))
     };
-    let placed = surely(server, source, path, look)?;
-    if placed.is_ok() && !has_left(server, source, path, false)? {
+    let seen = match surely(server, source, path, look)? {
+        Ok(seen) => seen,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !has_left(server, source, path, false, seen.as_ref())? {
         return Err(changed(server, path, Want::Absent));
     }
-    Ok(placed)
+    Ok(Ok(()))
 }
 
 /// Moves what is at `path` to a hidden name in `dir`, which is returned; `None` where the server allows none. `size` is that of the file
@@ -152,7 +157,7 @@ pub(crate) fn aside(
             break;
         };
         match surely(server, path, aside.path(), |_| Ok(aside.permit()))? {
-            Ok(()) => return Ok(Ok(Some(aside))),
+            Ok(_) => return Ok(Ok(Some(aside))),
             Err(error) if is_name_refusal(&error) && had_dot => {
                 debts.settle(&aside);
                 server.learnt().note_dot_names(false);
@@ -172,13 +177,14 @@ pub(crate) fn aside(
     Ok(Ok(None))
 }
 
-/// Renames for the permit that `look` gives, and finds out whether that happened when the reply was lost.
+/// Renames for the permit that `look` gives, and finds out whether that happened when the reply was lost. Inside, what has the old name
+/// then, if that was seen.
 pub(crate) fn surely(
     server: &Server,
     from: &RemotePath,
     to: &RemotePath,
     look: impl Fn(Again) -> Result<Permit>,
-) -> Result<remote::Result<()>> {
+) -> Result<remote::Result<Option<Evidence>>> {
     let look = |again| match again {
         Again::Unheard if has_moved(server, from, to) => Ok(None),
         again => look(again).map(Some),
@@ -187,10 +193,10 @@ pub(crate) fn surely(
         server.remote().rename(from, permit)
     })?;
     Ok(match outcome {
-        None => Ok(()),
+        None => Ok(None),
         Some(Err(error)) if error.is_reply_lost() && has_moved(server, from, to) => {
             log::debug!("{from} was renamed to {to}, although: {error}");
-            Ok(())
+            Ok(None)
         }
         Some(answered) => answered,
     })

@@ -96,8 +96,8 @@ fn try_to_bring_back(
         let free = free.map_err(|_| FsError::new(FsErrorKind::Exists, of))?;
         // When its reply is lost, it is looked at again.
         return match server.remote().rename(name, free) {
-            Ok(()) if has_left(server, name, of, false)? => Ok(Returned::Back),
-            Ok(()) => Err(FsError::new(FsErrorKind::Exists, of)),
+            Ok(seen) if has_left(server, name, of, false, seen.as_ref())? => Ok(Returned::Back),
+            Ok(_) => Err(FsError::new(FsErrorKind::Exists, of)),
             Err(error) if error.is_answer() && evidence.look_now(name)?.is_absent() => {
                 // It was never moved, and others have removed it.
                 Ok(Returned::Back)

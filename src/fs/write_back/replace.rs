@@ -261,11 +261,11 @@ fn try_renaming(upload: &Upload<'_>, hidden: &MadeName) -> Renaming {
     };
     let renamed = upload.server.remote().rename(hidden, other.permit());
     match &renamed {
-        Ok(()) => names.debts().settle(hidden),
+        Ok(_) => names.debts().settle(hidden),
         Err(_) => names.debts().fall_due(&other),
     }
     match renamed {
-        Ok(()) => Renaming::Works(other),
+        Ok(_) => Renaming::Works(other),
         Err(error) if !error.is_answer() => Renaming::Works(hidden.clone()),
         Err(error) if error.command() == "RNFR" && error.kind() == RemoteErrorKind::Unsupported => {
             Renaming::Unknown

@@ -86,7 +86,7 @@ fn nothing_is_sent_for_a_name_that_the_charset_lacks() {
         remote
             .put(made(&missing), b"x", &Attributes::default())
             .map(drop),
-        remote.rename(&path("я"), made(&missing)),
+        remote.rename(&path("я"), made(&missing)).map(drop),
         remote.make_symlink("日本".as_bytes(), &path("я")),
         remote.open_download(&missing, 0, None).map(|_| ()),
     ];
