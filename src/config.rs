@@ -162,6 +162,9 @@ pub struct FsConfig {
     pub spool_dir: PathBuf,
     /// Where this server's temporary files are written down for the next mount of the same directory; `None` for nowhere.
     pub debts_dir: Option<PathBuf>,
+    /// The file that holds the key with which inode numbers are made, so that the next mount makes the same; `None` for a key of this mount
+    /// alone.
+    pub inode_key: Option<PathBuf>,
     /// How long the end of a mount waits for uploads that still make progress.
     pub drain_timeout: Duration,
     /// Which file stays when others have changed one that was changed here. Both: neither side loses a byte.
