@@ -88,6 +88,8 @@ pub struct TlsConfig {
     pub mode: TlsMode,
     /// Whether the server's certificate is not looked at.
     pub is_insecure: bool,
+    /// Whether data connections must resume the TLS session of their control connection.
+    pub requires_resumption: bool,
     /// Authorities to trust instead of the system's, in PEM.
     pub ca_file: Option<PathBuf>,
     /// The only certificates to trust; empty for those that an authority vouches for.

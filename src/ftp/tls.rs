@@ -8,6 +8,7 @@
 //! 3. *Whom to trust* is decided in [`verify`], and each way that can go wrong has its own sentence in [`error`].
 //! 4. *No way back.* A host that has spoken TLS once is never spoken to without, unless the user says so ([`known`]).
 
+mod broken;
 mod certificate;
 mod channel;
 mod error;
@@ -19,9 +20,10 @@ mod pem;
 mod tests;
 mod verify;
 
+pub(super) use broken::Broken;
 pub use certificate::Certificate;
+pub(super) use channel::Channel;
 pub use channel::Protocol;
-pub(super) use channel::{Broken, Channel};
 pub use error::TlsError;
 pub(super) use known::KnownHosts;
 
@@ -65,6 +67,8 @@ pub(super) struct Client {
     v13: ClientConfig,
     name: Option<ServerName<'static>>,
     data: Arc<Handshakes>,
+    /// Whether data connections that resume no session are refused.
+    must_resume: bool,
 }
 
 impl Client {
@@ -88,6 +92,7 @@ impl Client {
             v13: build(&TLS13)?,
             name,
             data: Arc::default(),
+            must_resume: config.requires_resumption,
         })
     }
 
@@ -113,6 +118,7 @@ impl Client {
             config: Arc::new(config),
             data_config,
             data: Arc::clone(&self.data),
+            must_resume: self.must_resume,
             name: name.unwrap_or_else(|| ServerName::IpAddress(address.into())),
         }
     }
@@ -126,6 +132,7 @@ pub(super) struct Session {
     data_config: Arc<ClientConfig>,
     name: ServerName<'static>,
     data: Arc<Handshakes>,
+    must_resume: bool,
     is_lasting: bool,
 }
 
@@ -143,7 +150,11 @@ impl Session {
     /// TLS for a data connection, whose handshake is counted.
     pub(super) fn data_channel(&self) -> Result<Channel, Broken> {
         let data = Some(Arc::clone(&self.data));
-        Channel::new(Arc::clone(&self.data_config), self.name.clone(), data)
+        let mut channel = Channel::new(Arc::clone(&self.data_config), self.name.clone(), data)?;
+        if self.must_resume {
+            channel.require_resumption();
+        }
+        Ok(channel)
     }
 }
 

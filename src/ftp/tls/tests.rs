@@ -444,6 +444,42 @@ fn data_connections_resume_the_session_of_their_own_control_connection() {
     }
 }
 
+// SEMANTICS: S-tls-resumption
+#[test]
+fn data_connections_that_resume_no_session_are_refused_on_demand() {
+    let authority = Authority::new();
+    for (is_v13, resumes) in [(false, false), (true, false), (false, true), (true, true)] {
+        let server = TlsServer::start(Script {
+            is_v13,
+            resumes,
+            ..Script::new(&authority.good())
+        });
+        let tls = TlsConfig {
+            requires_resumption: true,
+            ..trusting(&authority)
+        };
+        let remote = connect(&server, tls).unwrap();
+        let listed = remote.list(&RemotePath::root());
+        let put = remote.put(made(&path("f")), b"content", &Attributes::default());
+        let read = remote
+            .open_download(&path("f"), 0, None)
+            .and_then(|mut download| read_all(&mut *download));
+        if resumes {
+            assert!(listed.unwrap().entries.len() == 2 && put.is_ok());
+            assert!(read.unwrap() == content());
+            continue;
+        }
+        for error in [listed.unwrap_err(), put.unwrap_err(), read.unwrap_err()] {
+            let message = format!("{error:?}");
+            assert!(message.contains("--tls-require-resumption"), "{message}");
+        }
+        assert!(server.uploaded().is_empty());
+        // Without the option such a server will do.
+        let remote = connect(&server, trusting(&authority)).unwrap();
+        assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
+    }
+}
+
 // SEMANTICS: S-tls-end
 #[test]
 fn a_download_that_ends_without_notice_must_have_the_right_size() {

@@ -82,6 +82,8 @@ pub(super) struct Script {
     pub(super) ending: Ending,
     pub(super) uploads: Uploads,
     pub(super) accepts: Accepts,
+    /// Whether data connections know the sessions of control connections.
+    pub(super) resumes: bool,
 }
 
 impl Script {
@@ -100,6 +102,7 @@ impl Script {
             ending: Ending::Notice,
             uploads: Uploads::Welcome,
             accepts: Accepts::Late,
+            resumes: true,
         }
     }
 
@@ -149,8 +152,15 @@ impl TlsServer {
     pub(super) fn start(script: Script) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let auth = Arc::new(Mutex::new(script.auth));
+        let tls = script.tls();
+        let data_tls = if script.resumes {
+            Arc::clone(&tls)
+        } else {
+            script.tls()
+        };
         let player = Player {
-            tls: script.tls(),
+            tls,
+            data_tls,
             script,
             seen: Arc::clone(&seen),
             auth: Arc::clone(&auth),
@@ -207,6 +217,7 @@ impl TlsServer {
 struct Player {
     script: Script,
     tls: Arc<ServerConfig>,
+    data_tls: Arc<ServerConfig>,
     seen: Arc<Mutex<Seen>>,
     auth: Arc<Mutex<&'static str>>,
 }
@@ -244,7 +255,7 @@ impl Player {
             "EPSV" if self.script.accepts == Accepts::AtOnce => {
                 let port = client.listen();
                 let listener = client.take_listener();
-                let (tls, seen) = (Arc::clone(&self.tls), Arc::clone(&self.seen));
+                let (tls, seen) = (Arc::clone(&self.data_tls), Arc::clone(&self.seen));
                 let accepting = thread::spawn(move || accept(&listener, tls, &seen));
                 let mut seen = self.seen.lock().unwrap();
                 seen.accepting.insert(client.number, accepting);
@@ -274,7 +285,11 @@ impl Player {
         let accepting = self.seen.lock().unwrap().accepting.remove(&client.number);
         match accepting {
             Some(accepting) => accepting.join().unwrap(),
-            None => accept(&client.take_listener(), Arc::clone(&self.tls), &self.seen),
+            None => accept(
+                &client.take_listener(),
+                Arc::clone(&self.data_tls),
+                &self.seen,
+            ),
         }
     }
 
