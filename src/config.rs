@@ -98,6 +98,8 @@ pub struct TlsConfig {
     pub identity: Option<TlsIdentity>,
     /// The file that remembers which servers have spoken TLS.
     pub known_hosts: Option<PathBuf>,
+    /// The file that remembers which certificates the user has trusted; `None` where an option says whom to trust.
+    pub trusted_hosts: Option<PathBuf>,
     /// The file that remembers for which servers it was said that nothing is protected.
     pub clear_hosts: Option<PathBuf>,
 }

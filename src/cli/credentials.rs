@@ -173,6 +173,7 @@ mod tests {
                 cache_home: None,
                 state_home: None,
                 ask: None,
+                confirm: None,
             };
             Self { dir, surroundings }
         }

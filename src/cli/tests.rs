@@ -21,6 +21,7 @@ fn surroundings() -> Surroundings {
         cache_home: None,
         state_home: None,
         ask: None,
+        confirm: None,
     }
 }
 

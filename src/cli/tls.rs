@@ -15,6 +15,9 @@ use crate::config::{Pin, TlsConfig, TlsIdentity, TlsMode};
 /// The file below the state directory that remembers which hosts have spoken TLS.
 const KNOWN_HOSTS: &str = "tls-hosts";
 
+/// The one that remembers which certificates the user has trusted.
+const TRUSTED_HOSTS: &str = "trusted-certificates";
+
 /// The one that remembers of which hosts the user has been told that nothing is protected.
 const CLEAR_HOSTS: &str = "clear-hosts";
 
@@ -83,6 +86,8 @@ impl TlsOpts {
                 key: absolute(key),
             }),
             known_hosts: Some(surroundings.state_dir().join(KNOWN_HOSTS)),
+            trusted_hosts: (!self.says_whom_to_trust())
+                .then(|| surroundings.state_dir().join(TRUSTED_HOSTS)),
             clear_hosts: Some(surroundings.state_dir().join(CLEAR_HOSTS)),
         })
     }
@@ -107,11 +112,11 @@ impl TlsOpts {
         }
     }
 
+    fn says_whom_to_trust(&self) -> bool {
+        self.tls_insecure || self.ca_file.is_some() || !self.pin.is_empty()
+    }
+
     fn is_about_tls(&self) -> bool {
-        self.tls_insecure
-            || self.tls_require_resumption
-            || self.ca_file.is_some()
-            || !self.pin.is_empty()
-            || self.client_cert.is_some()
+        self.says_whom_to_trust() || self.tls_require_resumption || self.client_cert.is_some()
     }
 }

@@ -18,6 +18,7 @@ mod known;
 mod pem;
 #[cfg(test)]
 mod tests;
+mod trusted;
 mod verify;
 
 pub(super) use broken::Broken;
@@ -26,6 +27,7 @@ pub(super) use channel::Channel;
 pub use channel::Protocol;
 pub use error::TlsError;
 pub(super) use known::KnownHosts;
+pub(super) use trusted::TrustedHosts;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -77,9 +79,9 @@ impl Client {
     /// # Errors
     ///
     /// A file that cannot be read, or a host name that no certificate can hold.
-    pub(super) fn new(config: &TlsConfig, host: &str) -> Result<Self, TlsError> {
+    pub(super) fn new(config: &TlsConfig, host: &str, port: u16) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Arc::new(Verifier::new(config, &provider)?);
+        let verifier = Arc::new(Verifier::new(config, &provider, (host, port))?);
         let name = ServerName::try_from(host.to_owned()).ok();
         if name.is_none() && verifier.is_by_name() {
             let detail = format!("no certificate can be for {host:?}; use another name in the URL");
