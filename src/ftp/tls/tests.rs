@@ -504,6 +504,56 @@ fn a_download_that_ends_without_notice_must_have_the_right_size() {
     let remote = connect(&server, trusting(&authority)).unwrap();
     let listing = remote.list(&RemotePath::root()).unwrap();
     assert_eq!((listing.entries.len(), listing.is_truncated), (2, true));
+    // Such a server is asked once more the first time only.
+    server.forget();
+    assert!(remote.list(&RemotePath::root()).unwrap().is_truncated);
+    assert_eq!(listings(&server), 1);
+}
+
+fn listings(server: &TlsServer) -> usize {
+    let commands = server.commands();
+    commands.iter().filter(|command| *command == "MLSD").count()
+}
+
+// SEMANTICS: S-tls-end
+#[test]
+fn a_listing_that_ends_without_the_notice_that_the_server_gives_is_an_error_after_one_repeat() {
+    let authority = Authority::new();
+    for (ending, cut) in [Ending::Abrupt, Ending::Cut]
+        .into_iter()
+        .flat_map(|ending| [(ending, 1), (ending, 100)])
+    {
+        let server = TlsServer::start(Script {
+            ending,
+            ends_so: 1..1 + cut,
+            ..Script::new(&authority.good())
+        });
+        let remote = connect(&server, trusting(&authority)).unwrap();
+        let listing = remote.list(&RemotePath::root()).unwrap();
+        assert_eq!((listing.entries.len(), listing.is_truncated), (2, false));
+        server.forget();
+        let listed = remote.list(&RemotePath::root());
+        assert_eq!(listings(&server), 2);
+        if cut == 1 {
+            let listing = listed.unwrap();
+            assert_eq!((listing.entries.len(), listing.is_truncated), (2, false));
+        } else {
+            let error = listed.unwrap_err();
+            assert_eq!(error.kind(), RemoteErrorKind::Failed);
+            assert!(
+                format!("{error:?}").contains("without the server's notice"),
+                "{error:?}"
+            );
+        }
+        // A file of the right size needs no notice; one that is cut goes on where it broke.
+        let mut download = remote.open_download(&path("f"), 0, None).unwrap();
+        let read = read_all(&mut *download);
+        if ending == Ending::Cut && cut > 1 {
+            assert_eq!(read.unwrap_err().kind(), RemoteErrorKind::Disconnected);
+        } else {
+            assert!(read.unwrap() == content());
+        }
+    }
 }
 
 // SEMANTICS: S-tls-end

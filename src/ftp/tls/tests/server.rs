@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
@@ -80,6 +81,8 @@ pub(super) struct Script {
     /// Who signs the certificates that clients must have.
     pub(super) client_authority: Option<PathBuf>,
     pub(super) ending: Ending,
+    /// Which transfers of data to the client end so, counted from 0; all others end with `close_notify`.
+    pub(super) ends_so: Range<usize>,
     pub(super) uploads: Uploads,
     pub(super) accepts: Accepts,
     /// Whether data connections know the sessions of control connections.
@@ -100,6 +103,7 @@ impl Script {
             prot: "200 private",
             client_authority: None,
             ending: Ending::Notice,
+            ends_so: 0..usize::MAX,
             uploads: Uploads::Welcome,
             accepts: Accepts::Late,
             resumes: true,
@@ -137,6 +141,8 @@ struct Seen {
     control: Vec<HandshakeKind>,
     data: Vec<HandshakeKind>,
     is_notified: bool,
+    /// How many transfers to the client there were.
+    sent: usize,
     /// Data connections that are taken as soon as they are made, by the number of their control connection.
     accepting: HashMap<usize, thread::JoinHandle<io::Result<Protected>>>,
 }
@@ -297,7 +303,16 @@ impl Player {
         // First the go-ahead, like most servers.
         client.say("150 here it comes");
         let mut stream = self.accept(client)?;
-        let ending = self.script.ending;
+        let number = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.sent += 1;
+            seen.sent - 1
+        };
+        let ending = if self.script.ends_so.contains(&number) {
+            self.script.ending
+        } else {
+            Ending::Notice
+        };
         if ending == Ending::Answer {
             assert_eq!(stream.read(&mut [0])?, 0, "data in a download");
         }
