@@ -23,5 +23,5 @@ mod values;
 pub use arguments::Opts;
 pub use error::{Stop, UsageError};
 pub use request::{DoctorRequest, MountRequest, Request};
-pub use surroundings::Surroundings;
+pub use surroundings::{Confirm, Surroundings};
 pub use target::Target;

@@ -88,6 +88,8 @@ pub struct TlsConfig {
     pub mode: TlsMode,
     /// Whether the server's certificate is not looked at.
     pub is_insecure: bool,
+    /// Whether data connections must resume the TLS session of their control connection.
+    pub requires_resumption: bool,
     /// Authorities to trust instead of the system's, in PEM.
     pub ca_file: Option<PathBuf>,
     /// The only certificates to trust; empty for those that an authority vouches for.
@@ -96,6 +98,8 @@ pub struct TlsConfig {
     pub identity: Option<TlsIdentity>,
     /// The file that remembers which servers have spoken TLS.
     pub known_hosts: Option<PathBuf>,
+    /// The file that remembers which certificates the user has trusted; `None` where an option says whom to trust.
+    pub trusted_hosts: Option<PathBuf>,
     /// The file that remembers for which servers it was said that nothing is protected.
     pub clear_hosts: Option<PathBuf>,
 }
@@ -162,6 +166,9 @@ pub struct FsConfig {
     pub spool_dir: PathBuf,
     /// Where this server's temporary files are written down for the next mount of the same directory; `None` for nowhere.
     pub debts_dir: Option<PathBuf>,
+    /// The file that holds the key with which inode numbers are made, so that the next mount makes the same; `None` for a key of this mount
+    /// alone.
+    pub inode_key: Option<PathBuf>,
     /// How long the end of a mount waits for uploads that still make progress.
     pub drain_timeout: Duration,
     /// Which file stays when others have changed one that was changed here. Both: neither side loses a byte.

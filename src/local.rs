@@ -1,5 +1,7 @@
 //! Directories and files of ours on this machine: nobody else may read them, nor put others in their place.
 
+mod key;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind},
@@ -8,6 +10,8 @@ use std::{
 };
 
 use rustix::process::geteuid;
+
+pub use self::key::HashKey;
 
 /// What lets others read or write.
 const OTHERS: u32 = 0o077;

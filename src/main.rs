@@ -3,9 +3,11 @@
 use std::{env, os::unix::ffi::OsStrExt, process::ExitCode};
 
 use ftpfs::{
-    cli::{DoctorRequest, Request, Stop, Surroundings, Target},
-    config::FtpConfig,
-    doctor, logging,
+    cli::{Confirm, DoctorRequest, Request, Stop, Surroundings, Target},
+    config::{Config, FtpConfig},
+    doctor,
+    ftp::Untrusted,
+    logging,
     mount::{self, Ending},
     printed,
 };
@@ -36,24 +38,65 @@ fn run() -> Result<ExitCode, String> {
         Request::Mount(request) => {
             let config = request.to_config(&surroundings);
             let config = config.map_err(|error| error.to_string())?;
+            let confirm = surroundings.confirm;
             drop((request, surroundings));
-            match mount::run(&config) {
-                Ok(Ending::Well) => Ok(ExitCode::SUCCESS),
-                Ok(Ending::Reported) => Ok(ExitCode::FAILURE),
-                Err(error) => Err(error.to_string()),
+            match mount_trusting(&config, confirm)? {
+                Ending::Well => Ok(ExitCode::SUCCESS),
+                Ending::Reported => Ok(ExitCode::FAILURE),
             }
         }
         Request::Doctor(request) => {
             let config = request.to_config(&surroundings);
             let config = config.map_err(|error| error.to_string())?;
-            examine(&config, &request)
+            examine(&config, &request, surroundings.confirm)
         }
     }
 }
 
+/// Mounts; once more when the user trusts a certificate for which nothing else vouches.
+fn mount_trusting(config: &Config, confirm: Option<Confirm>) -> Result<Ending, String> {
+    let error = match mount::run(config) {
+        Err(error) if error.is_untrusted() => error,
+        outcome => return outcome.map_err(|error| error.to_string()),
+    };
+    let Some(confirm) = confirm else {
+        return Err(format!(
+            "{error}; a mount on a terminal shows the certificate and asks whether to trust it from now on"
+        ));
+    };
+    if !trusts(&config.ftp, confirm)? {
+        return Err(error.to_string());
+    }
+    mount::run(config).map_err(|error| error.to_string())
+}
+
+/// Asks whether the certificate that the server shows is to be trusted from now on.
+fn trusts(config: &FtpConfig, confirm: Confirm) -> Result<bool, String> {
+    let Some(untrusted) = Untrusted::find(config) else {
+        return Ok(false);
+    };
+    let is_trusted = confirm(&untrusted.to_string())
+        .map_err(|error| format!("cannot ask on the terminal: {error}"))?;
+    if is_trusted {
+        untrusted
+            .trust()
+            .map_err(|error| format!("cannot remember the certificate: {error}"))?;
+    }
+    Ok(is_trusted)
+}
+
 /// Says what the doctor finds; the exit status says whether a mount works.
-fn examine(config: &FtpConfig, request: &DoctorRequest) -> Result<ExitCode, String> {
-    let report = doctor::examine(config, request.is_read_only());
+fn examine(
+    config: &FtpConfig,
+    request: &DoctorRequest,
+    confirm: Option<Confirm>,
+) -> Result<ExitCode, String> {
+    let mut report = doctor::examine(config, request.is_read_only());
+    if let Some(confirm) = confirm.filter(|_| report.rejects_certificate())
+        && trusts(config, confirm)?
+    {
+        report = doctor::examine(config, request.is_read_only());
+    }
     if request.is_json() {
         let json = report.to_json().map_err(|error| error.to_string())?;
         printed::print(format_args!("{json:#}\n"));

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
 };
 
 /// Text as it may be shown: control characters, and those that turn the direction of writing, are escaped as JSON escapes them
@@ -47,6 +47,16 @@ fn is_dangerous(c: char) -> bool {
 pub fn complain(message: impl fmt::Display) {
     // When even that is gone, the exit status has to do.
     let _ = writeln!(io::stderr(), "ftpfs: {}", Printable(message));
+}
+
+/// Whether a question is seen and its answer typed on a terminal.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks the user, on the standard error output; the answer follows in the same line.
+pub fn prompt(question: impl fmt::Display) {
+    let _ = write!(io::stderr(), "{}", Printable(question));
 }
 
 /// Prints what the user has asked for.

@@ -46,7 +46,12 @@ use self::{
     trees::Trees,
 };
 use super::block::{Block, FileId, Version};
-use crate::{clock::Clock, config::DiskConfig, local, remote::RemotePath};
+use crate::{
+    clock::Clock,
+    config::DiskConfig,
+    local::{self, HashKey},
+    remote::RemotePath,
+};
 
 /// How old a version must be before its content is kept. 2 s: a file that was changed in this second may be changed once more
 /// without showing another time; one more for clocks that differ a little.
@@ -60,6 +65,9 @@ const FLAGS_MAX: usize = 4 * BINDINGS_MAX;
 
 /// How far behind others the writing thread stands. 10: a tenth of a processor that readers want too, which writes some 250 MB/s.
 const WRITER_NICE: i32 = 10;
+
+/// The file with the key of the hashes by which paths are found.
+const KEY: &str = "key";
 
 /// Reads of the same block wait for each other; of different ones hardly ever.
 const LOADERS: usize = 16;
@@ -122,9 +130,10 @@ impl DiskCache {
             rustix::io::Errno::WOULDBLOCK => io::Error::other("another ftpfs uses it"),
             error => error.into(),
         })?;
-        let (mut trees, is_sound) = Trees::load(&dir);
+        let kept = HashKey::kept_in(&dir.join(KEY))?;
+        let (mut trees, is_sound) = Trees::load(&dir, kept.key);
         let mut index = Index::scan(&dir)?;
-        if !is_sound {
+        if !is_sound || (kept.is_new && index.bytes() > 0) {
             log::warn!("{}: not to be read, so all is dropped", dir.display());
             remove_parts(&dir, &index.take_all());
             trees.clear();

@@ -174,6 +174,7 @@ mod tests {
                 state_home: None,
                 certificates: Vec::new(),
                 ask: None,
+                confirm: None,
             };
             Self { dir, surroundings }
         }

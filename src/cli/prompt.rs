@@ -1,4 +1,4 @@
-//! Asks for the password on the terminal, and leaves that as it was, also when a signal ends the program there.
+//! Asks for the password, or for a yes, on the terminal, and leaves that as it was, also when a signal ends the program there.
 
 use std::{fs::File, io, os::fd::AsFd, thread};
 
@@ -10,6 +10,8 @@ use nix::{
         termios::{SetArg, Termios, tcgetattr, tcsetattr},
     },
 };
+
+use crate::printed;
 
 /// What ends a program that is waited for, by its terminal or by others.
 const SIGNALS: [Signal; 4] = [
@@ -25,15 +27,36 @@ const SIGNALS: [Signal; 4] = [
 ///
 /// There is no terminal, or nothing was typed.
 pub(super) fn ask(question: &str) -> io::Result<String> {
+    guarded(|| rpassword::prompt_password(question))
+}
+
+/// Asks for a yes; anything else is a no.
+///
+/// # Errors
+///
+/// There is no terminal.
+pub(super) fn confirm(question: &str) -> io::Result<bool> {
+    let answer = guarded(|| {
+        printed::prompt(question);
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(answer)
+    })?;
+    let answer = answer.trim();
+    Ok(["y", "yes"]
+        .iter()
+        .any(|yes| answer.eq_ignore_ascii_case(yes)))
+}
+
+/// Does `work`, during which a signal leaves the terminal as it was.
+fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let terminal = File::open("/dev/tty")?;
     let before = tcgetattr(&terminal)?;
     let signals: SigSet = SIGNALS.into_iter().collect();
     signals.thread_block()?;
-    let guarded = guard(&terminal, before, signals, || {
-        rpassword::prompt_password(question)
-    });
+    let outcome = guard(&terminal, before, signals, work);
     signals.thread_unblock()?;
-    guarded
+    outcome
 }
 
 /// Does `work` while another thread waits for the signals, which are blocked. It is over when this returns: who forks must be alone.

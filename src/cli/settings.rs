@@ -33,6 +33,9 @@ const SHOWN_BYTES_MAX: usize = 200;
 /// The directory below the state directory that holds a file for each server.
 const PROFILES: &str = "servers";
 
+/// The file in it with the key of the inode numbers.
+const INODE_KEY: &str = "inode-key";
+
 /// The one that holds a directory for each server, in which its mounts say that they send their last changes.
 const PRESENCES: &str = "draining";
 
@@ -81,6 +84,7 @@ impl MountRequest {
                 file_bytes_max: opts.max_file_size,
                 spool_dir: cache_dir.join("spool"),
                 debts_dir: Some(debts_dir),
+                inode_key: Some(surroundings.state_dir().join(INODE_KEY)),
                 drain_timeout: opts.drain_timeout,
                 on_conflict: opts.conflict,
                 verifies_uploads: opts.verify,

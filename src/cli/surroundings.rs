@@ -10,7 +10,10 @@ use std::{
 use rustix::process::{getgid, getuid};
 
 use super::prompt;
-use crate::config::Password;
+use crate::{config::Password, printed};
+
+/// Asks a question that has a yes or no for an answer.
+pub type Confirm = fn(&str) -> io::Result<bool>;
 
 /// The environment, as far as it matters; a test makes its own.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub struct Surroundings {
     pub certificates: Vec<PathBuf>,
     /// Asks on the terminal; `None` without a terminal.
     pub ask: Option<fn(&str) -> io::Result<String>>,
+    /// Asks for a yes or no there; `None` unless the question is seen and the answer typed on a terminal.
+    pub confirm: Option<Confirm>,
 }
 
 impl Surroundings {
@@ -62,6 +67,7 @@ impl Surroundings {
                 .flat_map(|value| env::split_paths(&value).collect::<Vec<_>>())
                 .collect(),
             ask: io::stdin().is_terminal().then_some(prompt::ask),
+            confirm: printed::can_ask().then_some(prompt::confirm),
         }
     }
 

@@ -22,6 +22,7 @@ fn surroundings() -> Surroundings {
         cache_home: None,
         state_home: None,
         ask: None,
+        confirm: None,
     }
 }
 
@@ -545,6 +546,7 @@ fn tls_is_preferred_unless_the_url_or_an_option_says_more() {
         (ftp, &["--pin", &pin], TlsMode::Require),
         (ftp, &["--ca-file", "ca.pem"], TlsMode::Require),
         (ftp, &["--tls-insecure"], TlsMode::Require),
+        (ftp, &["--tls-require-resumption"], TlsMode::Require),
         (
             ftp,
             &["-o", "tls_insecure", "--tls=prefer"],
@@ -560,6 +562,11 @@ fn tls_is_preferred_unless_the_url_or_an_option_says_more() {
         (ftps, &["--tls", "off"][..], "ftp://"),
         (ftpes, &["--tls", "prefer"], "ftp://"),
         (ftp, &["--tls", "off", "--pin", &pin], "--pin"),
+        (
+            ftp,
+            &["--tls=off", "--tls-require-resumption"],
+            "resumption",
+        ),
         (ftp, &["--tls-insecure", "--pin", &pin], "--pin"),
         (ftp, &["--client-cert", "c.pem"], "--client-key"),
         (ftp, &["--pin", "abc"], "SHA-256"),

@@ -15,6 +15,9 @@ use crate::config::{Pin, TlsConfig, TlsIdentity, TlsMode};
 /// The file below the state directory that remembers which hosts have spoken TLS.
 const KNOWN_HOSTS: &str = "tls-hosts";
 
+/// The one that remembers which certificates the user has trusted.
+const TRUSTED_HOSTS: &str = "trusted-certificates";
+
 /// The one that remembers of which hosts the user has been told that nothing is protected.
 const CLEAR_HOSTS: &str = "clear-hosts";
 
@@ -30,7 +33,7 @@ enum When {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct TlsOpts {
-    /// Use TLS: require, prefer (where it is offered), or off [default: prefer]
+    /// Use TLS: require, prefer (where offered), or off [default: prefer]
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
     tls: Option<When>,
 
@@ -38,7 +41,7 @@ pub(super) struct TlsOpts {
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
-    /// Trust only the certificate or public key of this digest; may be repeated
+    /// Trust only the certificate or key of this digest; may be repeated
     #[arg(long, value_name = "SHA256", value_parser = parse_pin, action = ArgAction::Append)]
     pin: Vec<Pin>,
 
@@ -50,9 +53,13 @@ pub(super) struct TlsOpts {
     #[arg(long, value_name = "FILE")]
     client_key: Option<PathBuf>,
 
-    /// Trust whoever answers: no protection from anybody who stands in between
+    /// Trust whoever answers, also somebody who stands in between
     #[arg(long, conflicts_with_all = ["ca_file", "pin"])]
     tls_insecure: bool,
+
+    /// Refuse data connections that do not resume the TLS session
+    #[arg(long)]
+    tls_require_resumption: bool,
 }
 
 impl TlsOpts {
@@ -71,6 +78,7 @@ impl TlsOpts {
         Ok(TlsConfig {
             mode: self.mode(scheme)?,
             is_insecure: self.tls_insecure,
+            requires_resumption: self.tls_require_resumption,
             ca_file: self.ca_file.as_deref().map(absolute),
             pins: self.pin.clone(),
             identity: identity.map(|(certificate, key)| TlsIdentity {
@@ -78,6 +86,8 @@ impl TlsOpts {
                 key: absolute(key),
             }),
             known_hosts: Some(surroundings.state_dir().join(KNOWN_HOSTS)),
+            trusted_hosts: (!self.says_whom_to_trust())
+                .then(|| surroundings.state_dir().join(TRUSTED_HOSTS)),
             clear_hosts: Some(surroundings.state_dir().join(CLEAR_HOSTS)),
         })
     }
@@ -92,7 +102,7 @@ impl TlsOpts {
                 "{scheme}:// always uses TLS; --tls prefer and --tls off go with ftp://"
             ))),
             (Scheme::Ftp, Some(When::Off)) if self.is_about_tls() => Err(UsageError::new(
-                "--tls off does not go with --ca-file, --pin, --client-cert or --tls-insecure",
+                "--tls off does not go with --ca-file, --pin, --client-cert, --tls-insecure or --tls-require-resumption",
             )),
             (Scheme::Ftp, Some(When::Off)) => Ok(TlsMode::Off),
             (Scheme::Ftp, Some(When::Prefer)) => Ok(TlsMode::Prefer),
@@ -102,10 +112,11 @@ impl TlsOpts {
         }
     }
 
+    fn says_whom_to_trust(&self) -> bool {
+        self.tls_insecure || self.ca_file.is_some() || !self.pin.is_empty()
+    }
+
     fn is_about_tls(&self) -> bool {
-        self.tls_insecure
-            || self.ca_file.is_some()
-            || !self.pin.is_empty()
-            || self.client_cert.is_some()
+        self.says_whom_to_trust() || self.tls_require_resumption || self.client_cert.is_some()
     }
 }

@@ -72,6 +72,7 @@ fn of_tls(error: &TlsError) -> (&'static str, String) {
         TlsError::WrongName { .. } => ("certificate-name", pin),
         TlsError::OutOfDate { .. } => ("certificate-date", pin),
         TlsError::PinMismatch { .. } => ("certificate-pin", pin),
+        TlsError::Changed { .. } => ("certificate-changed", pin),
         TlsError::Unacceptable { .. } => ("certificate", pin),
         TlsError::Refused { .. } => ("tls-refused", "--tls off".to_owned()),
         TlsError::Downgraded { .. } => ("tls-lost", "--tls off".to_owned()),

@@ -256,6 +256,13 @@ struct CertificateForm<'a> {
     key_pin: Option<String>,
 }
 
+impl Report {
+    /// Whether the server shows a certificate that is not trusted.
+    pub fn rejects_certificate(&self) -> bool {
+        matches!(self.tls.protection, Protection::Rejected(_))
+    }
+}
+
 impl Serialize for Tls {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let spoken = |protocol, is_used, is_trusted| TlsForm {

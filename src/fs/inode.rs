@@ -5,7 +5,8 @@
 //! it has children.
 //!
 //! The kernel forgets what was not used for a while, and programs remember numbers: to git a file with another number
-//! is a changed file. So a number is made of the name, and is the same when the name is looked up again, also in a later mount.
+//! is a changed file. So a number is made of the name, and is the same when the name is looked up again, also in a later mount; with a key, so
+//! that a server cannot choose names for which no number is left.
 //!
 //! While there is memory the kernel forgets nothing, and this table would grow with every name that was ever looked at. So the kernel is
 //! asked to forget what is too much ([`Inodes::surplus`]).
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     cache::Version,
+    local::HashKey,
     remote::{EntryKind, RemotePath},
 };
 
@@ -36,10 +38,10 @@ pub(crate) struct Inodes {
 }
 
 impl Inodes {
-    /// The root alone. More than `count_max` inodes are [`Self::surplus`].
-    pub(crate) fn new(count_max: usize) -> Self {
+    /// The root alone. More than `count_max` inodes are [`Self::surplus`]; their numbers are made with `key`.
+    pub(crate) fn new(count_max: usize, key: HashKey) -> Self {
         Self {
-            table: Mutex::new(Table::new(count_max)),
+            table: Mutex::new(Table::new(count_max, key)),
             crowded: Condvar::new(),
         }
     }

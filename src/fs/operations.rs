@@ -31,6 +31,7 @@ use crate::{
     cache::ReadEngine,
     clock::Clock,
     config::{CacheConfig, FsConfig},
+    local::HashKey,
     remote::{Remote, RemotePath},
 };
 
@@ -76,7 +77,7 @@ impl Filesystem {
         };
         let engine = ReadEngine::new(remote.clone(), cache, readers_max, clock.clone());
         let engine = Arc::new(engine);
-        let inodes = Arc::new(Inodes::new(cache.names_max));
+        let inodes = Arc::new(Inodes::new(cache.names_max, inode_key(&config)));
         let server = Server::new(
             remote,
             inodes.clone(),
@@ -202,5 +203,22 @@ impl Filesystem {
         }
         // Now, while the program can still choose another name, and not with the first upload.
         path.map_or(Ok(()), |path| self.server.check_encodable(path))
+    }
+}
+
+/// The key of the inode numbers, which are other ones in the next mount where it cannot be kept.
+fn inode_key(config: &FsConfig) -> HashKey {
+    let Some(path) = &config.inode_key else {
+        return HashKey::random();
+    };
+    match HashKey::kept_in(path) {
+        Ok(kept) => kept.key,
+        Err(error) => {
+            log::warn!(
+                "files have other inode numbers in the next mount, as their key cannot be kept in {}: {error}",
+                path.display()
+            );
+            HashKey::random()
+        }
     }
 }

@@ -5,12 +5,15 @@
 //! |---|---|---|
 //! | the connection broke, be it before the go-ahead | 2yz | broken: a server takes a lost connection for the end |
 //! | closed in good order | 2yz | whole |
-//! | TLS without `close_notify` | 2yz | unproven: a file's size decides ([`judge_size`]), a listing counts as cut |
+//! | TLS without `close_notify` | 2yz | unproven: a file's size decides ([`judge_size`]); of a server that gives it ([`Notices`]), a listing or a file without a size is broken, of others a listing counts as cut |
 //! | in any way | 4yz, 5yz | refused |
 //!
 //! What a reader leaves early is not judged: it has what it wanted.
 
-use std::io;
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+};
 
 use super::reply::{Failure, Fault, Reply};
 use crate::remote::{Phase, RemoteErrorKind};
@@ -34,6 +37,54 @@ pub(super) enum Verdict {
     Whole,
     /// The end of it may be missing.
     Unproven,
+}
+
+/// Whether a server announces the end of its data in TLS, as it has to and many do not. Who stands in between can take the notice away, but
+/// cannot make one: a single one shows that the server gives them.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Mutex<Habit>);
+
+/// What the server was seen to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Habit {
+    #[default]
+    Unknown,
+    /// It gives them.
+    Given,
+    /// It has given none, not even when it was asked once more.
+    Never,
+}
+
+impl Notices {
+    /// Data has ended with a notice.
+    pub(super) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Habit::Given;
+    }
+
+    /// Data has ended without one twice, and never with one.
+    pub(super) fn give_up(&self) {
+        let mut habit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *habit == Habit::Unknown {
+            log::info!(
+                "the server does not announce the end of data in TLS: names that a listing lacks are asked for"
+            );
+            *habit = Habit::Never;
+        }
+    }
+
+    /// Whether the server gives them, so that one that is missing was taken away.
+    pub(super) fn are_given(&self) -> bool {
+        self.habit() == Habit::Given
+    }
+
+    /// Whether it is worth it to ask once more for what has ended without.
+    pub(super) fn may_come(&self) -> bool {
+        self.habit() != Habit::Never
+    }
+
+    fn habit(&self) -> Habit {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a reply confirms when the connection had not broken before.
@@ -73,9 +124,19 @@ pub(super) fn judge(verb: &'static str, end: DataEnd, reply: &Reply) -> Result<V
 ///
 /// # Errors
 ///
-/// [`Failure::Broken`] when more was to come than has come, so that the caller goes on behind that.
-pub(super) fn judge_size(verb: &'static str, came: u64, size: Option<u64>) -> Result<(), Failure> {
-    if size.is_none_or(|size| size <= came) {
+/// [`Failure::Broken`] when more was to come than has come, so that the caller goes on behind that; or when no size is known, of a server that
+/// announces ends.
+pub(super) fn judge_size(
+    verb: &'static str,
+    came: u64,
+    size: Option<u64>,
+    notices: &Notices,
+) -> Result<(), Failure> {
+    let is_whole = match size {
+        Some(size) => size <= came,
+        None => !notices.are_given(),
+    };
+    if is_whole {
         return Ok(());
     }
     let detail = "the data connection ended too early and without notice";
@@ -96,10 +157,18 @@ mod tests {
         for end in [DataEnd::Closed, DataEnd::Unannounced] {
             assert_eq!(judged(end, &refused), None);
         }
-        assert!(judge_size("RETR", 7, Some(8)).is_err());
+        let notices = Notices::default();
+        let judged = |size| judge_size("RETR", 7, size, &notices).is_ok();
+        assert!(!judged(Some(8)));
         for size in [None, Some(7), Some(6)] {
-            assert!(judge_size("RETR", 7, size).is_ok());
+            assert!(judged(size));
         }
+        notices.give_up();
+        assert!(judged(None) && !notices.may_come());
+        // One is enough, and nothing takes that back.
+        notices.note();
+        notices.give_up();
+        assert!(!judged(None) && judged(Some(7)) && notices.may_come());
     }
 
     #[test]

@@ -196,13 +196,29 @@ fn fetch(
     let lists_dots = remote.pool.host.capabilities.learnt().lists_dots;
     let never_is_empty = lists_dots && (verb == "MLSD" || argument == "-a");
     let is_nothing = |fetched: &Fetched| never_is_empty && fetched.parsed.end == End::AtOnce;
+    let notices = &remote.pool.host.notices;
+    let is_unproven = |fetched: &Fetched| fetched.verdict == Verdict::Unproven;
     let fetched = read()?;
-    if fetched.parsed.end != End::InLine && !is_nothing(&fetched) {
+    if fetched.parsed.end != End::InLine
+        && !is_nothing(&fetched)
+        && !(is_unproven(&fetched) && notices.may_come())
+    {
         return Ok(fetched);
     }
     drop(fetched);
-    log::info!("{dir}: the listing ends in the middle; it is asked for once more");
+    log::info!(
+        "{dir}: the listing ends in the middle, or without notice; it is asked for once more"
+    );
     let fetched = read()?;
+    if is_unproven(&fetched) && notices.are_given() {
+        let error = RemoteError::new(RemoteErrorKind::Failed, verb).with_path(dir);
+        return Err(error.with_source(
+            "TLS has ended twice without the server's notice: somebody may cut the listing short",
+        ));
+    }
+    if is_unproven(&fetched) {
+        notices.give_up();
+    }
     if is_nothing(&fetched) {
         // vsftpd lists nothing of a directory that may not be listed.
         let kind = if verb == "MLSD" {

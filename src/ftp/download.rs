@@ -150,7 +150,10 @@ impl FileDownload {
         guard.check_in_warm();
         match judge("RETR", end, &reply)? {
             Verdict::Whole => Ok(()),
-            Verdict::Unproven => judge_size("RETR", self.position, self.size()),
+            Verdict::Unproven => {
+                let size = self.size();
+                judge_size("RETR", self.position, size, &self.pool.host.notices)
+            }
         }
     }
 

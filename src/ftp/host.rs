@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{
     capabilities::{Capabilities, Learnt},
+    completeness::Notices,
     connect_error::{ConnectError, Target},
     control::Control,
     deadline::Deadline,
@@ -28,6 +29,8 @@ pub(super) struct Host {
     /// Which checksums it was seen to refuse.
     pub(super) hashes: Hashes,
     pub(super) target: Target,
+    /// Whether it announces the end of data.
+    pub(super) notices: Notices,
     /// How it is protected.
     pub(super) protection: Protection,
     pub(super) dialer: Arc<Dialer>,
@@ -60,6 +63,7 @@ impl Host {
             profile,
             capabilities: Arc::new(capabilities),
             hashes: Hashes::new(),
+            notices: Notices::default(),
             target,
             dialer,
             base: OnceLock::new(),

@@ -327,7 +327,7 @@ impl Protection {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = tls::Client::new(&self.config, &self.target.host)?;
+        let client = tls::Client::new(&self.config, &self.target.host, self.target.port)?;
         Ok(self.client.get_or_init(|| client))
     }
 

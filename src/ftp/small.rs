@@ -82,7 +82,7 @@ fn ask_and_read(
     })?;
     if verdict == Verdict::Unproven {
         let size = ask_size(pool, path, &full_path);
-        let judged = judge_size("RETR", content.len() as u64, size);
+        let judged = judge_size("RETR", content.len() as u64, size, &pool.host.notices);
         judged.map_err(|failure| failure.into_error(path))?;
     }
     Ok((told, content))

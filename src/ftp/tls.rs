@@ -8,6 +8,7 @@
 //! 3. *Whom to trust* is decided in [`verify`], and each way that can go wrong has its own sentence in [`error`].
 //! 4. *No way back.* A host that has spoken TLS once is never spoken to without, unless the user says so ([`known`]).
 
+mod broken;
 mod certificate;
 mod channel;
 mod error;
@@ -17,13 +18,16 @@ mod known;
 mod pem;
 #[cfg(test)]
 mod tests;
+mod trusted;
 mod verify;
 
+pub(super) use broken::Broken;
 pub use certificate::Certificate;
+pub(super) use channel::Channel;
 pub use channel::Protocol;
-pub(super) use channel::{Broken, Channel};
 pub use error::TlsError;
 pub(super) use known::KnownHosts;
+pub(super) use trusted::TrustedHosts;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -65,6 +69,8 @@ pub(super) struct Client {
     v13: ClientConfig,
     name: Option<ServerName<'static>>,
     data: Arc<Handshakes>,
+    /// Whether data connections that resume no session are refused.
+    must_resume: bool,
 }
 
 impl Client {
@@ -73,9 +79,9 @@ impl Client {
     /// # Errors
     ///
     /// A file that cannot be read, or a host name that no certificate can hold.
-    pub(super) fn new(config: &TlsConfig, host: &str) -> Result<Self, TlsError> {
+    pub(super) fn new(config: &TlsConfig, host: &str, port: u16) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Arc::new(Verifier::new(config, &provider)?);
+        let verifier = Arc::new(Verifier::new(config, &provider, (host, port))?);
         let name = ServerName::try_from(host.to_owned()).ok();
         if name.is_none() && verifier.is_by_name() {
             let detail = format!("no certificate can be for {host:?}; use another name in the URL");
@@ -88,6 +94,7 @@ impl Client {
             v13: build(&TLS13)?,
             name,
             data: Arc::default(),
+            must_resume: config.requires_resumption,
         })
     }
 
@@ -113,6 +120,7 @@ impl Client {
             config: Arc::new(config),
             data_config,
             data: Arc::clone(&self.data),
+            must_resume: self.must_resume,
             name: name.unwrap_or_else(|| ServerName::IpAddress(address.into())),
         }
     }
@@ -126,6 +134,7 @@ pub(super) struct Session {
     data_config: Arc<ClientConfig>,
     name: ServerName<'static>,
     data: Arc<Handshakes>,
+    must_resume: bool,
     is_lasting: bool,
 }
 
@@ -143,7 +152,11 @@ impl Session {
     /// TLS for a data connection, whose handshake is counted.
     pub(super) fn data_channel(&self) -> Result<Channel, Broken> {
         let data = Some(Arc::clone(&self.data));
-        Channel::new(Arc::clone(&self.data_config), self.name.clone(), data)
+        let mut channel = Channel::new(Arc::clone(&self.data_config), self.name.clone(), data)?;
+        if self.must_resume {
+            channel.require_resumption();
+        }
+        Ok(channel)
     }
 }
 

@@ -132,7 +132,11 @@ impl Transfer {
                 Ok(count) => {
                     guard.pool().note_progress();
                     self.part.note(count);
-                    if self.part.is_over() || (count == 0 && !buffer.is_empty()) {
+                    let is_at_end = count == 0 && !buffer.is_empty();
+                    if is_at_end && data.is_protected() {
+                        guard.pool().host.notices.note();
+                    }
+                    if self.part.is_over() || is_at_end {
                         self.end = DataEnd::Closed;
                     }
                     return Ok(count);

@@ -11,7 +11,10 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{error::MountError, sys};
+use super::{
+    error::{Cause, MountError},
+    sys,
+};
 use crate::logging;
 
 /// The first byte of the child's message: the mount is ready.
@@ -19,6 +22,9 @@ const READY: u8 = b'+';
 
 /// The first byte of the child's message: it failed, and a sentence follows.
 const FAILED: u8 = b'-';
+
+/// Likewise, for a certificate that the user may trust.
+const UNTRUSTED: u8 = b'?';
 
 /// Which of the two processes this is.
 #[derive(Debug)]
@@ -61,9 +67,15 @@ impl Waiting {
         let read = self.pipe.read_to_end(&mut message);
         match message.split_first() {
             Some((&READY, _)) => return Ok(()),
-            Some((&FAILED, sentence)) => {
+            Some((&mark @ (FAILED | UNTRUSTED), sentence)) => {
                 self.reap();
-                return Err(MountError::new(String::from_utf8_lossy(sentence)));
+                let cause = if mark == UNTRUSTED {
+                    Cause::Untrusted
+                } else {
+                    Cause::Other
+                };
+                let error = MountError::new(String::from_utf8_lossy(sentence));
+                return Err(error.caused_by(cause));
             }
             _ => {}
         }
@@ -108,7 +120,11 @@ impl Announcement {
 
     /// Lets the parent print why there is no mount, and exit.
     pub(super) fn failed(mut self, error: &MountError) {
-        let message = [&[FAILED], error.to_string().as_bytes()].concat();
+        let mark = match error.cause() {
+            Cause::Untrusted => UNTRUSTED,
+            Cause::Other => FAILED,
+        };
+        let message = [&[mark], error.to_string().as_bytes()].concat();
         if let Err(error) = self.pipe.write_all(&message) {
             log::error!("the parent process is gone: {error}");
         }

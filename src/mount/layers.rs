@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use super::error::MountError;
-use crate::{clock::SystemClock, config::Config, fs::Filesystem, ftp::FtpRemote};
+use super::error::{Cause, MountError};
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    fs::Filesystem,
+    ftp::{ConnectError, FtpRemote},
+};
 
 /// The layers of a mount that has logged in; dropped, they end in good order.
 #[derive(Debug)]
@@ -19,8 +24,16 @@ impl Layers {
     ///
     /// What the server or the network said, in one sentence.
     pub(super) fn build(config: &Config) -> Result<Self, MountError> {
-        let remote =
-            FtpRemote::connect(&config.ftp).map_err(|error| MountError::new(error.to_string()))?;
+        let remote = FtpRemote::connect(&config.ftp).map_err(|error| {
+            let may_ask = config.ftp.tls.trusted_hosts.is_some();
+            let cause = match &error {
+                ConnectError::Tls(error) if may_ask && error.trouble().is_some() => {
+                    Cause::Untrusted
+                }
+                _ => Cause::Other,
+            };
+            MountError::new(error.to_string()).caused_by(cause)
+        })?;
         if config.fs.verifies_uploads && remote.offered_hashes().is_empty() {
             log::warn!(
                 "this server offers no XCRC, XMD5 or HASH; --verify has no effect beyond the size"

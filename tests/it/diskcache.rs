@@ -3,8 +3,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
-    os::unix::fs::FileExt,
-    path::Path,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -73,12 +73,27 @@ impl Ground {
         })
     }
 
+    /// The file with the key by which paths are found.
+    fn key(&self) -> PathBuf {
+        let servers = fs::read_dir(self.cache_dir.path().join("blocks")).unwrap();
+        let dirs: Vec<_> = servers.map(|dir| dir.unwrap().path()).collect();
+        assert_eq!(dirs.len(), 1);
+        dirs[0].join("key")
+    }
+
+    /// What the files that hold blocks are called.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.key().parent().unwrap()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".v2")).collect()
+    }
+
     /// The files that hold blocks.
     fn parts(&self) -> Vec<File> {
         let servers = fs::read_dir(self.cache_dir.path().join("blocks")).unwrap();
         let entries = servers.flat_map(|dir| fs::read_dir(dir.unwrap().path()).unwrap());
         let paths = entries.map(|entry| entry.unwrap().path());
-        let parts = paths.filter(|path| path.extension().is_some_and(|format| format == "v1"));
+        let parts = paths.filter(|path| path.extension().is_some_and(|format| format == "v2"));
         let open = |path| OpenOptions::new().read(true).write(true).open(path);
         parts.map(|path| open(path).unwrap()).collect()
     }
@@ -140,6 +155,44 @@ fn a_file_that_has_changed_is_fetched() {
     });
     assert_ne!(ground.read(&pattern(3, LEN)), 0);
     assert_eq!(ground.read(&pattern(3, LEN)), 0);
+}
+
+// SEMANTICS: S-disk-cache
+#[test]
+fn a_server_cannot_know_where_a_path_is_kept() {
+    let Some(ground) = Ground::new(Kind::Proftpd) else {
+        return;
+    };
+    assert_ne!(ground.read(&pattern(1, LEN)), 0);
+    let first = ground.names();
+    let key = ground.key();
+    assert_eq!(fs::metadata(&key).unwrap().mode() & 0o7777, 0o600);
+    for damaged in ["", "0123"] {
+        fs::write(&key, damaged).unwrap();
+        assert_ne!(ground.read(&pattern(1, LEN)), 0, "{damaged:?}");
+        assert_eq!(ground.read(&pattern(1, LEN)), 0, "{damaged:?}");
+    }
+    assert_eq!(ground.names().len(), first.len());
+    assert!(ground.names().iter().all(|name| !first.contains(name)));
+    // One that can be neither read nor made.
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    assert_ne!(ground.read(&pattern(1, LEN)), 0);
+}
+
+// SEMANTICS: S-inodes
+#[test]
+fn inode_numbers_are_the_same_in_the_next_mount_and_others_elsewhere() {
+    let Some(ground) = Ground::new(Kind::Proftpd) else {
+        return;
+    };
+    let number = |mount: &Mount| fs::metadata(mount.path().join("file")).unwrap().ino();
+    let mut mount = Mount::of_url(&ground.url, &[]);
+    let first = number(&mount);
+    mount.again(&ground.url, &[]);
+    assert_eq!(number(&mount), first);
+    let elsewhere = Mount::of_url(&ground.url, &[]);
+    assert_ne!(number(&elsewhere), first);
 }
 
 // SEMANTICS: S-disk-full

@@ -45,3 +45,4 @@ mod sequential;
 mod streams;
 mod tidy;
 mod tls;
+mod trust;

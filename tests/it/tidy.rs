@@ -12,7 +12,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("budget", &[]),
     ("cache", &["budget", "clock", "config", "local", "remote"]),
-    ("cli", &["config", "local"]),
+    ("cli", &["config", "local", "printed"]),
     ("clock", &[]),
     ("config", &[]),
     ("doctor", &["config", "ftp", "remote"]),
@@ -46,6 +46,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("rustls", &["ftp"]),
     ("sha1", &["remote"]),
     ("sha2", &["remote"]),
+    ("siphasher", &["local"]),
     ("suppaftp", &["ftp"]),
     ("twox_hash", &["cache", "cli"]),
 ];

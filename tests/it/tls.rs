@@ -69,7 +69,13 @@ protected! {
 
 /// Each transfer over a data connection of its own, none of which may fail, be repeated, or do more than resume.
 fn many_transfers(kind: Kind) {
-    let options = ["connections=2", "cache-size=0", "dir-ttl=600", "verbose"];
+    let options = [
+        "connections=2",
+        "cache-size=0",
+        "dir-ttl=600",
+        "verbose",
+        "tls-require-resumption",
+    ];
     let Some(site) = Site::start_with(kind, Security::Tls, &options) else {
         return;
     };

@@ -1,6 +1,6 @@
 //! A filesystem over a server in memory, driven as the kernel drives it: by inode, with a clock that the test moves.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use ftpfs::{
     clock::ManualClock,
@@ -113,6 +113,9 @@ impl World {
 
     pub(crate) fn with(choose: impl FnOnce(&mut Setup)) -> Self {
         let (spool_dir, state_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // Inode numbers are the same each time, and with them the order in which a program opens files.
+        let inode_key = state_dir.path().join("inode-key");
+        fs::write(&inode_key, format!("{:032x}\n", 1)).unwrap();
         let mut behaviour = Behaviour::default();
         // As after earlier mounts, so that patches are tried.
         behaviour.habits.removals = 2;
@@ -130,6 +133,7 @@ impl World {
                 file_bytes_max: 1 << 40,
                 spool_dir: spool_dir.path().to_path_buf(),
                 debts_dir: Some(state_dir.path().join("server")),
+                inode_key: Some(inode_key),
                 drain_timeout: Duration::from_secs(1),
                 on_conflict: OnConflict::default(),
                 verifies_uploads: false,
@@ -180,12 +184,12 @@ impl World {
 
     /// Leaves what this mount owes to the next one: its own threads may hold it until later, which those of a killed process do not.
     fn copy_debts(&self) {
-        let dirs = std::fs::read_dir(self.state_dir.path().join("server"));
+        let dirs = fs::read_dir(self.state_dir.path().join("server"));
         for dir in dirs.into_iter().flatten().flatten() {
             let (debts, mut copy) = (dir.path().join("debts"), dir.path().into_os_string());
             copy.push("-killed");
-            if debts.exists() && std::fs::create_dir(&copy).is_ok() {
-                std::fs::copy(debts, std::path::Path::new(&copy).join("debts")).unwrap();
+            if debts.exists() && fs::create_dir(&copy).is_ok() {
+                fs::copy(debts, std::path::Path::new(&copy).join("debts")).unwrap();
             }
         }
     }

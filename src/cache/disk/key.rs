@@ -8,7 +8,7 @@ use std::sync::{
 use crate::{cache::block::Version, remote::Precision};
 
 /// The format of slots and of the names of parts; slots of another are not read.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// How many blocks a part holds. 64: 16 MiB, so that a large cache is a few thousand files and what is evicted at once is
 /// a small piece of it.

@@ -285,7 +285,7 @@ fn parts_of_another_format_go_and_other_files_stay() {
     drop(place.open());
     let dir = place.server_dir();
     let name = PartKey::of(FileKey::new(1, &place.version(9)).unwrap(), 0).name();
-    let other = name.replace(".v1", ".v2");
+    let other = name.replace(".v2", ".v1");
     assert_ne!(name, other);
     for name in [&*other, "notes.v2", "README"] {
         fs::write(dir.join(name), b"x").unwrap();
@@ -476,6 +476,54 @@ fn a_renamed_directory_takes_all_below_it_along() {
     fs::write(place.server_dir().join("trees"), "12 %2Fa").unwrap();
     assert!(!has(&place.open(), "/ab/file"));
     assert_eq!(place.open().0.bytes(), 0);
+}
+
+// SEMANTICS: S-disk-cache
+#[test]
+fn a_server_cannot_know_where_a_path_is_kept() {
+    let places = [Place::new(), Place::new()];
+    let names = places.each_ref().map(|place| {
+        let cache = place.open();
+        let version = place.version(BLOCK);
+        cache.0.bind(FILE, &version, &path("/file"));
+        cache.put(&version, &whole(0, 1));
+        let name = place.parts()[0].file_name().unwrap().to_owned();
+        name.to_str().unwrap().split('-').next().unwrap().to_owned()
+    });
+    assert_ne!(names[0], names[1]);
+    let key = fs::metadata(places[0].server_dir().join(KEY)).unwrap();
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
+}
+
+// SEMANTICS: S-disk-damage
+#[test]
+fn without_the_key_all_is_dropped() {
+    let place = Place::new();
+    let version = place.version(BLOCK);
+    for damage in [
+        None,
+        Some(""),
+        Some("00\n"),
+        Some("no key at all, and longer than one\n"),
+    ] {
+        let cache = place.open();
+        cache.0.bind(FILE, &version, &path("/file"));
+        cache.put(&version, &whole(0, 1));
+        assert!(cache.get(&version, 0).is_some());
+        drop(cache);
+        let key = place.server_dir().join(KEY);
+        match damage {
+            None => fs::remove_file(key).unwrap(),
+            Some(text) => fs::write(key, text).unwrap(),
+        }
+        assert_eq!(place.open().0.bytes(), 0, "{damage:?}");
+        assert!(place.parts().is_empty());
+    }
+    // What cannot be a key at all.
+    let key = place.server_dir().join(KEY);
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    assert!(place.try_open().is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a path is called on the disk, so that after a directory was renamed nothing below its old or new name is found any more.
 //!
-//! A path's hash cannot be told from those of other paths, so what lies below a directory cannot be looked for. Instead
+//! Nobody without the cache's key can choose paths with the same hash. It cannot be told from those of other paths, so what lies below a directory cannot be looked for. Instead
 //! the directory gets a number that goes into the hash of every path below it. The numbers are kept in a file.
 
 use std::{
@@ -10,10 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{local::HashKey, remote::RemotePath};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use twox_hash::XxHash3_128;
-
-use crate::remote::RemotePath;
 
 /// The most numbers; with more, everything is dropped. 1000: renames of directories over years, and some 100 KB to write at each.
 const TREES_MAX: usize = 1000;
@@ -24,13 +22,15 @@ const END: &str = "end";
 /// The numbers of the directories that were renamed here.
 #[derive(Debug)]
 pub(super) struct Trees {
+    key: HashKey,
     file: PathBuf,
     numbers: HashMap<Box<[u8]>, u64>,
 }
 
 impl Trees {
-    /// Those that were kept in this directory; `None` if they cannot be read, so that nothing there can be trusted.
-    pub(super) fn load(dir: &Path) -> (Self, bool) {
+    /// Those that were kept in this directory, and whether they can be read, without which nothing there can be trusted. Paths are
+    /// hashed with `key`.
+    pub(super) fn load(dir: &Path, key: HashKey) -> (Self, bool) {
         let file = dir.join("trees");
         let numbers = match fs::read_to_string(&file) {
             Ok(text) => parse(&text),
@@ -39,22 +39,21 @@ impl Trees {
         };
         let is_sound = numbers.is_some();
         let numbers = numbers.unwrap_or_default();
-        (Self { file, numbers }, is_sound)
+        (Self { key, file, numbers }, is_sound)
     }
 
     /// The hash of a path.
     pub(super) fn hash(&self, path: &RemotePath) -> u128 {
         let path = path.as_bytes();
-        let mut hasher = XxHash3_128::new();
+        let mut renewed = Vec::new();
         if !self.numbers.is_empty() {
             let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
             let ends = ends.map(|(at, _)| at).chain([path.len()]);
             for number in ends.filter_map(|end| self.numbers.get(path.get(..end)?)) {
-                hasher.write(&number.to_le_bytes());
+                renewed.extend_from_slice(&number.to_le_bytes());
             }
         }
-        hasher.write(path);
-        hasher.finish_128()
+        self.key.hash_128([&*renewed, path])
     }
 
     /// Makes the hashes of these paths and of all below them new. Returns whether that is kept; else everything has to go.

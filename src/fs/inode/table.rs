@@ -1,9 +1,6 @@
 //! The nodes of the inode table: which name leads to which, and what each needs to be known for.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -11,6 +8,7 @@ use super::crowd::Crowd;
 use crate::{
     cache::{ListingId, Version},
     fs::{file::OpenFile, number::Ino},
+    local::HashKey,
     remote::{EntryKind, RemotePath},
 };
 
@@ -24,6 +22,8 @@ pub(super) struct Table {
     /// Names that the kernel is to look up again.
     pub(super) doubtful: Vec<(Ino, Arc<[u8]>)>,
     pub(super) is_closed: bool,
+    /// Without it nobody can choose names that get the same number.
+    key: HashKey,
 }
 
 #[derive(Debug)]
@@ -76,14 +76,15 @@ impl Node {
 }
 
 impl Table {
-    /// The root alone. More than `count_max` nodes are a crowd.
-    pub(super) fn new(count_max: usize) -> Self {
+    /// The root alone. More than `count_max` nodes are a crowd; numbers are made with `key`.
+    pub(super) fn new(count_max: usize, key: HashKey) -> Self {
         let root = Node::new(Ino::ROOT, Arc::from(&b""[..]), EntryKind::Directory);
         Self {
             nodes: HashMap::from_iter([(Ino::ROOT, root)]),
             crowd: Crowd::new(count_max),
             doubtful: Vec::new(),
             is_closed: false,
+            key,
         }
     }
 
@@ -162,9 +163,8 @@ impl Table {
     pub(super) fn free_number(&self, parent: Ino, name: &[u8]) -> Ino {
         (0..u64::MAX)
             .map(|attempt| {
-                let mut hasher = DefaultHasher::new();
-                (parent, name, attempt).hash(&mut hasher);
-                Ino(hasher.finish() >> (u64::BITS - NUMBER_BITS))
+                let hash = self.key.hash_numbered([parent.0, attempt], name);
+                Ino(hash >> (u64::BITS - NUMBER_BITS))
             })
             .find(|ino| *ino > Ino::ROOT && !self.nodes.contains_key(ino))
             .expect("there are more numbers than inodes")

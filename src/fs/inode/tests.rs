@@ -2,13 +2,17 @@
 
 use super::*;
 
+fn some(count_max: usize) -> Inodes {
+    Inodes::new(count_max, HashKey::random())
+}
+
 fn path_of(inodes: &Inodes, ino: Ino) -> Option<String> {
     inodes.path(ino).map(|path| path.to_string())
 }
 
 #[test]
 fn a_renamed_directory_takes_its_children_along() {
-    let inodes = Inodes::new(100);
+    let inodes = some(100);
     let dir = inodes.look_up(Ino::ROOT, b"a", EntryKind::Directory);
     let file = inodes.look_up(dir, b"f", EntryKind::File);
     inodes.rename((Ino::ROOT, b"a"), (Ino::ROOT, b"b"));
@@ -19,7 +23,8 @@ fn a_renamed_directory_takes_its_children_along() {
 // SEMANTICS: S-inodes
 #[test]
 fn an_inode_goes_when_the_kernel_forgets_it_and_its_name_keeps_the_number() {
-    let inodes = Inodes::new(100);
+    let key = HashKey::random();
+    let inodes = Inodes::new(100, key.clone());
     let first = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
     assert_eq!(inodes.look_up(Ino::ROOT, b"a", EntryKind::File), first);
     inodes.forget(first, 1);
@@ -27,15 +32,21 @@ fn an_inode_goes_when_the_kernel_forgets_it_and_its_name_keeps_the_number() {
     inodes.forget(first, 1);
     assert_eq!(inodes.path(first), None);
     assert_eq!(inodes.look_up(Ino::ROOT, b"a", EntryKind::File), first);
-    let later = Inodes::new(100);
+    let later = Inodes::new(100, key);
     assert_ne!(later.look_up(Ino::ROOT, b"b", EntryKind::File), first);
     assert_eq!(later.look_up(Ino::ROOT, b"a", EntryKind::File), first);
+}
+
+#[test]
+fn nobody_without_the_key_knows_which_number_a_name_gets() {
+    let numbers = [(); 2].map(|()| some(100).look_up(Ino::ROOT, b"a", EntryKind::File));
+    assert_ne!(numbers[0], numbers[1]);
 }
 
 // SEMANTICS: S-inodes
 #[test]
 fn a_number_is_not_used_twice_at_a_time() {
-    let inodes = Inodes::new(100);
+    let inodes = some(100);
     let old = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
     inodes.rename((Ino::ROOT, b"a"), (Ino::ROOT, b"b"));
     let new = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
@@ -45,7 +56,7 @@ fn a_number_is_not_used_twice_at_a_time() {
 
 #[test]
 fn a_directory_outlives_its_own_forget_while_children_are_known() {
-    let inodes = Inodes::new(100);
+    let inodes = some(100);
     let dir = inodes.look_up(Ino::ROOT, b"d", EntryKind::Directory);
     let file = inodes.look_up(dir, b"f", EntryKind::File);
     inodes.forget(dir, 1);
@@ -56,7 +67,7 @@ fn a_directory_outlives_its_own_forget_while_children_are_known() {
 
 #[test]
 fn an_unlinked_inode_has_no_path_and_its_name_is_free() {
-    let inodes = Inodes::new(100);
+    let inodes = some(100);
     let old = inodes.look_up(Ino::ROOT, b"f", EntryKind::File);
     inodes.unlink(Ino::ROOT, b"f");
     assert_eq!(inodes.path(old), None);
@@ -68,7 +79,7 @@ fn an_unlinked_inode_has_no_path_and_its_name_is_free() {
 
 #[test]
 fn a_name_that_changed_its_kind_gets_a_new_number() {
-    let inodes = Inodes::new(100);
+    let inodes = some(100);
     let file = inodes.look_up(Ino::ROOT, b"x", EntryKind::File);
     let dir = inodes.look_up(Ino::ROOT, b"x", EntryKind::Directory);
     assert_ne!(file, dir);
@@ -78,7 +89,7 @@ fn a_name_that_changed_its_kind_gets_a_new_number() {
 // SEMANTICS: S-inodes-max
 #[test]
 fn the_oldest_files_that_are_not_open_are_offered_to_be_forgotten() {
-    let inodes = Inodes::new(3);
+    let inodes = some(3);
     let dir = inodes.look_up(Ino::ROOT, b"dir", EntryKind::Directory);
     let open = inodes.look_up(dir, b"open", EntryKind::File);
     inodes.open_file(
@@ -103,7 +114,7 @@ fn the_oldest_files_that_are_not_open_are_offered_to_be_forgotten() {
 
 #[test]
 fn a_rename_over_a_known_name_takes_it() {
-    let inodes = Inodes::new(100);
+    let inodes = some(100);
     let from = inodes.look_up(Ino::ROOT, b"a", EntryKind::File);
     let to = inodes.look_up(Ino::ROOT, b"b", EntryKind::File);
     inodes.rename((Ino::ROOT, b"a"), (Ino::ROOT, b"b"));

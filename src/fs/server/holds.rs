@@ -124,6 +124,7 @@ mod tests {
         clock::ManualClock,
         config::CacheConfig,
         fs::{inode::Inodes, server::Server},
+        local::HashKey,
         remote::{Phase, RemoteErrorKind, memory::MemoryRemote},
     };
 
@@ -142,7 +143,7 @@ mod tests {
         };
         let remote = Arc::new(MemoryRemote::new(clock.clone()));
         remote.write_file(&path("f"), b"old");
-        let inodes = Arc::new(Inodes::new(100));
+        let inodes = Arc::new(Inodes::new(100, HashKey::random()));
         let server = Server::new(remote, inodes, &cache, clock.clone(), None, false);
         (server, clock)
     }

@@ -16,96 +16,13 @@ use std::{
 };
 
 use rustix::net::RecvFlags;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind,
-    pki_types::ServerName,
-};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerName};
 
-use super::{
-    certificate::Certificate,
-    error::{Rejected, TlsError},
-    handshakes::Handshakes,
-};
+use super::{broken::Broken, certificate::Certificate, handshakes::Handshakes};
 
 /// The most plaintext that is encrypted ahead of the socket: two records. More is no faster, and what waits here
 /// is not seen to make progress.
 const UNSENT_BYTES_MAX: usize = 32 << 10;
-
-/// Why a connection is no good any more.
-#[derive(Debug)]
-pub(in crate::ftp) enum Broken {
-    /// The socket failed, or gave nothing within its timeout.
-    Io(io::Error),
-    /// What came over it is not what TLS wants.
-    Tls(Error),
-    /// Something was said in the clear where TLS should have begun.
-    Injected,
-}
-
-impl Broken {
-    /// Whether another version may help.
-    pub(in crate::ftp) fn is_version(&self) -> bool {
-        matches!(
-            self,
-            Self::Tls(
-                Error::AlertReceived(
-                    AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure
-                ) | Error::PeerIncompatible(_)
-            )
-        )
-    }
-
-    /// The error for the user, unless it was the socket's.
-    pub(in crate::ftp) fn into_error(
-        self,
-        host: &str,
-        is_preferred: bool,
-    ) -> Result<TlsError, io::Error> {
-        let host = host.to_owned();
-        let error = match self {
-            Self::Io(error) => return Err(error),
-            Self::Tls(error) => error,
-            Self::Injected => {
-                let detail = "it goes on in the clear behind its consent to TLS, or somebody in between does".to_owned();
-                return Ok(TlsError::Failed { host, detail });
-            }
-        };
-        if let Error::InvalidCertificate(CertificateError::Other(other)) = &error
-            && let Some(rejected) = other.0.downcast_ref::<Rejected>()
-        {
-            return Ok(rejected.clone().into_error(host, is_preferred));
-        }
-        let detail = match error {
-            Error::InvalidMessage(_) => "what it sends is not TLS".to_owned(),
-            Error::PeerIncompatible(_)
-            | Error::AlertReceived(
-                AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
-            ) => format!(
-                "{error}; it may know only what is out of use (TLS 1.0 or 1.1; RSA or DHE key exchange, CBC suites): update the \
-                 server, or on a network that you trust use --tls off"
-            ),
-            other => other.to_string(),
-        };
-        Ok(TlsError::Failed { host, detail })
-    }
-}
-
-impl From<Error> for Broken {
-    fn from(error: Error) -> Self {
-        Self::Tls(error)
-    }
-}
-
-/// For a data connection, where what TLS says is one more way for a connection to break.
-impl From<Broken> for io::Error {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Io(error) => error,
-            Broken::Injected => io::ErrorKind::InvalidData.into(),
-            Broken::Tls(error) => Self::new(io::ErrorKind::ConnectionAborted, error.to_string()),
-        }
-    }
-}
 
 /// What both sides have agreed to.
 #[derive(Debug, Clone)]
@@ -118,12 +35,21 @@ pub struct Protocol {
     pub certificate: Option<Certificate>,
 }
 
+/// Which handshakes will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    Any,
+    /// Those that resume a session.
+    Resumed,
+}
+
 /// TLS on one connection.
 #[derive(Debug)]
 pub(in crate::ftp) struct Channel {
     connection: ClientConnection,
     /// Where its handshake counts.
     counter: Option<Arc<Handshakes>>,
+    accepted: Accepted,
     /// Whether `close_notify` is to follow our part of the handshake at once.
     ends_early: bool,
     /// Whether we have nothing more to send, and have said so behind what there was.
@@ -143,10 +69,16 @@ impl Channel {
         Ok(Self {
             connection,
             counter,
+            accepted: Accepted::Any,
             ends_early: false,
             is_closed: false,
             is_at_end: false,
         })
+    }
+
+    /// Refuses any other handshake than one that resumes a session.
+    pub(super) fn require_resumption(&mut self) {
+        self.accepted = Accepted::Resumed;
     }
 
     /// Sends the `ClientHello`.
@@ -187,6 +119,10 @@ impl Channel {
 
     /// Sends the last flight, which in TLS 1.3 and in a resumed session is ours; and our end with it, if there is nothing to say.
     fn settle(&mut self, socket: &TcpStream) -> Result<(), Broken> {
+        let is_resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        if self.accepted == Accepted::Resumed && !is_resumed {
+            return Err(Broken::NotResumed);
+        }
         let ends_early = std::mem::take(&mut self.ends_early);
         if ends_early {
             self.connection.send_close_notify();

@@ -72,6 +72,21 @@ pub enum TlsError {
         /// What the server showed.
         certificate: Box<Certificate>,
     },
+    /// Another certificate than the one that the user has trusted.
+    #[error(
+        "{host} shows another certificate than the one that was trusted on this machine: somebody may stand in between; if it was \
+         exchanged on the server, remove line {line} of {}, and mount on a terminal or with --pin {certificate}", .file.display()
+    )]
+    Changed {
+        /// The host as configured.
+        host: String,
+        /// What the server showed.
+        certificate: Box<Certificate>,
+        /// The file that remembers the other one.
+        file: PathBuf,
+        /// The line in it.
+        line: usize,
+    },
     /// The certificate is no good for another reason.
     #[error(
         "the certificate of {host} is not accepted: {detail}; if it is the right one, use --pin {certificate}"
@@ -143,8 +158,33 @@ impl TlsError {
             | Self::WrongName { certificate, .. }
             | Self::OutOfDate { certificate, .. }
             | Self::PinMismatch { certificate, .. }
+            | Self::Changed { certificate, .. }
             | Self::Unacceptable { certificate, .. } => Some(certificate),
             Self::Refused { .. }
+            | Self::Downgraded { .. }
+            | Self::DataInClear { .. }
+            | Self::Failed { .. }
+            | Self::Setup { .. } => None,
+        }
+    }
+}
+
+impl TlsError {
+    /// What is wrong with a certificate that the user may trust all the same, in half a sentence.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::UnknownIssuer { .. } => {
+                Some("it is signed by nobody that is trusted here".to_owned())
+            }
+            Self::IsAuthority { .. } => {
+                Some("it is an authority's own, as many NAS make for themselves".to_owned())
+            }
+            Self::WrongName { names, .. } => Some(format!("it is for {names}")),
+            Self::OutOfDate { when, .. } => Some(format!("it {when}")),
+            Self::Unacceptable { detail, .. } => Some(detail.clone()),
+            Self::PinMismatch { .. }
+            | Self::Changed { .. }
+            | Self::Refused { .. }
             | Self::Downgraded { .. }
             | Self::DataInClear { .. }
             | Self::Failed { .. }
@@ -170,6 +210,8 @@ fn forget(file: Option<&PathBuf>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reason {
     NotPinned,
+    /// The one that the user has trusted is in this file and line.
+    Changed((PathBuf, usize)),
     UnknownIssuer,
     IsAuthority,
     WrongName(Vec<String>),
@@ -203,6 +245,12 @@ impl Rejected {
         let certificate = self.certificate;
         match self.reason {
             Reason::NotPinned => TlsError::PinMismatch { host, certificate },
+            Reason::Changed((file, line)) => TlsError::Changed {
+                host,
+                certificate,
+                file,
+                line,
+            },
             Reason::UnknownIssuer => TlsError::UnknownIssuer {
                 host,
                 certificate,

@@ -67,7 +67,7 @@ impl KnownHosts {
 }
 
 /// Hosts are alike whatever their case.
-fn line(host: &str, port: u16) -> String {
+pub(super) fn line(host: &str, port: u16) -> String {
     format!("{}:{port}", host.to_ascii_lowercase())
 }
 

@@ -444,6 +444,42 @@ fn data_connections_resume_the_session_of_their_own_control_connection() {
     }
 }
 
+// SEMANTICS: S-tls-resumption
+#[test]
+fn data_connections_that_resume_no_session_are_refused_on_demand() {
+    let authority = Authority::new();
+    for (is_v13, resumes) in [(false, false), (true, false), (false, true), (true, true)] {
+        let server = TlsServer::start(Script {
+            is_v13,
+            resumes,
+            ..Script::new(&authority.good())
+        });
+        let tls = TlsConfig {
+            requires_resumption: true,
+            ..trusting(&authority)
+        };
+        let remote = connect(&server, tls).unwrap();
+        let listed = remote.list(&RemotePath::root());
+        let put = remote.put(made(&path("f")), b"content", &Attributes::default());
+        let read = remote
+            .open_download(&path("f"), 0, None)
+            .and_then(|mut download| read_all(&mut *download));
+        if resumes {
+            assert!(listed.unwrap().entries.len() == 2 && put.is_ok());
+            assert!(read.unwrap() == content());
+            continue;
+        }
+        for error in [listed.unwrap_err(), put.unwrap_err(), read.unwrap_err()] {
+            let message = format!("{error:?}");
+            assert!(message.contains("--tls-require-resumption"), "{message}");
+        }
+        assert!(server.uploaded().is_empty());
+        // Without the option such a server will do.
+        let remote = connect(&server, trusting(&authority)).unwrap();
+        assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 2);
+    }
+}
+
 // SEMANTICS: S-tls-end
 #[test]
 fn a_download_that_ends_without_notice_must_have_the_right_size() {
@@ -468,6 +504,56 @@ fn a_download_that_ends_without_notice_must_have_the_right_size() {
     let remote = connect(&server, trusting(&authority)).unwrap();
     let listing = remote.list(&RemotePath::root()).unwrap();
     assert_eq!((listing.entries.len(), listing.is_truncated), (2, true));
+    // Such a server is asked once more the first time only.
+    server.forget();
+    assert!(remote.list(&RemotePath::root()).unwrap().is_truncated);
+    assert_eq!(listings(&server), 1);
+}
+
+fn listings(server: &TlsServer) -> usize {
+    let commands = server.commands();
+    commands.iter().filter(|command| *command == "MLSD").count()
+}
+
+// SEMANTICS: S-tls-end
+#[test]
+fn a_listing_that_ends_without_the_notice_that_the_server_gives_is_an_error_after_one_repeat() {
+    let authority = Authority::new();
+    for (ending, cut) in [Ending::Abrupt, Ending::Cut]
+        .into_iter()
+        .flat_map(|ending| [(ending, 1), (ending, 100)])
+    {
+        let server = TlsServer::start(Script {
+            ending,
+            ends_so: 1..1 + cut,
+            ..Script::new(&authority.good())
+        });
+        let remote = connect(&server, trusting(&authority)).unwrap();
+        let listing = remote.list(&RemotePath::root()).unwrap();
+        assert_eq!((listing.entries.len(), listing.is_truncated), (2, false));
+        server.forget();
+        let listed = remote.list(&RemotePath::root());
+        assert_eq!(listings(&server), 2);
+        if cut == 1 {
+            let listing = listed.unwrap();
+            assert_eq!((listing.entries.len(), listing.is_truncated), (2, false));
+        } else {
+            let error = listed.unwrap_err();
+            assert_eq!(error.kind(), RemoteErrorKind::Failed);
+            assert!(
+                format!("{error:?}").contains("without the server's notice"),
+                "{error:?}"
+            );
+        }
+        // A file of the right size needs no notice; one that is cut goes on where it broke.
+        let mut download = remote.open_download(&path("f"), 0, None).unwrap();
+        let read = read_all(&mut *download);
+        if ending == Ending::Cut && cut > 1 {
+            assert_eq!(read.unwrap_err().kind(), RemoteErrorKind::Disconnected);
+        } else {
+            assert!(read.unwrap() == content());
+        }
+    }
 }
 
 // SEMANTICS: S-tls-end

@@ -20,6 +20,7 @@ use super::{
     error::{Reason, Rejected, TlsError},
     fingerprint::sha256,
     pem::read_certificates,
+    trusted::{Trusted, TrustedHosts},
 };
 use crate::config::{Pin, TlsConfig};
 
@@ -38,13 +39,16 @@ enum Trust {
     Pinned(Vec<Pin>),
     /// Whom an authority vouches for, by name.
     Vouched(Arc<WebPkiServerVerifier>),
+    /// This one, which the user has trusted; or likewise, where there are authorities.
+    Trusted(Trusted, Option<Arc<WebPkiServerVerifier>>),
 }
 
 impl Verifier {
-    /// As the settings say.
+    /// As the settings say, for this host and port.
     pub(super) fn new(
         config: &TlsConfig,
         provider: &Arc<CryptoProvider>,
+        (host, port): (&str, u16),
     ) -> Result<Self, TlsError> {
         let trust = if config.is_insecure {
             Trust::Blind
@@ -58,10 +62,16 @@ impl Verifier {
             let built =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
                     .build();
-            Trust::Vouched(built.map_err(|_| TlsError::Setup {
-                detail: "no certificate of an authority was found: install ca-certificates, or use --ca-file or --pin"
-                    .to_owned(),
-            })?)
+            match (find_trusted(config, host, port)?, built) {
+                (Some(trusted), built) => Trust::Trusted(trusted, built.ok()),
+                (None, Ok(authorities)) => Trust::Vouched(authorities),
+                (None, Err(_)) => {
+                    let detail = "no certificate of an authority was found: install ca-certificates, or use --ca-file or --pin";
+                    return Err(TlsError::Setup {
+                        detail: detail.to_owned(),
+                    });
+                }
+            }
         };
         Ok(Self {
             trust,
@@ -73,6 +83,21 @@ impl Verifier {
     pub(super) fn is_by_name(&self) -> bool {
         matches!(self.trust, Trust::Vouched(_))
     }
+}
+
+/// The certificate that the user has trusted for this server.
+fn find_trusted(config: &TlsConfig, host: &str, port: u16) -> Result<Option<Trusted>, TlsError> {
+    let Some(path) = &config.trusted_hosts else {
+        return Ok(None);
+    };
+    TrustedHosts::new(path)
+        .find(host, port)
+        .map_err(|error| TlsError::Setup {
+            detail: format!(
+                "cannot read which certificates are trusted ({}: {error}); --pin does without",
+                path.display()
+            ),
+        })
 }
 
 fn roots_of(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
@@ -102,25 +127,31 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let vouch = |authorities: &WebPkiServerVerifier| {
+            authorities
+                .verify_server_cert(certificate, intermediates, name, ocsp_response, now)
+                .map_err(|error| match error {
+                    Error::InvalidCertificate(error) => reason_of(error),
+                    other => Reason::Other(other.to_string()),
+                })
+        };
         let reason = match &self.trust {
             Trust::Blind => return Ok(ServerCertVerified::assertion()),
             Trust::Pinned(pins) if is_pinned(certificate, pins) => {
                 return Ok(ServerCertVerified::assertion());
             }
             Trust::Pinned(_) => Reason::NotPinned,
-            Trust::Vouched(authorities) => {
-                match authorities.verify_server_cert(
-                    certificate,
-                    intermediates,
-                    name,
-                    ocsp_response,
-                    now,
-                ) {
-                    Ok(verified) => return Ok(verified),
-                    Err(Error::InvalidCertificate(error)) => reason_of(error),
-                    Err(other) => Reason::Other(other.to_string()),
-                }
+            Trust::Vouched(authorities) => match vouch(authorities) {
+                Ok(verified) => return Ok(verified),
+                Err(reason) => reason,
+            },
+            Trust::Trusted(trusted, _) if is_pinned(certificate, &[trusted.pin]) => {
+                return Ok(ServerCertVerified::assertion());
             }
+            Trust::Trusted(trusted, authorities) => match authorities.as_deref().map(vouch) {
+                Some(Ok(verified)) => return Ok(verified),
+                _ => Reason::Changed(trusted.place.clone()),
+            },
         };
         let rejected = Rejected {
             reason,

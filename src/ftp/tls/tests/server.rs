@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
@@ -80,8 +81,12 @@ pub(super) struct Script {
     /// Who signs the certificates that clients must have.
     pub(super) client_authority: Option<PathBuf>,
     pub(super) ending: Ending,
+    /// Which transfers of data to the client end so, counted from 0; all others end with `close_notify`.
+    pub(super) ends_so: Range<usize>,
     pub(super) uploads: Uploads,
     pub(super) accepts: Accepts,
+    /// Whether data connections know the sessions of control connections.
+    pub(super) resumes: bool,
 }
 
 impl Script {
@@ -98,8 +103,10 @@ impl Script {
             prot: "200 private",
             client_authority: None,
             ending: Ending::Notice,
+            ends_so: 0..usize::MAX,
             uploads: Uploads::Welcome,
             accepts: Accepts::Late,
+            resumes: true,
         }
     }
 
@@ -134,6 +141,8 @@ struct Seen {
     control: Vec<HandshakeKind>,
     data: Vec<HandshakeKind>,
     is_notified: bool,
+    /// How many transfers to the client there were.
+    sent: usize,
     /// Data connections that are taken as soon as they are made, by the number of their control connection.
     accepting: HashMap<usize, thread::JoinHandle<io::Result<Protected>>>,
 }
@@ -149,8 +158,15 @@ impl TlsServer {
     pub(super) fn start(script: Script) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let auth = Arc::new(Mutex::new(script.auth));
+        let tls = script.tls();
+        let data_tls = if script.resumes {
+            Arc::clone(&tls)
+        } else {
+            script.tls()
+        };
         let player = Player {
-            tls: script.tls(),
+            tls,
+            data_tls,
             script,
             seen: Arc::clone(&seen),
             auth: Arc::clone(&auth),
@@ -207,6 +223,7 @@ impl TlsServer {
 struct Player {
     script: Script,
     tls: Arc<ServerConfig>,
+    data_tls: Arc<ServerConfig>,
     seen: Arc<Mutex<Seen>>,
     auth: Arc<Mutex<&'static str>>,
 }
@@ -244,7 +261,7 @@ impl Player {
             "EPSV" if self.script.accepts == Accepts::AtOnce => {
                 let port = client.listen();
                 let listener = client.take_listener();
-                let (tls, seen) = (Arc::clone(&self.tls), Arc::clone(&self.seen));
+                let (tls, seen) = (Arc::clone(&self.data_tls), Arc::clone(&self.seen));
                 let accepting = thread::spawn(move || accept(&listener, tls, &seen));
                 let mut seen = self.seen.lock().unwrap();
                 seen.accepting.insert(client.number, accepting);
@@ -274,7 +291,11 @@ impl Player {
         let accepting = self.seen.lock().unwrap().accepting.remove(&client.number);
         match accepting {
             Some(accepting) => accepting.join().unwrap(),
-            None => accept(&client.take_listener(), Arc::clone(&self.tls), &self.seen),
+            None => accept(
+                &client.take_listener(),
+                Arc::clone(&self.data_tls),
+                &self.seen,
+            ),
         }
     }
 
@@ -282,7 +303,16 @@ impl Player {
         // First the go-ahead, like most servers.
         client.say("150 here it comes");
         let mut stream = self.accept(client)?;
-        let ending = self.script.ending;
+        let number = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.sent += 1;
+            seen.sent - 1
+        };
+        let ending = if self.script.ends_so.contains(&number) {
+            self.script.ending
+        } else {
+            Ending::Notice
+        };
         if ending == Ending::Answer {
             assert_eq!(stream.read(&mut [0])?, 0, "data in a download");
         }
