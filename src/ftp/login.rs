@@ -10,6 +10,7 @@ use super::{
     deadline::Deadline,
     host::Host,
     next_data::Readiness,
+    pace::Patience,
     profile,
     reply::{Failure, Fault, Reply},
     secure::Reached,
@@ -74,7 +75,7 @@ impl Host {
             control,
             &self.capabilities,
             &self.dialer,
-            self.config.timeout,
+            Patience::of(&self.config),
             tls,
         )
         .map_err(|fault| self.target.error(fault))?;

@@ -27,6 +27,7 @@ use super::{
     deadline::Deadline,
     dialer::Dialer,
     next_data::NextData,
+    pace::Patience,
     passive::Passive,
     reply::{Failure, Fault, Reply},
     shortcuts::{Following, Technique},
@@ -39,8 +40,8 @@ pub(super) struct Session {
     talk: Conversation,
     next: NextData,
     capabilities: Arc<Capabilities>,
-    /// The longest wait without progress on a data connection.
-    timeout: Duration,
+    /// What is asked of its data connections.
+    patience: Patience,
     /// What the data connections of a protected session share with its control connection.
     tls: Option<tls::Session>,
     number: SessionNumber,
@@ -68,15 +69,15 @@ impl Session {
         control: Control,
         capabilities: &Arc<Capabilities>,
         dialer: &Arc<Dialer>,
-        timeout: Duration,
+        patience: Patience,
         tls: Option<tls::Session>,
     ) -> Result<Self, Fault> {
         Ok(Self {
             number: control.number(),
             talk: Conversation::new(control)?,
-            next: NextData::new(capabilities, dialer, timeout),
+            next: NextData::new(capabilities, dialer, patience),
             capabilities: Arc::clone(capabilities),
-            timeout,
+            patience,
             tls,
             used: Instant::now(),
             has_answered: false,

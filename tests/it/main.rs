@@ -44,3 +44,4 @@ mod sequential;
 mod streams;
 mod tidy;
 mod tls;
+mod waits;

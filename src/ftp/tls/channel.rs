@@ -26,6 +26,7 @@ use super::{
     error::{Rejected, TlsError},
     handshakes::Handshakes,
 };
+use crate::ftp::pace::Paced;
 
 /// The most plaintext that is encrypted ahead of the socket: two records. More is no faster, and what waits here
 /// is not seen to make progress.
@@ -177,12 +178,12 @@ impl Channel {
     }
 
     /// Does the rest of the handshake. Each wait for the server ends with the socket's own timeout.
-    pub(in crate::ftp) fn handshake(&mut self, socket: &TcpStream) -> Result<(), Broken> {
+    fn handshake(&mut self, socket: Paced<'_>) -> Result<(), Broken> {
         while self.connection.is_handshaking() {
             self.flush(socket).map_err(Broken::Io)?;
             self.receive(socket)?;
         }
-        self.settle(socket)
+        self.settle(socket.socket())
     }
 
     /// Sends the last flight, which in TLS 1.3 and in a resumed session is ours; and our end with it, if there is nothing to say.
@@ -244,7 +245,7 @@ impl Channel {
     /// Reads what has arrived; 0 when the server has said that it was all.
     pub(in crate::ftp) fn read(
         &mut self,
-        socket: &TcpStream,
+        socket: Paced<'_>,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
         self.handshake(socket)?;
@@ -301,7 +302,7 @@ impl Channel {
     }
 
     /// Encrypts some of `data` and sends what the socket takes within its timeout; the rest leaves with the next call.
-    pub(in crate::ftp) fn write(&mut self, socket: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    pub(in crate::ftp) fn write(&mut self, socket: Paced<'_>, data: &[u8]) -> io::Result<usize> {
         self.handshake(socket)?;
         self.flush(socket)?;
         let count = self.connection.writer().write(data)?;
@@ -353,7 +354,7 @@ impl Channel {
     }
 
     /// Sends all that was written. The socket's timeout counts anew whenever some of it has left.
-    pub(in crate::ftp) fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
+    pub(in crate::ftp) fn flush(&mut self, mut socket: impl Write) -> io::Result<()> {
         let mut has_moved = false;
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut socket) {
@@ -382,7 +383,7 @@ impl Channel {
     /// some of it must leave.
     pub(in crate::ftp) fn end(
         &mut self,
-        socket: &TcpStream,
+        socket: Paced<'_>,
         timeout: Duration,
         on_progress: impl Fn(),
     ) -> io::Result<()> {
@@ -399,7 +400,7 @@ impl Channel {
             }
             on_progress();
         }
-        socket.shutdown(Shutdown::Write)
+        socket.socket().shutdown(Shutdown::Write)
     }
 
     fn close(&mut self) {

@@ -1,0 +1,250 @@
+//! Nobody waits for ever, and a killed program is gone soon: servers that stand still or drip.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::common::{
+    Mount, can_mount, errno, pattern,
+    simulated::{Ailment, Data, Dialect, Simulated},
+    wait_for,
+};
+
+/// `--timeout` of these mounts.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How soon a program that was killed must be gone, and one that was not must know.
+const GONE_MAX: Duration = Duration::from_secs(5);
+
+/// What does not fit between two programs and the kernel.
+const LARGE: usize = 24 << 20;
+
+fn mount(server: &Simulated, options: &[&str]) -> Mount {
+    let timeout = format!("timeout={}", TIMEOUT.as_secs());
+    Mount::of_url(
+        &server.url(),
+        &[&[timeout.as_str(), "tls=off", "dir-ttl=0"], options].concat(),
+    )
+}
+
+/// A server with a large file and a directory.
+fn server() -> Simulated {
+    let server = Simulated::start(Dialect::default());
+    server.tree().put("/large", &pattern(1, LARGE));
+    server.tree().put("/small", b"content");
+    server.tree().make_dir("/dir");
+    server.tree().put("/dir/file", b"content");
+    server
+}
+
+/// What reads or writes there, as a program of its own.
+fn program(script: &str, dir: &Path) -> Child {
+    Command::new("sh")
+        .args(["-c", &format!("exec {script}")])
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What is in a directory.
+fn names(dir: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
+    fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
+}
+
+/// How long it takes for what ends with an error.
+#[track_caller]
+fn timed_out<T: std::fmt::Debug>(outcome: std::io::Result<T>, since: Instant) {
+    assert_eq!(errno(outcome), libc::ETIMEDOUT);
+    let waited = since.elapsed();
+    assert!(waited < GONE_MAX, "{waited:?}");
+}
+
+// SEMANTICS: S-min-rate
+#[test]
+fn a_listing_that_drips_ends() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    // Whatever the rate that is asked of files.
+    for options in [&[][..], &["min-rate=0"]] {
+        let mount = mount(&server, options);
+        server.set_ailment(Some(drip(Data::Listing)));
+        let since = Instant::now();
+        timed_out(names(&mount.path().join("dir")), since);
+        assert!(mount.logged("100 bytes/s") > 0, "{}", mount.log_text());
+        server.set_ailment(None);
+        assert_eq!(fs::read_dir(mount.path().join("dir")).unwrap().count(), 1);
+    }
+}
+
+fn drip(data: Data) -> Ailment {
+    Ailment::Drip(data, 1, Duration::from_millis(200))
+}
+
+// SEMANTICS: S-min-rate
+#[test]
+fn a_download_that_drips_ends() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    let mount = mount(&server, &[]);
+    server.set_ailment(Some(drip(Data::Download)));
+    let since = Instant::now();
+    timed_out(fs::read(mount.path().join("large")), since);
+    assert!(mount.logged("--min-rate") > 0, "{}", mount.log_text());
+    server.set_ailment(None);
+    assert_eq!(fs::read(mount.path().join("large")).unwrap().len(), LARGE);
+}
+
+// SEMANTICS: S-min-rate
+#[test]
+fn a_download_may_drip_where_no_rate_is_asked_for() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    let mount = mount(&server, &["min-rate=0"]);
+    server.set_ailment(Some(drip(Data::Download)));
+    let path = mount.path().join("small");
+    let reader = thread::spawn(move || {
+        let read = fs::read(path);
+        (read, Instant::now())
+    });
+    let since = Instant::now();
+    let (read, ended) = reader.join().unwrap();
+    server.set_ailment(None);
+    assert_eq!(read.unwrap(), b"content");
+    assert!(ended - since > Duration::from_secs(1));
+}
+
+// SEMANTICS: S-min-rate
+#[test]
+fn an_upload_that_drips_ends() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    // 64 KiB every 100 ms are no drops, but less than this.
+    let mut mount = mount(&server, &["min-rate=8M"]);
+    server.set_ailment(Some(Ailment::Drip(
+        Data::Upload,
+        64 << 10,
+        Duration::from_millis(100),
+    )));
+    let mut file = File::create(mount.path().join("new")).unwrap();
+    let since = Instant::now();
+    let stored = file
+        .write_all(&pattern(2, LARGE))
+        .and_then(|()| file.sync_all());
+    assert_eq!(errno(stored), libc::ETIMEDOUT);
+    // The program writes for a while before it waits.
+    assert!(since.elapsed() < GONE_MAX * 2, "{:?}", since.elapsed());
+    assert!(mount.logged("--min-rate") > 0, "{}", mount.log_text());
+    server.set_ailment(None);
+    let kept = || file.sync_all();
+    wait_for("the upload", Duration::from_secs(20), || kept().is_ok());
+    assert_eq!(
+        fs::metadata(mount.path().join("new")).unwrap().len(),
+        LARGE as u64
+    );
+    mount.may_end_badly();
+}
+
+// SEMANTICS: S-min-rate
+#[test]
+fn a_program_may_pause_and_a_disk_may_wake_up() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    let mount = mount(&server, &["min-rate=1M"]);
+    // The program does not read for longer than the timeout.
+    let mut file = File::open(mount.path().join("large")).unwrap();
+    let mut content = vec![0; 1 << 20];
+    file.read_exact(&mut content).unwrap();
+    thread::sleep(TIMEOUT * 2);
+    file.read_to_end(&mut content).unwrap();
+    assert_eq!(content.len(), LARGE);
+    // Nor does it write.
+    let mut file = File::create(mount.path().join("new")).unwrap();
+    for part in [&content[..4 << 20], &content[4 << 20..]] {
+        file.write_all(part).unwrap();
+        thread::sleep(TIMEOUT * 2);
+    }
+    file.sync_all().unwrap();
+    // The server stands still for less than that.
+    server.set_ailment(Some(Ailment::Still(Data::Download)));
+    let path = mount.path().join("dir/file");
+    let reader = thread::spawn(move || fs::read(path));
+    thread::sleep(TIMEOUT * 3 / 4);
+    server.set_ailment(None);
+    assert_eq!(reader.join().unwrap().unwrap(), b"content");
+}
+
+// SEMANTICS: S-timeout
+#[test]
+fn a_killed_program_is_gone_whatever_the_server_does_not_do() {
+    if !can_mount() {
+        return;
+    }
+    let cases = [
+        (Ailment::Mute, "ls dir", false),
+        (Ailment::Mute, "rm small", false),
+        (Ailment::Mute, "mkdir new", false),
+        (Ailment::Mute, "cp SMALL new", false),
+        (Ailment::Still(Data::Listing), "ls dir", false),
+        (Ailment::Still(Data::Download), "cat large", false),
+        (Ailment::Still(Data::Upload), "cp LARGE new", false),
+        (Ailment::Login, "ls dir", true),
+        (Ailment::Ports, "ls dir", true),
+        (Ailment::Ports, "cat large", true),
+    ];
+    let home = tempfile::tempdir().unwrap();
+    let large = home.path().join("large");
+    let small = home.path().join("small");
+    fs::write(&large, pattern(3, LARGE)).unwrap();
+    fs::write(&small, pattern(4, 1000)).unwrap();
+    for (ailment, script, needs_session) in cases {
+        let script = script
+            .replace("LARGE", large.to_str().unwrap())
+            .replace("SMALL", small.to_str().unwrap());
+        let server = server();
+        let mut mount = mount(&server, &[]);
+        server.set_ailment(Some(ailment));
+        if needs_session {
+            server.drop_sessions();
+        }
+        let mut child = program(&script, mount.path());
+        // It waits by now.
+        thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "{ailment:?} {script}");
+        let since = Instant::now();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let waited = since.elapsed();
+        assert!(waited < GONE_MAX, "{ailment:?} {script}: {waited:?}");
+        server.set_ailment(None);
+        let since = Instant::now();
+        assert_eq!(
+            fs::read(mount.path().join("dir/file")).unwrap(),
+            b"content",
+            "{ailment:?} {script}"
+        );
+        assert_eq!(fs::read_dir(mount.path().join("dir")).unwrap().count(), 1);
+        fs::write(mount.path().join("after"), b"after").unwrap();
+        let waited = since.elapsed();
+        assert!(waited < GONE_MAX, "after {ailment:?} {script}: {waited:?}");
+        mount.may_end_badly();
+    }
+}
