@@ -35,6 +35,9 @@ use super::{
     trace::SessionNumber,
 };
 
+/// How long a server may take for two commands at once when nobody waits for it. 5 s: who comes meanwhile and finds no other session waits.
+const BATCH_RETRY_WAIT: Duration = Duration::from_secs(5);
+
 /// An idle session.
 pub(super) struct Session {
     talk: Conversation,
@@ -234,6 +237,17 @@ impl Session {
         let reply = replied.map_err(|fault| Failure::Broken(verb, fault))?;
         self.has_answered = true;
         Ok(reply)
+    }
+
+    /// Sends two commands that change nothing in one write. When one is not answered, the session is of no more use.
+    pub(super) fn try_batch(&mut self) -> Result<(), Fault> {
+        let control = &mut *self.talk.control();
+        self.next.read_answer(control)?;
+        control.set_deadline(control.deadline().capped(BATCH_RETRY_WAIT));
+        control.send(&["TYPE I", "PWD"])?;
+        control.read_reply()?;
+        control.read_reply()?;
+        Ok(())
     }
 
     /// Says good-bye and does not wait for long.

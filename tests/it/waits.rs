@@ -1,4 +1,4 @@
-//! Nobody waits for ever, and a killed program is gone soon: servers that stand still or drip.
+//! Nobody waits for ever, and a killed program is gone soon: servers that stand still, drip or take one command at a time.
 
 use std::{
     fs::{self, File},
@@ -247,4 +247,89 @@ fn a_killed_program_is_gone_whatever_the_server_does_not_do() {
         assert!(waited < GONE_MAX, "after {ailment:?} {script}: {waited:?}");
         mount.may_end_badly();
     }
+}
+
+// SEMANTICS: S-one-command
+#[test]
+fn a_server_that_takes_one_command_at_a_time_is_mounted_within_seconds() {
+    if !can_mount() {
+        return;
+    }
+    let mut dialect = Dialect::default();
+    dialect.sessions.one_command = true;
+    let server = Simulated::start(dialect);
+    server.tree().put("/file", b"content");
+    server.tree().make_dir("/dir");
+    let since = Instant::now();
+    let mut mount = Mount::of_url(&server.url(), &["tls=off"]);
+    let waited = since.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    use_all(&mount);
+    // Learnt for the next one.
+    let since = Instant::now();
+    mount.again(&server.url(), &["tls=off"]);
+    assert!(
+        since.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        since.elapsed()
+    );
+    use_all(&mount);
+    // That looks once more, while nobody waits, and finds the same.
+    server.take_heard();
+    wait_for("another look", Duration::from_secs(20), || {
+        server.take_heard().iter().any(|line| line == "TYPE I")
+    });
+    use_all(&mount);
+    assert_eq!(mount.logged("after all"), 0);
+}
+
+/// Lists, reads, writes and renames, none of which may wait for an answer that does not come.
+fn use_all(mount: &Mount) {
+    let at = |name: &str| mount.path().join(name);
+    let since = Instant::now();
+    assert!(fs::read_dir(mount.path()).unwrap().count() >= 2);
+    assert_eq!(fs::read_dir(at("dir")).unwrap().count(), 0);
+    assert_eq!(fs::read(at("file")).unwrap(), b"content");
+    fs::write(at("new"), pattern(1, 100_000)).unwrap();
+    fs::rename(at("new"), at("dir/new")).unwrap();
+    assert_eq!(fs::read(at("dir/new")).unwrap().len(), 100_000);
+    fs::remove_file(at("dir/new")).unwrap();
+    let waited = since.elapsed();
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+}
+
+// SEMANTICS: S-one-command
+#[test]
+fn a_slow_server_is_not_taken_for_one_that_takes_one_command_at_a_time() {
+    if !can_mount() {
+        return;
+    }
+    let mut dialect = Dialect::default();
+    dialect.sessions.slow_milliseconds = 1_500;
+    let server = Simulated::start(dialect);
+    let mut mount = Mount::of_url(&server.url(), &["tls=off"]);
+    assert_eq!(mount.logged("one by one"), 0, "{}", mount.log_text());
+    mount.may_end_badly();
+}
+
+// SEMANTICS: S-one-command
+#[test]
+fn a_server_that_was_slow_once_is_sent_commands_together_again() {
+    if !can_mount() {
+        return;
+    }
+    let server = server();
+    server.set_ailment(Some(Ailment::Login));
+    let mount = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_secs(5));
+            server.set_ailment(None);
+        });
+        Mount::of_url(&server.url(), &["tls=off"])
+    });
+    assert_eq!(mount.logged("one by one"), 1, "{}", mount.log_text());
+    wait_for("another look", Duration::from_secs(25), || {
+        mount.logged("after all") > 0
+    });
+    assert_eq!(names(&mount.path().join("dir")).unwrap(), ["file"]);
 }
