@@ -1,10 +1,12 @@
-//! Nobody waits for ever, and a killed program is gone soon: servers that stand still, drip or take one command at a time.
+//! Nobody waits for ever, and a killed program is gone soon: servers that stand still, drip, take one command at a time or one connection.
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -332,4 +334,73 @@ fn a_server_that_was_slow_once_is_sent_commands_together_again() {
         mount.logged("after all") > 0
     });
     assert_eq!(names(&mount.path().join("dir")).unwrap(), ["file"]);
+}
+
+/// A server of which another connection is the end of the first, and which greets late. It knows nobody.
+fn one_connection(greeting: Duration) -> (u16, &'static AtomicUsize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let both: &AtomicUsize = Box::leak(Box::default());
+    let open: &AtomicUsize = Box::leak(Box::default());
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            // The end of the one before may not have been read yet.
+            thread::sleep(Duration::from_millis(200));
+            if open.fetch_add(1, Ordering::SeqCst) > 0 {
+                both.fetch_add(1, Ordering::SeqCst);
+            }
+            thread::spawn(move || {
+                greet_and_refuse(socket, greeting);
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (port, both)
+}
+
+fn greet_and_refuse(mut socket: TcpStream, greeting: Duration) {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut writer = socket.try_clone().unwrap();
+        let is_over = &is_over;
+        scope.spawn(move || {
+            let since = Instant::now();
+            while since.elapsed() < greeting && !is_over.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = writer.write_all(b"220 ready\r\n");
+        });
+        let mut lines = BufReader::new(socket.try_clone().unwrap());
+        let mut line = Vec::new();
+        while lines
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|count| count > 0)
+        {
+            let reply: &[u8] = if line.starts_with(b"USER") {
+                b"331 go on\r\n"
+            } else {
+                b"530 nobody is known\r\n"
+            };
+            let _ = socket.write_all(reply);
+            line.clear();
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+}
+
+// SEMANTICS: S-strangers
+#[test]
+fn a_server_of_one_connection_never_sees_two() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("mnt")).unwrap();
+    let (port, both) = one_connection(Duration::from_secs(6));
+    let output = crate::common::mount::command(home.path())
+        .args(["-f", "--tls", "off"])
+        .args([&format!("ftp://u:p@127.0.0.1:{port}/"), "mnt"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("refuses the login"), "{said}");
+    assert_eq!(both.load(Ordering::SeqCst), 0);
 }
