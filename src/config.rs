@@ -63,6 +63,9 @@ pub struct FtpConfig {
     /// The longest wait without progress, whatever for. 30 s: longer than a busy server's fsync, shorter than a
     /// user's patience.
     pub timeout: Duration,
+    /// How many bytes a second a transfer must carry; 0 for any number. It may be behind that by the timeout. 100: less than any line that
+    /// files are carried over, and a thousand times what drips.
+    pub min_rate: u64,
     /// Where what is learnt of servers is kept for the next mount; `None` for nowhere.
     pub profile_dir: Option<PathBuf>,
     /// The most sessions at once. 8: Pure-FTPd's shipped limit for one address.

@@ -38,6 +38,7 @@ pub mod listing;
 mod login;
 mod next_data;
 mod order;
+mod pace;
 mod passive;
 mod pool;
 mod profile;

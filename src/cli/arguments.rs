@@ -33,6 +33,10 @@ pub struct Opts {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_timeout, help_heading = "Connection")]
     pub(super) timeout: Duration,
 
+    /// Give up a transfer that is slower than this for that long
+    #[arg(long, value_name = "BYTES/S", default_value = "100", value_parser = parse_bytes, help_heading = "Connection")]
+    pub(super) min_rate: u64,
+
     /// Keep at most this many sessions to the server
     #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=128), help_heading = "Connection")]
     pub(super) connections: u16,

@@ -186,6 +186,7 @@ impl Opts {
             charset: self.charset,
             network: self.to_network()?,
             timeout: self.timeout,
+            min_rate: self.min_rate,
             connections_max: usize::from(self.connections),
             tls: self.tls.to_config(target.scheme, surroundings)?,
             profile_dir: (!self.no_profile).then(|| surroundings.state_dir().join(PROFILES)),

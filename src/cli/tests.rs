@@ -60,6 +60,7 @@ fn refusal(args: &[&str]) -> String {
 fn the_defaults_are_those_that_the_manual_names() {
     let config = config(&[]);
     assert_eq!(config.ftp.timeout, Duration::from_secs(30));
+    assert_eq!(config.ftp.min_rate, 100);
     assert_eq!(config.ftp.connections_max, 8);
     assert_eq!(
         (config.ftp.user.as_str(), config.ftp.password.expose()),
@@ -195,7 +196,7 @@ fn every_long_option_is_also_a_mount_option() {
         let by_long = options(&["ftp://h/", "/mnt", &long]);
         let seen = |opts: &Opts| {
             let times = (
-                opts.timeout,
+                (opts.timeout, opts.min_rate),
                 opts.dir_ttl,
                 opts.drain_timeout,
                 opts.conflict,

@@ -2,17 +2,22 @@
 //!
 //! Everything here belongs to the host, not to a session: a refusal is learnt once.
 
+mod batches;
 mod features;
 
 pub(super) use features::{Features, Server};
 
-use std::sync::{
-    Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
+use self::batches::Batches;
 use super::{
     shortcuts::{Following, Shortcut, Shortcuts, Technique},
     zone::Offset,
@@ -143,6 +148,8 @@ pub(super) struct Capabilities {
     learnt: Mutex<Learnt>,
     /// How often in a row what left behind the end of an upload has overtaken it.
     overtaken: AtomicU32,
+    /// What silence has told of commands in one write.
+    pub(super) batches: Batches,
 }
 
 impl Capabilities {
@@ -152,6 +159,7 @@ impl Capabilities {
             told: OnceLock::new(),
             learnt: Mutex::default(),
             overtaken: AtomicU32::new(0),
+            batches: Batches::default(),
         }
     }
 
@@ -272,6 +280,33 @@ impl Capabilities {
         self.learn(|learnt| learnt.shortcuts.set(technique, Shortcut::Fails));
     }
 
+    /// The server has answered the first of several commands that were sent together, and no more for so long. They are sent one by one.
+    pub(super) fn note_batch_silent(&self, silence: Duration) {
+        log::warn!("the server does not answer commands sent together; sending one by one");
+        self.batches.note_silent(silence);
+        self.learn(|learnt| learnt.shortcuts.note_batch_silent());
+    }
+
+    /// A single command was answered after so long: perhaps the server was slow, and not silent.
+    pub(super) fn note_single_reply(&self, taken: Duration) {
+        if self.batches.is_acquitted_by(taken) {
+            log::info!("the server is slow with all replies: it may be sent commands together");
+            self.note_batch_answered();
+        }
+    }
+
+    /// Whether commands are to be sent together once more, on a session that nobody needs: once a mount, where silence was the reason for not
+    /// doing so.
+    pub(super) fn is_batch_retried(&self) -> bool {
+        self.learnt().shortcuts.is_batch_silent() && self.batches.take_retry()
+    }
+
+    /// They were answered after all.
+    pub(super) fn note_batch_answered(&self) {
+        self.learn(|learnt| learnt.shortcuts.note_batch_answered());
+        self.batches.prove();
+    }
+
     /// Whether the next data connection may be asked for in one write with a transfer's command.
     pub(super) fn may_ask_with_transfer(&self) -> bool {
         self.is_proven(Technique::Follow) && self.may(Technique::Prepare)
@@ -295,6 +330,28 @@ impl Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // SEMANTICS: S-one-command
+    #[test]
+    fn a_server_that_is_slow_with_all_replies_is_not_taken_for_silent() {
+        let seconds = Duration::from_secs;
+        for (reply, may) in [(seconds(1), false), (seconds(3), true)] {
+            let slow = Capabilities::new();
+            slow.note_batch_silent(seconds(4));
+            assert!(!slow.may(Technique::Batch));
+            slow.note_single_reply(reply);
+            assert_eq!(slow.may(Technique::Batch), may);
+            // Judged by an earlier mount, it is tried once more by this one.
+            assert_eq!(slow.is_batch_retried(), !may);
+            assert!(!slow.is_batch_retried());
+        }
+        // What answers in any order has another reason.
+        let disorder = Capabilities::new();
+        disorder.give_up(Technique::Batch);
+        disorder.note_batch_silent(seconds(4));
+        disorder.note_batch_answered();
+        assert!(!disorder.may(Technique::Batch) && !disorder.is_batch_retried());
+    }
 
     #[test]
     fn what_the_server_offers_decides_the_first_try() {

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
     ops::Range,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use zeroize::Zeroizing;
@@ -45,6 +45,7 @@ pub(super) struct Control {
     phase: Phase,
     pending: usize,
     is_broken: bool,
+    slowest: Duration,
     /// The password, from the login on.
     secret: Option<Password>,
 }
@@ -67,6 +68,7 @@ impl Control {
             phase: Phase::Login,
             pending: 1,
             is_broken: false,
+            slowest: Duration::ZERO,
             secret: None,
         }
     }
@@ -278,13 +280,20 @@ impl Control {
     /// Reads the reply to a command that was sent together with `earlier` ones. A server that answers the first and then falls
     /// silent cannot take commands together, which is remembered.
     pub(super) fn read_next(&mut self, earlier: usize) -> Result<Reply, Fault> {
+        let deadline = self.deadline;
+        if earlier > 0 && self.phase == Phase::Login {
+            let batches = &self.capabilities.batches;
+            self.deadline = batches.until_silent(deadline, self.slowest);
+        }
+        let since = Instant::now();
         let reply = self.read_reply();
+        self.slowest = self.slowest.max(since.elapsed());
+        self.deadline = deadline;
         if let Err(fault) = &reply
             && earlier > 0
             && matches!(fault.kind, RemoteErrorKind::TimedOut(_))
         {
-            log::warn!("the server does not answer commands sent together; sending one by one");
-            self.capabilities.give_up(Technique::Batch);
+            self.capabilities.note_batch_silent(self.slowest);
         }
         reply
     }

@@ -12,6 +12,7 @@ use socket2::SockRef;
 
 use super::{
     deadline::Deadline,
+    pace::{Pace, Paced, Patience},
     passive::WARM_AGE_MAX,
     socket::{self, peek},
     tls::{Broken, Channel, Session},
@@ -29,15 +30,16 @@ pub(super) struct DataConnection {
     was_refused: bool,
     /// TLS on it, once that was begun.
     channel: Option<Box<Channel>>,
+    pace: Pace,
 }
 
 impl DataConnection {
     /// Begins to connect to where the server listens for data, from this address of ours, and does not wait for it. Every
-    /// later read there has to make progress within `timeout`; for writes [`socket::write_all`] sees to that.
+    /// later read there has to make progress within the timeout; for writes [`socket::write_all`] sees to that.
     pub(super) fn begin(
         address: SocketAddr,
         from: Option<IpAddr>,
-        timeout: Duration,
+        patience: Patience,
     ) -> io::Result<Self> {
         let socket = socket::bound(address, from)?;
         socket.set_nonblocking(true)?;
@@ -46,7 +48,7 @@ impl DataConnection {
             _ => {}
         }
         let socket = socket::with_options(socket.into())?;
-        let connection = Self::opened(socket, timeout)?;
+        let connection = Self::opened(socket, patience)?;
         Ok(Self {
             is_open: false,
             ..connection
@@ -54,7 +56,8 @@ impl DataConnection {
     }
 
     /// One that is there, with the same timeouts.
-    pub(super) fn opened(socket: TcpStream, timeout: Duration) -> io::Result<Self> {
+    pub(super) fn opened(socket: TcpStream, patience: Patience) -> io::Result<Self> {
+        let timeout = patience.timeout;
         socket.set_read_timeout(Some(timeout))?;
         socket.set_write_timeout(Some(WRITE_SLICE.min(timeout)))?;
         Ok(Self {
@@ -63,6 +66,7 @@ impl DataConnection {
             is_open: true,
             was_refused: false,
             channel: None,
+            pace: Pace::new(patience),
         })
     }
 
@@ -72,8 +76,8 @@ impl DataConnection {
     }
 
     /// The socket, and TLS on it once that was begun.
-    pub(super) fn parts(&mut self) -> (&TcpStream, Option<&mut Channel>) {
-        (&self.socket, self.channel.as_deref_mut())
+    pub(super) fn parts(&mut self) -> (Paced<'_>, Option<&mut Channel>) {
+        (self.pace.of(&self.socket), self.channel.as_deref_mut())
     }
 
     /// Whether it was waited for and is there.
@@ -156,6 +160,7 @@ impl DataConnection {
         Ok(DataStream {
             socket: self.socket,
             tls: self.channel,
+            pace: self.pace,
         })
     }
 
@@ -222,12 +227,18 @@ impl DataConnection {
 pub(super) struct DataStream {
     socket: TcpStream,
     tls: Option<Box<Channel>>,
+    pace: Pace,
 }
 
 impl DataStream {
     /// The socket itself.
     pub(super) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// What its bytes are measured by.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Whether it is protected.
@@ -238,7 +249,7 @@ impl DataStream {
     /// Says that nothing more will be written, once all that was written has left: within each `timeout` some of it must.
     pub(super) fn end(&mut self, timeout: Duration, on_progress: impl Fn()) -> io::Result<()> {
         match &mut self.tls {
-            Some(tls) => tls.end(&self.socket, timeout, on_progress),
+            Some(tls) => tls.end(self.pace.of(&self.socket), timeout, on_progress),
             None => self.socket.shutdown(Shutdown::Write),
         }
     }
@@ -246,18 +257,20 @@ impl DataStream {
 
 impl Read for DataStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut socket = self.pace.of(&self.socket);
         match &mut self.tls {
-            Some(tls) => tls.read(&self.socket, buffer),
-            None => self.socket.read(buffer),
+            Some(tls) => tls.read(socket, buffer),
+            None => socket.read(buffer),
         }
     }
 }
 
 impl Write for DataStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut socket = self.pace.of(&self.socket);
         match &mut self.tls {
-            Some(tls) => tls.write(&self.socket, bytes),
-            None => self.socket.write(bytes),
+            Some(tls) => tls.write(socket, bytes),
+            None => socket.write(bytes),
         }
     }
 

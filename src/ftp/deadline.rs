@@ -24,6 +24,11 @@ impl Deadline {
         Self(self.0.max(instant))
     }
 
+    /// This deadline, and so much time more.
+    pub(super) fn later_by(self, time: Duration) -> Self {
+        Self(self.0 + time)
+    }
+
     /// This deadline or one `time` ahead, whichever comes first.
     pub(super) fn capped(self, time: Duration) -> Self {
         Self(self.0.min(Instant::now() + time))

@@ -7,13 +7,13 @@ use std::{
     net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
     sync::{Mutex, PoisonError, mpsc},
     thread,
-    time::Duration,
 };
 
 use super::{
     connect_error::{ConnectError, Target},
     data::DataConnection,
     deadline::Deadline,
+    pace::Patience,
     passive::Announced,
     proxy::{self, ProxyError},
     socket,
@@ -64,13 +64,13 @@ impl Dialer {
     }
 
     /// Begins a data connection to a port of the server that `control` leads to, or to the address told with it. Through a proxy it is there when this returns,
-    /// at the latest at the deadline. For `timeout` see [`DataConnection::begin`].
+    /// at the latest at the deadline. For `patience` see [`DataConnection::begin`].
     pub(super) fn begin_data(
         &self,
         control: &TcpStream,
         place: &Announced,
         deadline: Deadline,
-        timeout: Duration,
+        patience: Patience,
     ) -> io::Result<DataConnection> {
         let Some(proxy) = &self.network.proxy else {
             let mut address = control.peer_addr()?;
@@ -78,7 +78,7 @@ impl Dialer {
             if let Some(told) = place.address {
                 address.set_ip(told.into());
             }
-            return DataConnection::begin(address, self.network.bind_address, timeout);
+            return DataConnection::begin(address, self.network.bind_address, patience);
         };
         // What the control connection leads to is the proxy.
         let host = match place.address {
@@ -86,7 +86,7 @@ impl Dialer {
             None => self.target.host.clone(),
         };
         let socket = self.dial_through(proxy, &host, place.port, deadline);
-        DataConnection::opened(socket.map_err(|error| in_words(proxy, &error))?, timeout)
+        DataConnection::opened(socket.map_err(|error| in_words(proxy, &error))?, patience)
     }
 
     /// Whether PASV makes sense, which knows only IPv4 (RFC 959).

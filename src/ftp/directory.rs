@@ -288,6 +288,7 @@ fn parse(
         Purpose::Targets => Shown::only_targets(remote.names()),
     };
     let text_bytes_max = remote.budget.bytes_max().saturating_mul(TEXT_RATIO_MAX);
+    transfer.expect_listing(text_bytes_max);
     let mut text_bytes = 0;
     let mut reading = Reading::new(format, shown, &remote.budget);
     let ended = read_to_end(transfer, verb, |piece| {

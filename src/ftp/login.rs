@@ -1,6 +1,6 @@
 //! The login: from a host to an idle [`Session`], in as few round trips as the server allows.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, time::Instant};
 
 use zeroize::Zeroizing;
 
@@ -10,6 +10,7 @@ use super::{
     deadline::Deadline,
     host::Host,
     next_data::Readiness,
+    pace::Patience,
     profile,
     reply::{Failure, Fault, Reply},
     secure::Reached,
@@ -21,10 +22,6 @@ use crate::{
     config::{BaseDir, Charset, TlsMode},
     remote::RemoteErrorKind,
 };
-
-/// How long the replies to the commands behind PASS may take. 10 s: a server that drops what was sent ahead is found
-/// out, and there is still time to log in the slow way.
-const BATCH_WAIT: Duration = Duration::from_secs(10);
 
 /// What data connections need to be protected like the control connection (RFC 4217 section 9).
 const DATA_PROTECTION: [&str; 2] = ["PBSZ 0", "PROT P"];
@@ -74,18 +71,18 @@ impl Host {
             control,
             &self.capabilities,
             &self.dialer,
-            self.config.timeout,
+            Patience::of(&self.config),
             tls,
         )
         .map_err(|fault| self.target.error(fault))?;
         if self.capabilities.is_told() {
-            self.log_in(&mut session, &self.known_followers(), deadline)?;
+            self.log_in(&mut session, &self.known_followers())?;
         } else {
             let mut followers = ["TYPE I", "FEAT", "SYST", "PWD"].map(Into::into).to_vec();
             if self.begins_with_epsv() {
                 followers.push(b"EPSV".to_vec());
             }
-            let replies = self.log_in(&mut session, &followers, deadline)?;
+            let replies = self.log_in(&mut session, &followers)?;
             self.learn(&greeting, &replies)?;
         }
         session.control().set_logged_in();
@@ -124,7 +121,6 @@ impl Host {
         &self,
         session: &mut Session,
         followers: &[Vec<u8>],
-        deadline: Deadline,
     ) -> Result<Vec<Reply>, ConnectError> {
         let names = self.names();
         let line = |verb: &[u8], argument: &str| {
@@ -141,7 +137,7 @@ impl Host {
             let followers: Vec<_> = followers.iter().filter(|line| !is_epsv(line)).collect();
             return self.log_in_by_steps(session, login, &followers);
         }
-        let replies = self.log_in_at_once(session, login, followers, deadline)?;
+        let replies = self.log_in_at_once(session, login, followers)?;
         if followers.last().is_some_and(|line| line == b"EPSV")
             && let Some(reply) = replies.last()
         {
@@ -168,15 +164,23 @@ impl Host {
             let replies = self.exchange(session, &DATA_PROTECTION)?;
             self.check_data_protection(&replies)?;
         }
-        let mut reply = self.exchange(session, &[user])?.pop();
+        let mut reply = self.ask_alone(session, user)?;
         // A user without a password is in after USER.
         if reply.as_ref().is_some_and(|reply| reply.code() == 331) {
-            reply = self.exchange(session, &[password])?.pop();
+            reply = self.ask_alone(session, password)?;
         }
         if !reply.as_ref().is_some_and(Reply::is_done) {
             return Err(self.login_refused(reply.as_ref()));
         }
         self.exchange(session, followers)
+    }
+
+    /// One command, whose reply shows how slow the server is.
+    fn ask_alone(&self, session: &mut Session, line: &[u8]) -> Result<Option<Reply>, ConnectError> {
+        let since = Instant::now();
+        let reply = self.exchange(session, &[line])?.pop();
+        self.capabilities.note_single_reply(since.elapsed());
+        Ok(reply)
     }
 
     /// Everything in one write.
@@ -185,7 +189,6 @@ impl Host {
         session: &mut Session,
         login: [&[u8]; 2],
         followers: &[Vec<u8>],
-        deadline: Deadline,
     ) -> Result<Vec<Reply>, ConnectError> {
         let protection: &[_] = if session.is_protected() {
             &DATA_PROTECTION
@@ -214,7 +217,6 @@ impl Host {
         if session.is_protected() {
             self.check_data_protection(&replies)?;
         }
-        session.set_deadline(deadline.capped(BATCH_WAIT));
         // A user without a password is in after USER; what the superfluous PASS got does not matter then.
         let is_in = login.iter().any(|reply| reply.code() == 230)
             || login.last().is_some_and(Reply::is_done);
@@ -228,8 +230,8 @@ impl Host {
         let read = session
             .control()
             .read_replies(before.len()..all.len(), &mut replies);
-        session.set_deadline(deadline);
         read.map_err(|fault| self.target.error(fault))?;
+        self.capabilities.batches.prove();
         Ok(replies)
     }
 

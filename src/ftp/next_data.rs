@@ -20,6 +20,7 @@ use super::{
     control::Control,
     data::DataConnection,
     dialer::Dialer,
+    pace::Patience,
     passive::{Announced, Passive, WARM_AGE_MAX},
     reply::{Fault, Reply},
     shortcuts::Technique,
@@ -43,8 +44,8 @@ pub(super) struct NextData {
     state: State,
     capabilities: Arc<Capabilities>,
     dialer: Arc<Dialer>,
-    /// The longest wait without progress on it.
-    timeout: Duration,
+    /// What is asked of it.
+    patience: Patience,
     /// Whether one that was begun was refused.
     was_refused: bool,
     /// Whether the last EPSV and PASV were refused for good.
@@ -96,13 +97,13 @@ impl NextData {
     pub(super) fn new(
         capabilities: &Arc<Capabilities>,
         dialer: &Arc<Dialer>,
-        timeout: Duration,
+        patience: Patience,
     ) -> Self {
         Self {
             state: State::Nothing,
             capabilities: Arc::clone(capabilities),
             dialer: Arc::clone(dialer),
-            timeout,
+            patience,
             was_refused: false,
             is_unavailable: false,
             is_patient: false,
@@ -204,7 +205,7 @@ impl NextData {
         let (socket, deadline) = (control.socket(), control.deadline());
         let begun = self
             .dialer
-            .begin_data(socket, &place, deadline, self.timeout);
+            .begin_data(socket, &place, deadline, self.patience);
         // The control connection is still in step: nothing is pending there.
         let connection = begun.map_err(|error| Fault::from_io(&error, Phase::Connect))?;
         self.state = State::Opened(connection);

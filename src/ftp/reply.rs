@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use super::pace::TooSlow;
+
 use crate::{
     config::Password,
     remote::{RemoteError, RemoteErrorKind, RemotePath},
@@ -309,6 +311,9 @@ impl Fault {
     /// The fault behind an I/O error while waiting in `phase`.
     pub(super) fn from_io(error: &std::io::Error, phase: crate::remote::Phase) -> Self {
         use std::io::ErrorKind as Io;
+        if let Some(slow) = TooSlow::behind(error) {
+            return Self::new(RemoteErrorKind::TimedOut(phase), slow.to_string());
+        }
         let kind = match error.kind() {
             Io::WouldBlock | Io::TimedOut => RemoteErrorKind::TimedOut(phase),
             Io::InvalidData => RemoteErrorKind::Protocol,

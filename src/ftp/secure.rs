@@ -6,7 +6,7 @@ use std::{
         Mutex, Once, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -142,7 +142,13 @@ impl Protection {
                 tls: Some(tls),
             });
         }
-        self.look_for_stranger(&mut control, connect)?;
+        let since = Instant::now();
+        if self.gives_up_to_look(&mut control)? {
+            drop(control);
+            control = connect()?;
+            // A slow server has as long for this one as it had for the first.
+            control.set_deadline(control.deadline().later_by(since.elapsed()));
+        }
         let greeting = self.greet(&mut control)?;
         let mut tls = None;
         if self.ask(&mut control)? {
@@ -160,29 +166,31 @@ impl Protection {
         self.is_seen.load(Ordering::Relaxed)
     }
 
-    /// Looks once whether something else than an FTP server is there, if that says nothing for some seconds.
-    fn look_for_stranger(
-        &self,
-        control: &mut Control,
-        connect: &impl Fn() -> Result<Control, ConnectError>,
-    ) -> Result<(), ConnectError> {
+    /// Looks once whether something else than an FTP server is there, if that says nothing for some seconds. The connection is given up for that,
+    /// which is so when this returns `true`: a server that takes one connection at a time must have seen its end before there is another.
+    fn gives_up_to_look(&self, control: &mut Control) -> Result<bool, ConnectError> {
         if self.is_looked_at.swap(true, Ordering::Relaxed) {
-            return Ok(());
+            return Ok(false);
         }
         let wait = control.deadline().capped(GREETING_WAIT).remaining();
         if self.checked(control.wait_readable(wait.unwrap_or_default()))? {
-            return Ok(());
+            return Ok(false);
         }
-        let Ok(other) = connect() else {
-            return Ok(());
+        let Some(left) = control.deadline().remaining() else {
+            return Ok(false);
         };
         let hello = self.client().ok().and_then(|client| {
-            let address = other.socket().peer_addr().ok()?;
+            let address = control.socket().peer_addr().ok()?;
             let session = client.session(Version::V12, address.ip());
             session.channel().ok()?.hello().ok()
         });
-        let found = hello.and_then(|hello| Stranger::by_hello(other.socket(), &hello));
-        found.map_or(Ok(()), |stranger| Err(self.stranger(stranger)))
+        let Some(hello) = hello else {
+            return Ok(false);
+        };
+        match Stranger::by_hello(control.socket(), &hello, left) {
+            Some(stranger) => Err(self.stranger(stranger)),
+            None => Ok(control.deadline().remaining().is_some()),
+        }
     }
 
     fn stranger(&self, stranger: Stranger) -> ConnectError {

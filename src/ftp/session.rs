@@ -27,6 +27,7 @@ use super::{
     deadline::Deadline,
     dialer::Dialer,
     next_data::NextData,
+    pace::Patience,
     passive::Passive,
     reply::{Failure, Fault, Reply},
     shortcuts::{Following, Technique},
@@ -34,13 +35,16 @@ use super::{
     trace::SessionNumber,
 };
 
+/// How long a server may take for two commands at once when nobody waits for it. 5 s: who comes meanwhile and finds no other session waits.
+const BATCH_RETRY_WAIT: Duration = Duration::from_secs(5);
+
 /// An idle session.
 pub(super) struct Session {
     talk: Conversation,
     next: NextData,
     capabilities: Arc<Capabilities>,
-    /// The longest wait without progress on a data connection.
-    timeout: Duration,
+    /// What is asked of its data connections.
+    patience: Patience,
     /// What the data connections of a protected session share with its control connection.
     tls: Option<tls::Session>,
     number: SessionNumber,
@@ -68,15 +72,15 @@ impl Session {
         control: Control,
         capabilities: &Arc<Capabilities>,
         dialer: &Arc<Dialer>,
-        timeout: Duration,
+        patience: Patience,
         tls: Option<tls::Session>,
     ) -> Result<Self, Fault> {
         Ok(Self {
             number: control.number(),
             talk: Conversation::new(control)?,
-            next: NextData::new(capabilities, dialer, timeout),
+            next: NextData::new(capabilities, dialer, patience),
             capabilities: Arc::clone(capabilities),
-            timeout,
+            patience,
             tls,
             used: Instant::now(),
             has_answered: false,
@@ -233,6 +237,17 @@ impl Session {
         let reply = replied.map_err(|fault| Failure::Broken(verb, fault))?;
         self.has_answered = true;
         Ok(reply)
+    }
+
+    /// Sends two commands that change nothing in one write. When one is not answered, the session is of no more use.
+    pub(super) fn try_batch(&mut self) -> Result<(), Fault> {
+        let control = &mut *self.talk.control();
+        self.next.read_answer(control)?;
+        control.set_deadline(control.deadline().capped(BATCH_RETRY_WAIT));
+        control.send(&["TYPE I", "PWD"])?;
+        control.read_reply()?;
+        control.read_reply()?;
+        Ok(())
     }
 
     /// Says good-bye and does not wait for long.

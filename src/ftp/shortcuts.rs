@@ -2,7 +2,7 @@
 //!
 //! | technique | what leaves early, and what it saves | shown to work by | shown to fail by | instead |
 //! |---|---|---|---|---|
-//! | [`Batch`] | commands that belong together, in one write; a round trip each | (assumed) | silence after the first reply; replies in another order at the login (libunftp) | one command at a time, and no other shortcut but [`Prepare`] and [`EarlyHandshake`] |
+//! | [`Batch`] | commands that belong together, in one write; a round trip each | (assumed) | silence after the first reply, at the login of 4 s; replies in another order there (libunftp) | one command at a time, and no other shortcut but [`Prepare`] and [`EarlyHandshake`] |
 //! | [`Prepare`] | EPSV and connecting, while the session is idle; two round trips a transfer | (assumed) | a 5yz to EPSV and PASV outside a transfer; PRET (`Capabilities::learn_pret`); disorder at the login | EPSV, connect, command |
 //! | [`AskAtEnd`] | EPSV with the close of a data connection, before the last reply is read; one | a 229 after the last reply | a reply in another order, silence, the connection's end | EPSV after the last reply |
 //! | [`Follow`] | commands in one write with a transfer's own: what settles a small upload, the next EPSV; one or two | a TYPE after the first listing, and what settles an upload, answered after the transfer | an answer before the transfer's last reply (pyftpdlib), silence | [`FollowEnd`], or an exchange of its own |
@@ -18,7 +18,7 @@
 //! refuses it does not read, and no server was seen to mind.
 //!
 //! What was learnt holds for this mount, and for the next ones as long as the server says the same of itself, for 30 days at most
-//! (`profile.rs`). While [`AskAtEnd`], [`Follow`], [`FollowEnd`] or [`EarlyCommand`] is untried, a wait that it may be the reason
+//! (`profile.rs`). [`Batch`], where silence spoke against it, is tried once more by each mount, on an idle session (`pool/idle.rs`). While [`AskAtEnd`], [`Follow`], [`FollowEnd`] or [`EarlyCommand`] is untried, a wait that it may be the reason
 //! for is short (`Control::on_trial`).
 //!
 //! Those for one server are worth their lines: over 20 ms `cp -r` of 200 files of 4 KiB to pyftpdlib takes 4.8 s with
@@ -75,6 +75,8 @@ pub(super) enum Shortcut {
 #[serde(default)]
 pub(super) struct Shortcuts {
     batch: Shortcut,
+    /// Whether silence is why [`Batch`] fails: it may have had another reason, and is looked at again.
+    is_batch_silent: bool,
     prepare: Shortcut,
     ask_at_end: Shortcut,
     follow: Shortcut,
@@ -91,6 +93,7 @@ impl Default for Shortcuts {
     fn default() -> Self {
         Self {
             batch: Shortcut::Works,
+            is_batch_silent: false,
             prepare: Shortcut::Works,
             ask_at_end: Shortcut::Untried,
             follow: Shortcut::Untried,
@@ -215,6 +218,7 @@ impl Shortcuts {
             let has_failed = now.of(technique) == Shortcut::Fails;
             if has_failed && believed.of(technique) != Shortcut::Fails {
                 self.set(technique, Shortcut::Fails);
+                self.is_batch_silent |= technique == Batch && now.is_batch_silent;
             }
         }
     }
@@ -222,7 +226,28 @@ impl Shortcuts {
     /// Takes over what can do no harm on any server: that commands are sent one by one, and nothing is prepared.
     pub(super) fn take_slower(&mut self, believed: &Self) {
         self.batch = believed.batch;
+        self.is_batch_silent = believed.is_batch_silent;
         self.prepare = believed.prepare;
+    }
+
+    /// [`Batch`] fails: nothing came after the first reply. What has failed for another reason stays so.
+    pub(super) fn note_batch_silent(&mut self) {
+        if self.batch != Shortcut::Fails {
+            self.batch = Shortcut::Fails;
+            self.is_batch_silent = true;
+        }
+    }
+
+    /// Whether it fails for that reason.
+    pub(super) fn is_batch_silent(&self) -> bool {
+        self.is_batch_silent
+    }
+
+    /// That was not the reason.
+    pub(super) fn note_batch_answered(&mut self) {
+        if std::mem::take(&mut self.is_batch_silent) {
+            self.batch = Shortcut::Works;
+        }
     }
 
     /// It has worked. What has failed before stays so.

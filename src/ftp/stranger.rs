@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-/// How long a greeting may take before it is looked whether something else is there. 4 s: most servers need a tenth; the look disturbs none
-/// that is slow, since it goes over a connection of its own.
+/// How long a greeting may take before it is looked whether something else is there. 4 s: most servers need a tenth; one that is slower is
+/// connected to once more, and has the whole timeout for that.
 pub(super) const GREETING_WAIT: Duration = Duration::from_secs(4);
 
-/// How long the other connection may take to answer.
+/// How long the answer to that may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
 /// How much of the answer is looked at.
@@ -48,8 +48,8 @@ impl Stranger {
     }
 
     /// By what it answers to `hello`, the first words of TLS, which HTTP servers refuse in words.
-    pub(super) fn by_hello(mut socket: &TcpStream, hello: &[u8]) -> Option<Self> {
-        let timeout = Some(ANSWER_WAIT);
+    pub(super) fn by_hello(mut socket: &TcpStream, hello: &[u8], left: Duration) -> Option<Self> {
+        let timeout = Some(ANSWER_WAIT.min(left));
         socket.set_read_timeout(timeout).ok()?;
         socket.set_write_timeout(timeout).ok()?;
         socket.write_all(hello).ok()?;

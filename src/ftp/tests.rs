@@ -34,6 +34,7 @@ pub(super) fn config(port: u16) -> FtpConfig {
         charset: None,
         network: NetworkConfig::default(),
         timeout: Duration::from_secs(5),
+        min_rate: 100,
         connections_max: 2,
         tls: TlsConfig {
             mode: TlsMode::Off,

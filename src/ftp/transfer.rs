@@ -15,6 +15,7 @@ use super::{
     completeness::{DataEnd, confirm},
     data::DataStream,
     deadline::Deadline,
+    pace::Pace,
     pool::Guard,
     range::{self, Part},
     reply::{Failure, Fault, Reply},
@@ -150,6 +151,13 @@ impl Transfer {
         }
     }
 
+    /// Asks of it what is asked of a listing of at most so many bytes.
+    pub(super) fn expect_listing(&self, bytes_max: usize) {
+        if let Some((_, data)) = &self.parts {
+            data.pace().expect_listing(bytes_max);
+        }
+    }
+
     /// Writes all of `bytes`. Each part of it that the kernel takes is progress.
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (guard, data) = self.parts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -180,7 +188,7 @@ impl Transfer {
         // Kept open, so that it can be asked at the end whether it broke.
         let socket = data.socket().try_clone();
         let waited = match &socket {
-            Ok(socket) => await_reply(&mut guard, socket),
+            Ok(socket) => await_reply(&mut guard, socket, data.pace()),
             Err(error) => Err(Fault::from_io(error, Phase::Data)),
         };
         if let Err(fault) = waited {
@@ -289,8 +297,8 @@ fn end(guard: &Guard, data: &mut DataStream) -> io::Result<()> {
 }
 
 /// Waits until the reply begins to arrive. The timeout counts from
-/// when the kernel last got bytes away: megabytes may be under way on a slow link.
-fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
+/// when the kernel last got bytes away: megabytes may be under way on a slow link, at the rate that is asked for.
+fn await_reply(guard: &mut Guard, socket: &TcpStream, pace: &Pace) -> Result<(), Fault> {
     let timeout = guard.pool().host.config.timeout;
     let mut unsent = unsent_bytes(socket);
     let mut since = Instant::now();
@@ -304,10 +312,16 @@ fn await_reply(guard: &mut Guard, socket: &TcpStream) -> Result<(), Fault> {
         };
         let session = guard.session();
         session.set_deadline(deadline);
+        let waiting = Instant::now();
         if session.control().wait_readable(left.min(DRAIN_CHECK))? {
             return Ok(());
         }
         let now_unsent = unsent_bytes(socket);
+        if unsent > 0 {
+            let sent = usize::try_from(unsent - now_unsent).unwrap_or(0);
+            pace.note(waiting.elapsed(), sent)
+                .map_err(|slow| Fault::from_io(&slow.into(), Phase::Data))?;
+        }
         if now_unsent < unsent {
             unsent = now_unsent;
             since = Instant::now();

@@ -46,3 +46,4 @@ mod streams;
 mod tidy;
 mod tls;
 mod trust;
+mod waits;

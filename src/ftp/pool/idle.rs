@@ -44,7 +44,39 @@ impl Pool {
             guard.check_in_as_of(used);
         }
         old.into_iter().for_each(Session::quit);
+        self.retry_batch();
         false
+    }
+
+    /// Sends commands in one write once more where silence was the reason for not doing so: it may have had another, such as a disk that
+    /// woke up. Only on a session that nobody needs.
+    fn retry_batch(self: &Arc<Self>) {
+        let capabilities = &self.host.capabilities;
+        let session = {
+            let mut state = self.lock();
+            if state.is_closed || !state.queue.is_empty() {
+                return;
+            }
+            let Some(session) = state.idle.pop() else {
+                return;
+            };
+            if !capabilities.is_batch_retried() {
+                state.idle.push(session);
+                return;
+            }
+            session
+        };
+        let used = session.used;
+        let mut guard = Guard::new(self, session, Use::Command, self.host.deadline(), false);
+        match guard.session().try_batch() {
+            Ok(()) => {
+                log::info!("the server takes commands together after all");
+                capabilities.note_batch_answered();
+            }
+            Err(fault) => log::debug!("commands sent together: {}", fault.detail),
+        }
+        guard.check_in_as_of(used);
+        self.changed.notify_all();
     }
 
     /// Has data connections opened for idle sessions that have none, unless somebody needs the sessions now. One session stays

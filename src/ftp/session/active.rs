@@ -114,7 +114,7 @@ impl Opening<'_> {
     }
 
     fn take_in(&mut self, socket: TcpStream) -> Result<(), Fault> {
-        let opened = DataConnection::opened(socket, self.timeout);
+        let opened = DataConnection::opened(socket, self.patience);
         self.data = Some(opened.map_err(|error| Fault::from_io(&error, Phase::Connect))?);
         self.begin_stream();
         Ok(())

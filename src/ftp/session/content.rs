@@ -2,13 +2,15 @@
 
 use std::{
     io::{self, Write},
-    net::{Shutdown, TcpStream},
+    net::Shutdown,
     thread,
     time::Duration,
 };
 
 use super::opening::Opening;
-use crate::ftp::{data::DataConnection, reply::Fault, shortcuts::Following, socket, tls};
+use crate::ftp::{
+    data::DataConnection, pace::Paced, reply::Fault, shortcuts::Following, socket, tls,
+};
 
 /// How long after the end of an upload's bytes the commands leave that must not overtake it. 2 ms: the server reads the end in the
 /// next round of its event loop, for which pyftpdlib takes less than one.
@@ -22,13 +24,13 @@ impl Opening<'_> {
         }
         self.finish_connecting()?;
         let content = self.content.take().unwrap_or_default();
-        let Some(data) = self.data.as_ref().filter(|_| self.lost.is_none()) else {
+        let Some(data) = self.data.as_mut().filter(|_| self.lost.is_none()) else {
             return Ok(());
         };
-        let socket = data.socket();
-        let mut sent = socket::write_all(socket, content, self.timeout, || ());
+        let (socket, _) = data.parts();
+        let mut sent = socket::write_all(socket, content, self.patience.timeout, || ());
         if !self.wanted.goes_on {
-            sent = sent.and_then(|()| socket.shutdown(Shutdown::Write));
+            sent = sent.and_then(|()| socket.socket().shutdown(Shutdown::Write));
         }
         self.end_content(sent)
     }
@@ -38,7 +40,7 @@ impl Opening<'_> {
         let Some(content) = self.content.take() else {
             return Ok(());
         };
-        let (timeout, goes_on) = (self.timeout, self.wanted.goes_on);
+        let (timeout, goes_on) = (self.patience.timeout, self.wanted.goes_on);
         let sent = match self.data.as_mut().map(DataConnection::parts) {
             Some((socket, Some(channel))) => {
                 let sealed = Sealed { channel, socket };
@@ -77,7 +79,7 @@ impl Opening<'_> {
 /// A channel and its socket, to be written to.
 struct Sealed<'a> {
     channel: &'a mut tls::Channel,
-    socket: &'a TcpStream,
+    socket: Paced<'a>,
 }
 
 impl Write for Sealed<'_> {

@@ -19,6 +19,7 @@ use crate::{
         conversation::Locked,
         data::{DataConnection, DataStream},
         next_data::NextData,
+        pace::Patience,
         passive::Passive,
         reply::{Failure, Fault, Reply},
         shortcuts::{Following, Technique},
@@ -50,7 +51,7 @@ pub(in crate::ftp) struct Opened {
 pub(super) struct Opening<'a> {
     pub(super) control: Locked<'a>,
     pub(super) capabilities: &'a Capabilities,
-    pub(super) timeout: Duration,
+    pub(super) patience: Patience,
     pub(super) wanted: &'a DataCommand<'a>,
     /// The command itself.
     line: Vec<u8>,
@@ -108,7 +109,7 @@ impl Session {
         Opening {
             control: self.talk.control(),
             capabilities: &self.capabilities,
-            timeout: self.timeout,
+            patience: self.patience,
             wanted,
             line: wanted.line(),
             next: &mut self.next,
@@ -387,7 +388,7 @@ impl Opening<'_> {
         };
         let was_over = channel.is_established();
         loop {
-            match channel.advance(socket) {
+            match channel.advance(socket.socket()) {
                 Ok(false) => {}
                 Ok(true) if was_over => return Ok(()),
                 Ok(true) => return self.send_protected_content(),
@@ -397,7 +398,7 @@ impl Opening<'_> {
             let left = deadline.remaining().map(Timespec::try_from);
             let Some(Ok(left)) = left else { return Ok(()) };
             let control = &**self.control.socket();
-            let mut waited = [socket, control].map(|fd| PollFd::new(fd, PollFlags::IN));
+            let mut waited = [socket.socket(), control].map(|fd| PollFd::new(fd, PollFlags::IN));
             if rustix::event::poll(&mut waited, Some(&left)).is_err() {
                 return Ok(());
             }

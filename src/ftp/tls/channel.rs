@@ -19,6 +19,7 @@ use rustix::net::RecvFlags;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerName};
 
 use super::{broken::Broken, certificate::Certificate, handshakes::Handshakes};
+use crate::ftp::pace::Paced;
 
 /// The most plaintext that is encrypted ahead of the socket: two records. More is no faster, and what waits here
 /// is not seen to make progress.
@@ -109,12 +110,12 @@ impl Channel {
     }
 
     /// Does the rest of the handshake. Each wait for the server ends with the socket's own timeout.
-    pub(in crate::ftp) fn handshake(&mut self, socket: &TcpStream) -> Result<(), Broken> {
+    fn handshake(&mut self, socket: Paced<'_>) -> Result<(), Broken> {
         while self.connection.is_handshaking() {
             self.flush(socket).map_err(Broken::Io)?;
             self.receive(socket)?;
         }
-        self.settle(socket)
+        self.settle(socket.socket())
     }
 
     /// Sends the last flight, which in TLS 1.3 and in a resumed session is ours; and our end with it, if there is nothing to say.
@@ -180,7 +181,7 @@ impl Channel {
     /// Reads what has arrived; 0 when the server has said that it was all.
     pub(in crate::ftp) fn read(
         &mut self,
-        socket: &TcpStream,
+        socket: Paced<'_>,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
         self.handshake(socket)?;
@@ -237,7 +238,7 @@ impl Channel {
     }
 
     /// Encrypts some of `data` and sends what the socket takes within its timeout; the rest leaves with the next call.
-    pub(in crate::ftp) fn write(&mut self, socket: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    pub(in crate::ftp) fn write(&mut self, socket: Paced<'_>, data: &[u8]) -> io::Result<usize> {
         self.handshake(socket)?;
         self.flush(socket)?;
         let count = self.connection.writer().write(data)?;
@@ -289,7 +290,7 @@ impl Channel {
     }
 
     /// Sends all that was written. The socket's timeout counts anew whenever some of it has left.
-    pub(in crate::ftp) fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
+    pub(in crate::ftp) fn flush(&mut self, mut socket: impl Write) -> io::Result<()> {
         let mut has_moved = false;
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut socket) {
@@ -318,7 +319,7 @@ impl Channel {
     /// some of it must leave.
     pub(in crate::ftp) fn end(
         &mut self,
-        socket: &TcpStream,
+        socket: Paced<'_>,
         timeout: Duration,
         on_progress: impl Fn(),
     ) -> io::Result<()> {
@@ -335,7 +336,7 @@ impl Channel {
             }
             on_progress();
         }
-        socket.shutdown(Shutdown::Write)
+        socket.socket().shutdown(Shutdown::Write)
     }
 
     fn close(&mut self) {

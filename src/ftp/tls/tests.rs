@@ -123,6 +123,7 @@ fn pinning(pin: [u8; 32]) -> TlsConfig {
 
 fn config(server: &TlsServer, tls: TlsConfig) -> FtpConfig {
     FtpConfig {
+        min_rate: 100,
         listing_bytes_max: LISTING_BYTES_MAX,
         host: HOST.to_owned(),
         port: server.port(),

@@ -1,6 +1,7 @@
 //! A simulated FTP server: it plays a [`Dialect`] over a tree in memory, on loopback, with real control and data
 //! connections. It shows what a server does that cannot be installed here.
 
+mod ailment;
 pub(crate) mod dialect;
 mod protection;
 mod session;
@@ -17,7 +18,11 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::{dialect::Dialect, tree::Tree};
+pub(crate) use self::{
+    ailment::{Ailment, Data},
+    dialect::Dialect,
+    tree::Tree,
+};
 use self::{dialect::Excess, protection::Protection, session::Session};
 
 /// A server that listens until it is dropped.
@@ -40,6 +45,8 @@ struct World {
     count: AtomicUsize,
     /// Command lines in the order of their arrival, the password left out.
     heard: Mutex<Vec<String>>,
+    /// What is wrong with it.
+    ailment: Mutex<Option<Ailment>>,
     /// The sockets of sessions, to end them.
     sockets: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
@@ -58,6 +65,7 @@ impl Simulated {
             open: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             heard: Mutex::default(),
+            ailment: Mutex::default(),
             sockets: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
@@ -90,6 +98,11 @@ impl Simulated {
     /// The command lines heard since this was last asked.
     pub(crate) fn take_heard(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.world.heard))
+    }
+
+    /// Makes it ill, or well again.
+    pub(crate) fn set_ailment(&self, ailment: Option<Ailment>) {
+        *lock(&self.world.ailment) = ailment;
     }
 
     /// How many sessions there have been.

@@ -164,6 +164,10 @@ pub(crate) struct Sessions {
     pub(crate) idle_milliseconds: Option<u64>,
     /// Commands that do not count for that.
     pub(crate) idle_deaf: Vec<String>,
+    /// How long each answer takes.
+    pub(crate) slow_milliseconds: u64,
+    /// Whether it takes one command at a time and forgets what comes with it or before its answer.
+    pub(crate) one_command: bool,
     /// After how many commands behind the password the first session ends with 421.
     pub(crate) ends_after: Option<usize>,
 }
@@ -254,6 +258,8 @@ impl Default for Sessions {
             excess: Excess::Greeting,
             idle_milliseconds: None,
             idle_deaf: Vec::new(),
+            slow_milliseconds: 0,
+            one_command: false,
             ends_after: None,
         }
     }

@@ -12,6 +12,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::{
     World,
+    ailment::{Ailment, Data, listen_full},
     dialect::{Excess, Hidden, Options, Over, RemoveDir, RestStore, is_transfer},
     lock,
     tree::{Tree, item},
@@ -28,6 +29,8 @@ pub(super) struct Session<'a> {
     number: usize,
     dir: String,
     data: Option<TcpListener>,
+    /// What keeps others from connecting to it.
+    taken: Option<TcpStream>,
     /// The command that was announced.
     announced: Option<String>,
     /// Where the client listens, in active mode.
@@ -53,6 +56,7 @@ impl<'a> Session<'a> {
             number,
             dir: String::new(),
             data: None,
+            taken: None,
             announced: None,
             client: None,
             rest: 0,
@@ -109,6 +113,15 @@ impl<'a> Session<'a> {
                 }
                 *left -= 1;
             }
+            thread::sleep(Duration::from_millis(sessions.slow_milliseconds));
+            if sessions.one_command {
+                let with_it = lines.buffer().len();
+                lines.consume(with_it);
+            }
+            self.world.wait_while(Ailment::Mute);
+            if verb == "PASS" {
+                self.world.wait_while(Ailment::Login);
+            }
             if self.answer(&verb, argument, is_excess) == Next::End {
                 return;
             }
@@ -122,8 +135,20 @@ impl<'a> Session<'a> {
     /// Says the dialect's words under the first key it has, else `usual`; `path` stands for `{path}`.
     fn say(&mut self, keys: &[&str], usual: &str, path: &str) {
         let text = self.world.dialect.says(keys, usual).replace("{path}", path);
+        self.drop_early();
         // The client may be gone.
         let _ = self.control.write_all(format!("{text}\r\n").as_bytes());
+    }
+
+    /// Forgets what has come before the answer, where that is this server's way.
+    fn drop_early(&mut self) {
+        if !self.world.dialect.sessions.one_command {
+            return;
+        }
+        let mut early = [0; 4096];
+        self.control.set_nonblocking(true).unwrap();
+        while self.control.read(&mut early).is_ok_and(|count| count > 0) {}
+        self.control.set_nonblocking(false).unwrap();
     }
 
     /// The reply to a command that was done (`outcome` empty) or not.
@@ -263,7 +288,14 @@ impl<'a> Session<'a> {
             .is_some_and(|command| !command.contains(' '));
         let address = self.world.dialect.data_address.filter(|_| !is_of_master);
         let address = address.unwrap_or(Ipv4Addr::LOCALHOST);
-        let listener = TcpListener::bind((address, 0)).unwrap();
+        let is_full = *lock(&self.world.ailment) == Some(Ailment::Ports);
+        let listener = if is_full {
+            let (listener, taken) = listen_full(address);
+            self.taken = Some(taken);
+            listener
+        } else {
+            TcpListener::bind((address, 0)).unwrap()
+        };
         let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
         self.data = Some(listener);
@@ -275,6 +307,7 @@ impl<'a> Session<'a> {
             _ => format!("227 Listening ({numbers})"),
         };
         let text = self.world.dialect.says(&[verb], &usual);
+        self.drop_early();
         let text = text
             .replace("{port}", &port.to_string())
             .replace("{ports}", &ports)
@@ -474,7 +507,7 @@ impl<'a> Session<'a> {
         let is_done = match sent {
             Some(bytes) => {
                 let bytes = planned.as_deref().unwrap_or(&bytes);
-                data.write_all(bytes).is_ok()
+                self.world.send(Data::of(verb), &mut data, bytes).is_ok()
             }
             None => self.store(verb, &path, offset, &mut data),
         };
@@ -550,8 +583,9 @@ impl<'a> Session<'a> {
         };
         let rest = content.split_off(offset.min(content.len()));
         self.tree().put(path, &content);
-        let mut arrived = Vec::new();
-        let is_done = data.read_to_end(&mut arrived).is_ok();
+        let taken = self.world.take(data);
+        let is_done = taken.is_ok();
+        let arrived = taken.unwrap_or_default();
         content.resize(offset, 0);
         content.extend_from_slice(&arrived);
         let is_patch = offset > 0 && self.world.dialect.files.rest_store == RestStore::Patches;
