@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ftpfs::remote::memory::{Loss, Operation, RenameOver};
 
 use crate::{
-    edits::{Made, is_behind, replay, tail},
+    edits::{Made, is_behind, tail},
     ledger::Ledger,
 };
 
@@ -27,14 +27,6 @@ pub(crate) fn is_written_in_place_again(
     at: &str,
 ) -> bool {
     writes_in_place && loss.operation == Operation::OpenUpload && unsure.contains(at)
-}
-
-/// A copy beside another's version has that one's bytes where nothing was written, as they were fetched for an upload that has failed.
-pub(crate) fn is_copy_of_a_mixture(made: &Made, theirs: &[u8], content: &[u8]) -> bool {
-    let Some(old) = &made.old else { return false };
-    let mut base = theirs.to_vec();
-    base.resize(old.len(), 0);
-    base.len() <= theirs.len() && replay(&made.edits, &base) == content
 }
 
 /// A file that was moved aside stays so for good when its removal was not noticed and its name is taken again; if it holds nothing, or what

@@ -77,6 +77,8 @@ pub(crate) struct Simulation {
     /// Names from which renames were believed that a server has only told.
     believed: Vec<String>,
     waited: Duration,
+    /// Whether the server's disk is full.
+    is_full: bool,
     step: usize,
     /// What has happened, in words, if anybody wants to know.
     story: Option<Vec<String>>,
@@ -149,6 +151,7 @@ impl Simulation {
             owed: Vec::new(),
             believed: Vec::new(),
             waited: Duration::ZERO,
+            is_full: false,
             step: 0,
             story: is_told.then(Vec::new),
         }
@@ -245,6 +248,7 @@ impl Simulation {
             }
             Act::Dies => self.die(),
             Act::Full(is_full) => {
+                self.is_full = is_full;
                 let room = is_full.then_some(0);
                 self.world
                     .server
