@@ -19,6 +19,10 @@ enum Way {
     Emptied,
 }
 
+/// Which content a file has here: it grows with each change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Revision(u64);
+
 /// What the server may have of a file whose length is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
@@ -38,6 +42,7 @@ pub(crate) struct Changes {
     way: Way,
     /// When a program wrote last.
     written: SystemTime,
+    revision: Revision,
     /// Mode and time that go up with the next upload.
     wanted: Attributes,
 }
@@ -49,6 +54,7 @@ impl Changes {
             spool: None,
             way: Way::Anywhere,
             written: now,
+            revision: Revision::default(),
             wanted: Attributes::default(),
         }
     }
@@ -76,6 +82,11 @@ impl Changes {
         self.written
     }
 
+    /// Which content it is that programs see.
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
     /// Whether all that was written since the last upload was appended, so that it may move with the file's end.
     pub(crate) fn is_appended(&self) -> bool {
         self.way == Way::Appended
@@ -98,7 +109,7 @@ impl Changes {
             Way::Anywhere | Way::Appended => Way::Anywhere,
         };
         self.spool_or_new(server_len, limits).write(offset, data)?;
-        self.written = now;
+        self.note_written(now);
         self.wanted.modified = None;
         Ok(())
     }
@@ -113,7 +124,7 @@ impl Changes {
     ) -> io::Result<()> {
         self.note_anywhere();
         self.spool_or_new(server_len, limits).zero(range)?;
-        self.written = now;
+        self.note_written(now);
         Ok(())
     }
 
@@ -139,7 +150,7 @@ impl Changes {
         if len == 0 && is_emptied {
             self.way = Way::Emptied;
         }
-        self.written = now;
+        self.note_written(now);
         self.wanted.modified = None;
         Ok(())
     }
@@ -241,6 +252,11 @@ impl Changes {
     pub(super) fn give_up(&mut self) {
         self.spool = None;
         self.wanted = Attributes::default();
+    }
+
+    fn note_written(&mut self, now: SystemTime) {
+        self.written = now;
+        self.revision.0 += 1;
     }
 
     fn note_anywhere(&mut self) {

@@ -121,8 +121,27 @@ struct Book {
     owed: HashMap<MadeName, Owed>,
     /// Names of ours that programs see, as the files under them cannot get their own back.
     shown: HashSet<MadeName>,
+    /// Directories that are renamed at this moment.
+    moving: Vec<RemotePath>,
     ledger: Ledger,
     server_dir: Option<PathBuf>,
+}
+
+/// A directory is being renamed: what its names owe may be elsewhere already.
+#[derive(Debug)]
+pub(crate) struct Moving<'a> {
+    debts: &'a Debts,
+    dir: &'a RemotePath,
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        let mut book = self.debts.lock();
+        let place = book.moving.iter().position(|dir| dir == self.dir);
+        if let Some(place) = place {
+            book.moving.swap_remove(place);
+        }
+    }
 }
 
 impl Debts {
@@ -134,6 +153,7 @@ impl Debts {
             book: Mutex::new(Book {
                 owed: HashMap::new(),
                 shown: HashSet::new(),
+                moving: Vec::new(),
                 ledger: server_dir.clone().map_or(Ledger::None, Ledger::Unopened),
                 server_dir,
             }),
@@ -148,6 +168,12 @@ impl Debts {
         book.note(self.mount, &line::owed(name, &debt));
         let standing = Standing::InUse;
         book.owed.insert(name.clone(), Owed::new(debt, standing));
+    }
+
+    /// A directory is about to be renamed, until what this returns is dropped.
+    pub(crate) fn moving<'a>(&'a self, dir: &'a RemotePath) -> Moving<'a> {
+        self.lock().moving.push(dir.clone());
+        Moving { debts: self, dir }
     }
 
     /// A directory was renamed: what is owed for names in it is owed for those that they have now.
@@ -166,6 +192,10 @@ impl Debts {
                 && let Some(now) = moved(of)
             {
                 *of = now;
+            }
+            // No upload goes on while its directory is renamed, and who removes what one has left knows the old name.
+            if matches!(owed.debt, Debt::Upload) && owed.standing == Standing::InUse {
+                owed.standing = Standing::Due(0);
             }
             book.note(self.mount, &line::owed(&now, &owed.debt));
             book.note(self.mount, &line::settled(&name));
@@ -192,12 +222,19 @@ impl Debts {
         }
     }
 
-    /// Nothing has the name: nothing is owed for it any more, unless a file may still come.
+    /// Nothing has the name: nothing is owed for it any more, unless a file may still come, or has moved with its directory.
     pub(crate) fn settle_absent(&self, name: &MadeName) {
         let now = self.clock.now();
-        let owed = self.lock().owed.get(name).map(|owed| owed.may_come(now));
-        let may_come = owed.unwrap_or(false);
-        if !may_come {
+        let mut book = self.lock();
+        let may_be_elsewhere = book.moving.iter().any(|dir| name.path().is_within(dir));
+        let Some(owed) = book.owed.get_mut(name) else {
+            return;
+        };
+        if may_be_elsewhere {
+            // It is looked for under the name that it has then.
+            owed.standing = Standing::Due(0);
+        } else if !owed.may_come(now) {
+            drop(book);
             self.settle(name);
         }
     }

@@ -1,6 +1,7 @@
 //! One upload's share of an open file's state: what it has to bring to the server, and how that has ended.
 
 use super::{
+    changes::Revision,
     on_server::{Base, Doubt},
     ranges::RangeSet,
     streaming::UploadStream,
@@ -25,6 +26,8 @@ pub(crate) struct UploadJob {
     pub(crate) base: Option<Base>,
     /// The length that the file shall have.
     pub(crate) len: u64,
+    /// Which content it brings.
+    pub(crate) revision: Revision,
     /// The ranges that the server does not have.
     pub(crate) dirty: RangeSet,
     /// Mode and time that shall be set.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use super::changes::Revision;
 use crate::{cache::Version, remote::Evidence};
 
 /// The file on the server, as last seen.
@@ -24,6 +25,8 @@ pub(crate) enum Doubt {
     New {
         /// How far the server had come with it.
         stage: Stage,
+        /// Which content it was.
+        revision: Revision,
         /// What was sent, if it is small: a program may change it before it is known what has become of it.
         sent: Option<Arc<[u8]>>,
     },

@@ -309,6 +309,7 @@ impl FileState {
         UploadJob {
             base: self.on_server.base().cloned(),
             len,
+            revision: self.changes.revision(),
             dirty,
             wanted: self.changes.wanted(),
             stream,

@@ -115,6 +115,13 @@ impl File {
         }
     }
 
+    /// A program has emptied what it was shown, and others have removed in this moment: it is sent, and replaces what they put there.
+    pub(crate) fn empty_old(&mut self) {
+        self.is_emptied = true;
+        self.is_dirty = true;
+        self.edits = vec![Edit::Resize(0)];
+    }
+
     /// It has lost against a file of others, which has its name now.
     pub(crate) fn has_lost(&mut self) {
         self.is_new = false;
@@ -255,6 +262,7 @@ impl File {
                 || self.is_mixed(&self.written, at, len, read, shown);
         }
         self.is_mixed(&self.written, at, len, read, shown)
+            || self.is_mixed(&self.local, at, len, read, shown)
     }
 
     /// Whether a read brings what was written here in its places, and all else from one version that was shown.
@@ -340,15 +348,24 @@ impl File {
     }
 }
 
-/// Whether all that was appended is somewhere in this, behind another version's end, and all else that was written in its place.
+/// Whether all that was appended is somewhere in this, behind another version's end, and all else that was written in its place; but for
+/// what was written over later.
 fn holds_each(edits: &[Edit], there: &[u8]) -> bool {
-    edits.iter().all(|edit| match edit {
-        Edit::Append(data) => {
-            let mut places = there.windows(data.len().max(1));
-            places.any(|place| place == data.as_slice())
-        }
-        Edit::Write(at, data) => there.get(*at..at + data.len()) == Some(data.as_slice()),
-        Edit::Resize(_) => true,
+    let mut later: Vec<Range<usize>> = Vec::new();
+    edits.iter().rev().all(|edit| {
+        let holds = |at: usize, data: &[u8]| {
+            let is_over = |place: usize| later.iter().any(|range| range.contains(&place));
+            let mut bytes = data.iter().enumerate();
+            bytes.all(|(index, byte)| there.get(at + index) == Some(byte) || is_over(at + index))
+        };
+        let at = match edit {
+            Edit::Append(data) => (0..=there.len().saturating_sub(data.len()))
+                .find(|at| holds(*at, data))
+                .map(|at| at..at + data.len()),
+            Edit::Write(at, data) => holds(*at, data).then(|| *at..at + data.len()),
+            Edit::Resize(_) => Some(0..0),
+        };
+        at.map(|range| later.push(range)).is_some()
     })
 }
 

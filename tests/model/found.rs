@@ -8,9 +8,9 @@ use crate::{
         At::{self, Command},
         Deed::{self, Appends, Halves, Replaces, Stores},
         FRIENDLY,
-        Mode::{Append, Create, CreateTruncate, Truncate, Write as Writing},
-        Op::{Close, Open, Rename, Unlink, Write},
-        Place::{End, Second, Start},
+        Mode::{Append, Create, CreateTruncate, Exclusive, Truncate as Emptying, Write as Writing},
+        Op::{Close, Fsync, Open, Rename, Truncate, Unlink, Write},
+        Place::{End, Middle, Second, Start},
         Sequence, Server, Step, Trouble,
     },
     sequences,
@@ -136,7 +136,7 @@ fn regression_upload_in_place_is_not_repeated_over_others() {
         Program(0, Open(1, Create)),
         Program(0, Write(0, Start, 3)),
         Program(0, Close(0)),
-        Program(0, Open(1, Truncate)),
+        Program(0, Open(1, Emptying)),
     ]);
     steps.push(troubled(
         Program(0, Close(0)),
@@ -164,5 +164,108 @@ fn regression_copy_beside_another_version_is_no_mixture() {
         let busy = [(Command(nth), Trouble::Refused(Kind::Busy))];
         steps.push(troubled(Program(0, Close(0)), &busy));
         check(server, steps);
+    }
+}
+
+/// The old file, moved aside for a rename that failed, was brought back by a rename that timed out, over what was confirmed meanwhile.
+#[test]
+fn regression_old_file_that_is_brought_back_late_replaces_nothing() {
+    let server = Server {
+        dir_ttl: 1_000_000,
+        ..FRIENDLY
+    };
+    for nth in 1..10 {
+        let mut steps = calm(&[
+            Program(0, Open(2, CreateTruncate)),
+            Program(0, Close(0)),
+            Other(Deed::Renames(2, 1)),
+            Other(Stores(0, 5000)),
+            Wait(LONG),
+        ]);
+        steps.push(troubled(
+            Program(0, Rename(2, 0, false)),
+            &[(Command(nth), Trouble::Late)],
+        ));
+        steps.extend(calm(&[
+            Program(0, Open(0, CreateTruncate)),
+            Program(0, Write(0, Start, 100)),
+            Program(0, Close(0)),
+            Wakes,
+        ]));
+        check(server, steps);
+    }
+}
+
+/// What was written after the server had confirmed a new file, and before it had told that file's size, was taken for sent when others had
+/// removed the file.
+#[test]
+fn regression_new_file_that_is_gone_is_sent_with_what_was_written_since() {
+    for len in [100, 66_000] {
+        let mut steps = calm(&[
+            Program(0, Open(0, Exclusive)),
+            Program(0, Write(0, Start, len)),
+        ]);
+        let busy = [(Command(3), Trouble::Refused(Kind::Busy))];
+        steps.push(troubled(Program(0, Fsync(0)), &busy));
+        steps.extend(calm(&[
+            Program(0, Write(0, End, 3)),
+            Other(Deed::Removes(0)),
+            Program(0, Close(0)),
+        ]));
+        check(FRIENDLY, steps);
+    }
+}
+
+/// Others had replaced the file by one of the same size while an append to it was broken, and what was written inside went over that.
+#[test]
+fn regression_change_after_a_broken_append_is_not_made_to_another_file_of_the_same_size() {
+    let mut steps = calm(&[
+        Other(Stores(0, 3)),
+        Wait(LONG * 7),
+        Program(0, Open(0, Append)),
+        Program(0, Write(0, End, 3)),
+    ]);
+    let late = [(Command(2), Trouble::Late)];
+    steps.push(troubled(Program(0, Close(0)), &late));
+    steps.extend(calm(&[
+        Program(0, Open(0, Create)),
+        Program(0, Write(0, Start, 100)),
+        Other(Stores(0, 100)),
+        Other(Stores(0, 1)),
+    ]));
+    check(FRIENDLY, steps);
+}
+
+/// Bytes of others' new version were fetched, which was gone when the file took the name.
+#[test]
+fn regression_file_is_no_mixture_with_another_version_that_is_gone() {
+    let gone = Trouble::Other(Deed::Renames(0, 1), LONG * 7);
+    for nth in 1..13 {
+        let mut steps = calm(&[
+            Other(Stores(0, 5000)),
+            Wait(LONG),
+            Program(0, Open(0, Create)),
+            Program(0, Write(0, Second, 1)),
+            Other(Replaces(0, 5000)),
+        ]);
+        steps.push(troubled(Program(0, Close(0)), &[(Command(nth), gone)]));
+        check(FRIENDLY, steps);
+    }
+}
+
+/// That nothing had the name was seen before the late rename gave it something.
+#[test]
+fn regression_name_that_a_late_rename_may_take_is_no_new_file() {
+    for mode in [Create, Exclusive] {
+        let mut steps = calm(&[Other(Stores(2, 5000)), Wait(LONG)]);
+        let late = [(Command(3), Trouble::Late)];
+        steps.push(troubled(Program(0, Rename(2, 0, false)), &late));
+        steps.extend(calm(&[
+            Program(0, Open(2, Create)),
+            Wakes,
+            Program(1, Open(0, mode)),
+            Program(1, Truncate(0, Middle)),
+        ]));
+        check(FRIENDLY, steps);
     }
 }

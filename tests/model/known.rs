@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use ftpfs::remote::memory::{Loss, Operation, RenameOver};
+use ftpfs::remote::memory::{Loss, Operation};
 
 use crate::{
-    edits::{Made, is_behind, replay, tail},
+    edits::{Made, is_behind, tail},
     ledger::Ledger,
 };
 
@@ -29,23 +29,10 @@ pub(crate) fn is_written_in_place_again(
     writes_in_place && loss.operation == Operation::OpenUpload && unsure.contains(at)
 }
 
-/// A copy beside another's version has that one's bytes where nothing was written, as they were fetched for an upload that has failed.
-pub(crate) fn is_copy_of_a_mixture(made: &Made, theirs: &[u8], content: &[u8]) -> bool {
-    let Some(old) = &made.old else { return false };
-    let mut base = theirs.to_vec();
-    base.resize(old.len(), 0);
-    base.len() <= theirs.len() && replay(&made.edits, &base) == content
-}
-
 /// A file that was moved aside stays so for good when its removal was not noticed and its name is taken again; if it holds nothing, or what
 /// its program has emptied since, that is of no use.
 pub(crate) fn is_left_under_a_hidden_name(ledger: &Ledger, content: &[u8]) -> bool {
     content.is_empty() || ledger.was_right(content)
-}
-
-/// On a server that lies about renames over files, a rename to a name that others have taken in this moment is believed.
-pub(crate) fn is_lie_believed(rename_over: RenameOver, is_new: bool) -> bool {
-    is_new && rename_over == RenameOver::Lies
 }
 
 /// A beginning of what was sent without a reply is taken for what has arrived of it, also when others have made it.

@@ -80,6 +80,12 @@ pub(crate) struct Ledger {
     kept: Vec<Kept>,
     shown: Vec<Shown>,
     made: Vec<Made>,
+    /// The last parts of hidden names under which files went up: what they hold is not what was moved out of the way.
+    uploads: HashSet<String>,
+    /// What the other client has given a name by a rename, and that name.
+    given: HashSet<(String, Bytes)>,
+    /// Copies beside other versions that the other client has removed with their directory.
+    ended: Vec<Bytes>,
     /// Contents that were found right.
     right: HashSet<Bytes>,
     /// Paths of files of which it is not certain what programs have made.
@@ -109,9 +115,14 @@ pub(crate) struct Ledger {
     step: usize,
 }
 
+/// The last part of a path.
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// Whether it is one of the mount's own hidden names.
 pub(crate) fn is_hidden(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
+    let name = last(path);
     let name = name.strip_prefix('.').unwrap_or(name);
     name.strip_suffix(".tmp")
         .is_some_and(|name| name.starts_with("ftpfs-"))
@@ -205,6 +216,29 @@ impl Ledger {
         let visible = self.kept.iter().filter(|kept| !is_hidden(&kept.path));
         let visible: Vec<String> = visible.map(|kept| kept.path.clone()).collect();
         self.released.extend(visible);
+    }
+
+    /// ftpfs begins to store a file.
+    pub(crate) fn upload(&mut self, path: &str) {
+        if is_hidden(path) {
+            self.uploads.insert(last(path).to_owned());
+        }
+    }
+
+    /// Whether a file may be one that was there before: it has a visible name, or was moved to a hidden one.
+    fn is_original(&self, path: &str) -> bool {
+        !is_hidden(path) || !self.uploads.contains(last(path))
+    }
+
+    /// Copies beside other versions that the other client has removed.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &Bytes> {
+        self.ended.iter()
+    }
+
+    /// Whether nobody can tell this content from what had its name before.
+    pub(crate) fn is_twin(&self, content: &[u8]) -> bool {
+        let mut kept = self.kept.iter();
+        kept.any(|kept| kept.is_twin && **kept.content == *content)
     }
 
     /// ftpfs lists a directory, or asks for a file.
@@ -302,6 +336,7 @@ impl Ledger {
             return None;
         }
         let files: Vec<(String, Vec<u8>)> = files(server)
+            .filter(|(path, _)| self.is_original(path))
             .map(|(path, content)| (self.key(&path), content))
             .collect();
         let is_there = |content: &Bytes| files.iter().any(|(_, file)| file.starts_with(content));
@@ -313,6 +348,22 @@ impl Ledger {
             files.any(|(at, file)| at == path && !others.contains(file))
         };
         let (touched, moves) = (&self.touched, &self.moves);
+        // What programs have put in the place of something by a rename may be the other client's too.
+        let renamed_over: HashSet<String> = moves
+            .iter()
+            .filter(|(from, to)| {
+                let mut others = self
+                    .kept
+                    .iter()
+                    .filter(|kept| kept.name == *from || kept.name == *to);
+                others.any(|kept| {
+                    files
+                        .iter()
+                        .any(|(at, file)| at == to && *file == **kept.content)
+                })
+            })
+            .map(|(_, to)| to.clone())
+            .collect();
         for loss in losses {
             let at = self.key(&loss.path.to_string());
             let mut wrong = None;
@@ -326,6 +377,7 @@ impl Ledger {
                     let renamed = moves.iter().filter_map(|(from, to)| moved(&kept.name, from, to));
                     holds_ours(&kept.name)
                         || touched.contains(&kept.name)
+                        || renamed_over.contains(&kept.name)
                         || renamed.into_iter().any(|name| holds_ours(&name))
                 };
                 let is_wanted = match kept.claim {

@@ -74,9 +74,9 @@ pub(crate) struct Simulation {
     handles: Vec<Handle>,
     /// What was set aside and must be somewhere, and which parts of it were written.
     owed: Vec<(Bytes, File)>,
-    /// Names from which renames were believed that a server has only told.
-    believed: Vec<String>,
     waited: Duration,
+    /// Whether the server's disk is full.
+    is_full: bool,
     step: usize,
     /// What has happened, in words, if anybody wants to know.
     story: Option<Vec<String>>,
@@ -147,8 +147,8 @@ impl Simulation {
             files: Files::default(),
             handles: Vec::new(),
             owed: Vec::new(),
-            believed: Vec::new(),
             waited: Duration::ZERO,
+            is_full: false,
             step: 0,
             story: is_told.then(Vec::new),
         }
@@ -245,6 +245,7 @@ impl Simulation {
             }
             Act::Dies => self.die(),
             Act::Full(is_full) => {
+                self.is_full = is_full;
                 let room = is_full.then_some(0);
                 self.world
                     .server
@@ -260,7 +261,6 @@ impl Simulation {
         self.world.kill();
         self.files = Files::default();
         self.ledger().release_all();
-        self.believed.clear();
         self.handles.clear();
         self.note(|| "ftpfs is killed, and mounted again".into());
         self.world.fs.adopt_debts();

@@ -31,6 +31,8 @@ struct Armed {
     trouble: Vec<(At, Trouble)>,
     commands: u8,
     streams: u8,
+    /// Of the whole sequence.
+    sent: usize,
     refused_removals: usize,
     has_struck: bool,
     removals: Vec<String>,
@@ -102,6 +104,11 @@ impl Troublemaker {
         lock(&self.armed).removals.clone()
     }
 
+    /// How many commands were sent until now, those of streams left out.
+    pub(crate) fn sent(&self) -> usize {
+        lock(&self.armed).sent
+    }
+
     /// Whether anything has gone wrong in this step.
     pub(crate) fn has_struck(&self) -> bool {
         lock(&self.armed).has_struck
@@ -137,8 +144,12 @@ impl Scene {
             let removal = format!("{} by {name}", call.path);
             armed.removals.push(removal);
         }
+        if call.operation == Operation::OpenUpload {
+            lock(&self.ledger).upload(&call.path.to_string());
+        }
         let at = if thread.id() == self.thread {
             armed.commands = armed.commands.saturating_add(1);
+            armed.sent += 1;
             At::Command(armed.commands)
         } else if name.starts_with("ftpfs-stream") || name.starts_with("ftpfs-upload") {
             armed.streams = armed.streams.saturating_add(1);

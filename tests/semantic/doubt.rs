@@ -243,3 +243,41 @@ fn a_directory_with_a_delivered_file_that_is_open_can_be_renamed() {
     world.close(handle).unwrap();
     assert_eq!(world.on("/moved/file").unwrap(), b"content and more");
 }
+
+// SEMANTICS: S-append
+#[test]
+fn a_change_after_a_broken_append_is_not_made_to_another_file_of_the_same_size() {
+    let world = World::new();
+    world.put("/file", &pattern(100, 1));
+    let handle = world.open("/file", WRITE).unwrap();
+    world.write(handle, 100, b"tail");
+    let lost = Kind::TimedOut(ftpfs::remote::Phase::Reply);
+    world.server.fail_next(Operation::WriteAll, 1, lost);
+    assert!(world.fs.fsync(handle).is_err());
+    world.write(handle, 0, b"start");
+    world.advance(Duration::from_secs(10));
+    world.put("/file", &pattern(100, 2));
+    let told = world.fs.fsync(handle).map_err(|error| error.errno());
+    assert_eq!(told, Err(libc::ESTALE));
+    assert!(world.on("/file").unwrap() == pattern(100, 2));
+    world.fs.release(handle);
+}
+
+/// The server has confirmed it, and others have removed it before its size was known.
+// SEMANTICS: S-hot-folder
+#[test]
+fn a_new_file_that_is_gone_is_sent_again_with_what_was_written_since() {
+    for len in [3, 100_000] {
+        let world = World::new();
+        let handle = world.create("/new", EXCLUSIVE).unwrap();
+        world.write(handle, 0, &pattern(len, 1));
+        world.server.fail_next(Operation::Settle, 1, Kind::Busy);
+        assert!(world.fs.fsync(handle).is_err());
+        world.write(handle, len as u64, b"more");
+        world.server.remove(&path("/new"));
+        world.fs.fsync(handle).unwrap();
+        let expected = [pattern(len, 1), b"more".to_vec()].concat();
+        assert!(world.on("/new").unwrap() == expected, "{len}");
+        world.close(handle).unwrap();
+    }
+}

@@ -117,6 +117,8 @@ impl Filesystem {
         // What others have made meanwhile is opened, not overwritten: FTP cannot create a file only if there is none.
         let mut seen = None;
         if found.attr.is_none() {
+            // What was seen while a late change could still bring something there is no evidence.
+            self.server.holds().check(&path)?;
             let evidence = self.server.evidence().look(&path)?;
             if evidence.is_absent() {
                 seen = Some(evidence);

@@ -53,6 +53,8 @@ impl Filesystem {
             .iter()
             .map(Held::file)
             .find(|file| self.inodes.child(to.0, to.1) == Some(file.ino));
+        let debts = self.server.hidden().debts();
+        let moving = entry.is_dir().then(|| debts.moving(&source));
         if entry.is_dir() {
             self.engine.forget_trees(&[&source, &target]);
             rename_dir(self, &source, &target_seen)?;
@@ -76,6 +78,7 @@ impl Filesystem {
             })
         })?;
         rename_here(self, from, to, &entry, &source, &target);
+        drop(moving);
         if let Some(file) = old_file {
             self.inodes.release_if_done(file);
         }

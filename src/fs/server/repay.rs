@@ -55,6 +55,9 @@ pub(crate) fn bring_back(server: &Server, name: &MadeName) -> Returned {
         Ok(returned) => returned,
         Err(error) => {
             log::debug!("{of} is still called {name}: {error}");
+            if let Some(error) = error.remote() {
+                server.holds().hold(error, &[name, &of]);
+            }
             debts.fall_due(name);
             if error.remote().is_some_and(is_name_refusal) && debts.note_refused(name) {
                 debts.show(name);

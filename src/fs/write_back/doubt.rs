@@ -3,7 +3,7 @@
 //! | the change | it is ours, and is gone on with, when the server has |
 //! |---|---|
 //! | a new file under its own name | a beginning of its bytes |
-//! | an append | the old size, then a beginning of the tail |
+//! | an append | the version of before, or the old size, then a beginning of the tail |
 //! | ranges inside | the version of before, or the first of the new bytes (one is enough where the size is that of before): they are written once more |
 //! | a whole new file that was to take the name | that file, or the one before |
 //!
@@ -59,6 +59,10 @@ pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
             }
             return Ok(None);
         }
+        // Nothing of it has arrived. What was written inside is meant for the version of before; a tail goes behind any.
+        Doubt::Append { at, .. } if reported.size == at => {
+            is_base(upload, reported) || upload.job.dirty.iter().all(|range| range.start >= at)
+        }
         Doubt::Append { at, tail } => {
             let range = at..reported.size;
             let is_there = upload.holds_ours(range.clone())?;
@@ -74,12 +78,7 @@ pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
             is_as_before || is_as_long && holds_first(upload, reported, before.size, &first)?
         }
         Doubt::Placed(version) => {
-            reported.agrees_with(&version.reported())
-                || upload
-                    .job
-                    .base
-                    .as_ref()
-                    .is_some_and(|base| reported.agrees_with(&base.version.reported()))
+            reported.agrees_with(&version.reported()) || is_base(upload, reported)
         }
     };
     if !is_ours {
@@ -91,6 +90,12 @@ pub(super) fn resolve(upload: &mut Upload<'_>) -> Result<Option<Landed>> {
         .base(reported, evidence.asked(), upload.base_mode());
     upload.job.base = Some(base);
     Ok(None)
+}
+
+/// Whether what is there is the version that the job was made from.
+fn is_base(upload: &Upload<'_>, reported: Reported) -> bool {
+    let base = upload.job.base.as_ref();
+    base.is_some_and(|base| reported.agrees_with(&base.version.reported()))
 }
 
 /// Whether what is there is a beginning of a new file that was being stored.
@@ -140,8 +145,9 @@ fn resolve_absent(doubt: &Doubt, upload: &mut Upload<'_>) -> Result<Option<Lande
     match doubt {
         Doubt::New {
             stage: Stage::Confirmed,
+            revision,
             ..
-        } => return Ok(Some(Landed::Taken)),
+        } if *revision == upload.job.revision => return Ok(Some(Landed::Taken)),
         Doubt::New {
             stage: Stage::Begun,
             ..

@@ -37,6 +37,8 @@ pub(super) fn fetch_missing(upload: &Upload<'_>) -> Result<Vec<Range<u64>>> {
     }
     for gap in &missing {
         if let Err(error) = fetch(upload, gap) {
+            // What came may be another version's.
+            upload.file.lock().changes_mut().forget_fetched(&missing);
             let is_other =
                 matches!(upload.ask_again(), Ok(seen) if !upload.is_still(seen.version()));
             return Err(if is_other {

@@ -105,6 +105,7 @@ fn put_once(upload: &mut Upload<'_>, permit: Permit) -> remote::Result<Confirmed
     let mut state = upload.file.lock();
     state.on_server_mut().set_doubt(Some(Doubt::New {
         stage: Stage::Confirmed,
+        revision: upload.job.revision,
         sent: Some(data.into()),
     }));
     state.traffic.note_sent(upload.job.len);

@@ -19,7 +19,9 @@ use crate::{
         on_server::Doubt,
         server::{Begun, change::carry_out, renaming},
     },
-    remote::{Evidence, MadeName, RemoteErrorKind, RemotePath, Settled, UploadMode, Want},
+    remote::{
+        Evidence, MadeName, RemoteError, RemoteErrorKind, RemotePath, Settled, UploadMode, Want,
+    },
 };
 
 /// What a trial on a file of our own has shown of renaming.
@@ -35,12 +37,30 @@ enum Renaming {
 /// The whole file, under a hidden name that then takes the old one's place.
 pub(super) fn replace(upload: &mut Upload<'_>) -> Result<Landed> {
     let fetched = fetch_missing(upload)?;
+    upload.has_fetched = !fetched.is_empty();
     let placed = replace_by(upload);
-    if matches!(&placed, Err(error) if error.kind() == FsErrorKind::Conflict) {
-        // These are another's, as it turned out.
+    if let Err(error) = &placed
+        && upload.has_fetched
+        && !is_fetched_from_base(upload, error)
+    {
+        // These may be another's.
         upload.file.lock().changes_mut().forget_fetched(&fetched);
     }
     placed
+}
+
+/// Whether the bytes that were fetched for an upload which has failed are known to be those of the version that the job was made from.
+fn is_fetched_from_base(upload: &Upload<'_>, error: &FsError) -> bool {
+    if error.kind() == FsErrorKind::Conflict {
+        return false;
+    }
+    // It was there when the upload in place began, and may be nowhere but here by now.
+    if upload.file.lock().on_server().doubt() == Some(&Doubt::InPlace) {
+        return true;
+    }
+    let is_answer = error.remote().is_some_and(RemoteError::is_answer);
+    is_answer
+        && matches!(upload.ask_again(), Ok(seen) if !seen.is_absent() && upload.is_still(seen.version()))
 }
 
 /// The same, once all bytes are here.
@@ -57,6 +77,9 @@ fn replace_by(upload: &mut Upload<'_>) -> Result<Landed> {
         && (upload.job.want() == job::Want::Absent
             || upload.server.evidence().look(path)?.is_absent())
     {
+        if upload.has_fetched {
+            return Err(upload.conflict());
+        }
         return store(upload);
     }
     if !upload.server.account().may_rename() {

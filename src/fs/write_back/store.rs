@@ -40,7 +40,11 @@ pub(super) enum Place {
 /// Keeps in mind that a part of the file may be there; returns what was sent, if it is small.
 pub(super) fn note_broken(upload: &Upload<'_>, error: &RemoteError) -> Option<Arc<[u8]>> {
     let (was, sent) = match upload.file.lock().on_server().doubt() {
-        Some(Doubt::New { stage, sent }) => (*stage, sent.clone()),
+        Some(Doubt::New {
+            stage,
+            revision,
+            sent,
+        }) if *revision == upload.job.revision => (*stage, sent.clone()),
         _ => (Stage::Unheard, None),
     };
     let stage = match was {
@@ -53,6 +57,7 @@ pub(super) fn note_broken(upload: &Upload<'_>, error: &RemoteError) -> Option<Ar
     let sent = sent.or_else(|| is_small.then(copy).flatten());
     upload.begin_change(Doubt::New {
         stage,
+        revision: upload.job.revision,
         sent: sent.clone(),
     });
     sent
@@ -139,7 +144,12 @@ pub(super) fn store(upload: &mut Upload<'_>) -> Result<Landed> {
             Err(error) => return Err(put_failed(upload, &error)),
         }
     };
-    let begun = |stage| Doubt::New { stage, sent: None };
+    let revision = upload.job.revision;
+    let begun = |stage| Doubt::New {
+        stage,
+        revision,
+        sent: None,
+    };
     upload.begin_change(begun(Stage::Begun));
     let evidence = match upload.send(0..upload.job.len, sending) {
         Ok(evidence) => evidence,

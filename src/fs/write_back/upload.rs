@@ -34,6 +34,8 @@ pub(super) struct Upload<'a> {
     pub(super) file: &'a Arc<OpenFile>,
     pub(super) path: &'a RemotePath,
     pub(super) job: UploadJob,
+    /// Whether some of the bytes were fetched from the server: they are right only if the version that the job was made from is there still.
+    pub(super) has_fetched: bool,
     limits: &'a SpoolLimits,
     /// `None` for a part of another upload, which ends with that.
     end: Option<UploadEnd>,
@@ -61,6 +63,7 @@ impl<'a> Upload<'a> {
             file,
             path,
             job,
+            has_fetched: false,
             limits,
             end: Some(UploadEnd::Failed),
         }
@@ -73,6 +76,7 @@ impl<'a> Upload<'a> {
         let job = UploadJob {
             base: None,
             len: self.job.len,
+            revision: self.job.revision,
             dirty,
             // Who may not read the file may not read this one.
             wanted: Attributes {
@@ -89,6 +93,7 @@ impl<'a> Upload<'a> {
             file: self.file,
             path,
             job,
+            has_fetched: false,
             limits: self.limits,
             end: None,
         }
@@ -194,7 +199,7 @@ impl<'a> Upload<'a> {
     pub(super) fn wanted(&self, seen: &Evidence) -> Result<Want> {
         match (self.job.want(), &self.job.base) {
             (job::Want::Any, _) => Ok(Want::AnyFile),
-            _ if seen.is_absent() => Ok(Want::Absent),
+            _ if seen.is_absent() && !self.has_fetched => Ok(Want::Absent),
             (job::Want::Base, Some(base)) if self.is_still(seen.version()) => {
                 Ok(Want::Same(base.version.reported()))
             }

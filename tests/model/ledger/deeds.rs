@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use ftpfs::remote::memory::{Content, MemoryRemote};
 
-use super::{Ledger, Owner, files, moved};
+use super::{Bytes, Ledger, Owner, files, moved};
 use crate::{
     known,
     sequence::{Deed, NAMES},
@@ -25,6 +25,11 @@ impl Ledger {
         };
         let parent = |text: &str| text.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned();
         let can_store = |text: &str| is_dir(&parent(text)) && !is_dir(text);
+        // What has come of the step until now was shown.
+        self.glance(server, now);
+        let copies: Vec<(String, Vec<u8>)> = files(server)
+            .filter(|(path, _)| path.contains(".ftpfs-conflict-"))
+            .collect();
         match deed {
             Deed::Stores(name, len) | Deed::Replaces(name, len) if can_store(at(name)) => {
                 let content = pattern(len + number % 40, seed);
@@ -53,24 +58,32 @@ impl Ledger {
             }
             Deed::Removes(name) if server.remove(&path(at(name))) => {
                 let key = self.key(at(name));
+                let copies = copies.into_iter();
+                let ended = copies.filter(|(path, _)| moved(&self.key(path), &key, "").is_some());
+                let ended: Vec<Bytes> = ended.map(|(_, content)| Arc::new(content)).collect();
+                self.ended.extend(ended);
                 self.kept
                     .retain(|kept| moved(&kept.path, &key, "").is_none());
                 self.gone.insert(key.clone());
                 self.touched.push(key);
             }
-            Deed::Renames(from, to)
-                if self.key(at(from)) != self.key(at(to))
+            Deed::Renames(from, to_name)
+                if self.key(at(from)) != self.key(at(to_name))
                     && file(from).is_some()
-                    && can_store(at(to)) =>
+                    && can_store(at(to_name)) =>
             {
-                self.end_there(server, at(to));
-                server.move_path(&path(at(from)), &path(at(to)));
-                let (from, to) = (self.key(at(from)), self.key(at(to)));
+                self.end_there(server, at(to_name));
+                server.move_path(&path(at(from)), &path(at(to_name)));
+                let (from, to) = (self.key(at(from)), self.key(at(to_name)));
                 for kept in self.kept.iter_mut().filter(|kept| kept.path == from) {
                     kept.path.clone_from(&to);
                     kept.made = now;
                     kept.is_seen = false;
+                    // What others do with a file is theirs.
+                    kept.owner = Owner::Other;
                 }
+                let given = server.read_file(&path(at(to_name))).unwrap_or_default();
+                self.given.insert((to.clone(), Arc::new(given)));
                 self.gone.insert(from.clone());
                 self.touched.extend([from, to]);
             }

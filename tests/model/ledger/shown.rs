@@ -28,6 +28,20 @@ pub(super) struct Shown {
 impl Ledger {
     /// Looks at what the server shows now; the first that is wrong.
     pub(crate) fn look(&mut self, server: &MemoryRemote, now: Instant) -> Option<String> {
+        self.look_at(server, now, true)
+    }
+
+    /// Keeps in mind what the server shows in the middle of a step; what must not be lost is followed when the step is over.
+    pub(super) fn glance(&mut self, server: &MemoryRemote, now: Instant) {
+        self.look_at(server, now, false);
+    }
+
+    fn look_at(
+        &mut self,
+        server: &MemoryRemote,
+        now: Instant,
+        is_followed: bool,
+    ) -> Option<String> {
         let mut tree: Vec<_> = server.tree().into_iter().collect();
         // What has a visible name too is there.
         tree.sort_by_key(|(path, _)| !is_hidden(&path.to_string()));
@@ -52,7 +66,10 @@ impl Ledger {
             let mut is_others = content.is_empty() && self.touched.contains(&key);
             let found = self.kept.iter().find(|kept| kept.content == content);
             is_others |= found.is_some_and(|kept| kept.owner == Owner::Other);
-            self.follow(&key, &content, &whole);
+            is_others |= self.given.contains(&(key.clone(), content.clone()));
+            if is_followed && self.is_original(&at) {
+                self.follow(&key, &content, &whole);
+            }
             if is_hidden {
                 continue;
             }
@@ -63,13 +80,13 @@ impl Ledger {
             } else {
                 self.is_overlaid(&key, &content)
             };
-            if is_overlaid {
+            if is_overlaid && is_followed {
                 self.kept
                     .retain(|kept| kept.name != key || kept.content == content);
             }
             if is_doubtful || is_overlaid {
                 self.right.insert(content.clone());
-            } else if !self.is_right(&key, &content) {
+            } else if !self.is_right(&content) {
                 wrong.get_or_insert_with(|| {
                     format!("{at} holds {} that nobody has asked for", short(&content))
                 });
@@ -128,7 +145,7 @@ impl Ledger {
     }
 
     /// Whether these bytes may be what a file holds.
-    fn is_right(&mut self, key: &str, content: &Bytes) -> bool {
+    fn is_right(&mut self, content: &Bytes) -> bool {
         if content.is_empty() || self.right.contains(content) {
             return true;
         }
@@ -137,7 +154,6 @@ impl Ledger {
             is_made(made, content)
                 || self.is_onto(made, content)
                 || (self.writes_in_place && made.content.starts_with(content))
-                || self.is_known_copy(key, made, content)
         });
         if is_right {
             self.right.insert(content.clone());
@@ -160,18 +176,6 @@ impl Ledger {
                 ends.any(|end| is_overlaid(made, &base.content, *end, content))
             })
         })
-    }
-
-    /// Whether this is a copy beside another's version, for which a known fault has mixed both.
-    fn is_known_copy(&self, key: &str, made: &Made, content: &Bytes) -> bool {
-        let Some((of, _)) = key.split_once(".ftpfs-conflict-") else {
-            return false;
-        };
-        let mut others = self
-            .shown
-            .iter()
-            .filter(|shown| shown.is_others && shown.path == of);
-        others.any(|shown| known::is_copy_of_a_mixture(made, &shown.content, content))
     }
 
     /// Whether a content is what a program has changed, on top of another version that was shown under the file's names since it was

@@ -4,7 +4,6 @@ use ftpfs::fs::{Change, RenameMode};
 
 use super::{Outcome, Simulation};
 use crate::{
-    known,
     sequence::{Mode, Place},
     world::{errno, path},
 };
@@ -82,9 +81,7 @@ impl Simulation {
         if !is_noreplace && !is_same {
             self.ledger().replace(to);
         }
-        // A server that lies about a rename over what was made in this moment is believed.
-        let is_new = self.ledger().is_new_at(to, now);
-        let was_there = self.world.server.node(&path(from)).is_some() && !is_new;
+        let was_there = self.world.server.node(&path(from)).is_some();
         for file in self.files.below(from) {
             self.uploads(file);
         }
@@ -118,17 +115,11 @@ impl Simulation {
                 {
                     return Err(format!("{from} was renamed, and is still there"));
                 }
-                let is_believed = known::is_lie_believed(self.server.rename_over, is_new)
-                    && self.world.server.node(&path(from)).is_some();
-                if is_believed {
-                    let key = self.ledger().key(from);
-                    self.believed.push(key);
-                }
                 self.files.renamed(from, to);
                 self.ledger().show_renamed(from, to, now);
                 // What was written is sent before; then others may change it, and what they make of it is moved.
                 for file in self.files.below(to) {
-                    if self.files.all[file].is_dirty && (is_touched || is_believed) {
+                    if self.files.all[file].is_dirty && is_touched {
                         let file = &mut self.files.all[file];
                         file.sent(None);
                         file.forget();
@@ -173,11 +164,9 @@ impl Simulation {
             let file = &self.files.all[file];
             file.is_new() || file.content.is_none() || file.may_be_sent || file.was_tried
         });
-        // A new file is removed here; others' file of this moment need not be seen, nor what a believed rename has left.
+        // A new file is removed here; others' file of this moment need not be seen.
         let now = self.now();
-        let is_own = is_own
-            || self.ledger().is_new_at(at, now)
-            || self.believed.contains(&self.ledger().key(at));
+        let is_own = is_own || self.ledger().is_new_at(at, now);
         self.ledger().replace(at);
         let fs = self.world.fs.clone();
         let done = self.walk(at, |dir, name| fs.unlink(dir, name).map_err(errno));

@@ -22,8 +22,9 @@ impl Simulation {
             Op::Truncate(_, place) if handle.mode.is_write() => Ok(self.truncate(handle, place)),
             Op::Fsync(_) => {
                 self.uploads(handle.file);
+                let sent = self.trouble.sent();
                 let done = self.world.fs.fsync(handle.number).map_err(errno);
-                self.told(handle, done)?;
+                self.told(handle, done, sent)?;
                 Ok(done)
             }
             Op::Close(_) => self.close(handle),
@@ -33,10 +34,11 @@ impl Simulation {
 
     pub(super) fn close(&mut self, handle: Handle) -> Result<Outcome<()>, String> {
         self.uploads(handle.file);
+        let sent = self.trouble.sent();
         let done = self.world.close(handle.number);
         self.files.all[handle.file].handles -= 1;
         if handle.mode.is_write() {
-            self.told(handle, done)?;
+            self.told(handle, done, sent)?;
         }
         self.handles.retain(|open| open.number != handle.number);
         let file = &mut self.files.all[handle.file];

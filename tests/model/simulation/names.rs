@@ -120,7 +120,15 @@ impl Simulation {
         }
         let is_unseen = is_touched || (mode.creates() && self.ledger().is_new_at(at, now));
         let before = if is_unseen { None } else { Some(before) };
+        let is_gone = before == Some(None);
         let file = self.files.open(at, Some(ino), mode, before);
+        if mode.truncates() && is_gone {
+            let since = now.checked_sub(self.stale()).unwrap_or(now);
+            let shown = self.ledger().shown_since(&[at.to_owned()], since);
+            if shown.iter().any(|shown| !shown.is_empty()) {
+                self.files.all[file].empty_old();
+            }
+        }
         self.handles.push(Handle {
             program,
             number,

@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Simulation {
-    /// What fsync or close said of a file.
-    pub(super) fn told(&mut self, handle: Handle, done: Outcome<()>) -> Verdict {
+    /// What fsync or close said of a file; `sent` is how many commands were sent before.
+    pub(super) fn told(&mut self, handle: Handle, done: Outcome<()>, sent: usize) -> Verdict {
         if self.trouble.is_dead() {
             return Ok(());
         }
@@ -23,6 +23,8 @@ impl Simulation {
         }
         match done {
             Ok(()) => self.confirmed(handle.file),
+            // What has given way before, through another handle: nothing has become of what was written since.
+            Err(libc::ESTALE) if self.trouble.sent() == sent => Ok(()),
             Err(libc::ESTALE) => {
                 self.set_aside(handle.file);
                 Ok(())
@@ -96,13 +98,13 @@ impl Simulation {
     pub(super) fn set_aside(&mut self, index: usize) {
         let there = self.all_there();
         let file = &mut self.files.all[index];
-        file.has_lost();
-        if self.server.on_conflict == OnConflict::Fail {
-            // It stays as it is until its last close.
-            return file.blur();
-        }
-        if self.trouble.has_struck() {
-            // Theirs may not be shown yet, so that it stays too.
+        let is_certain = file.content.is_some();
+        if self.server.on_conflict == OnConflict::Fail
+            || self.trouble.has_struck()
+            || (self.is_full && !is_certain)
+        {
+            // It stays as it is until its last close; theirs may not be shown yet; a copy of it may not have fit.
+            file.has_lost();
             return file.blur();
         }
         let file = &self.files.all[index];
@@ -115,12 +117,14 @@ impl Simulation {
         let owed = owed.filter(|content| !has_arrived(content));
         if let Some(content) = owed {
             if !there.iter().any(|there| self.is_in(file, &content, there)) {
-                // Its copy could not be stored: the file keeps it for as long as ftpfs lives, and programs go on to write there.
+                // Its copy could not be stored: the file keeps it for as long as ftpfs lives, and programs go on to write there. A new one
+                // stays one, of which the server has nothing: it is removed here.
                 return;
             }
             self.owed.push((content, file.clone()));
         }
         let file = &mut self.files.all[index];
+        file.has_lost();
         file.forget();
         file.is_dirty = false;
     }
