@@ -33,7 +33,7 @@ pub struct Opts {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_timeout, help_heading = "Connection")]
     pub(super) timeout: Duration,
 
-    /// Give up a transfer that is slower than this for that long
+    /// Give up a transfer slower than this for that long
     #[arg(long, value_name = "BYTES/S", default_value = "100", value_parser = parse_bytes, help_heading = "Connection")]
     pub(super) min_rate: u64,
 

@@ -34,6 +34,7 @@ impl Ledger {
             Deed::Stores(name, len) | Deed::Replaces(name, len) if can_store(at(name)) => {
                 let content = pattern(len + number % 40, seed);
                 if matches!(deed, Deed::Replaces(..)) {
+                    self.end_there(server, at(name));
                     server.remove(&path(at(name)));
                 }
                 self.put(server, at(name), content, now);
