@@ -16,9 +16,9 @@
 //! | names are never on hold | `Holds::check` returns `Ok` | 12 |
 //! | an append is repeated without a look | `doubt::resolve` returns at `Doubt::Append` | 494 |
 //! | a failed close is confirmed | `upload_as_asked` returns `Ok` | 1 |
-//! | the bytes of a failed close are dropped | `send_or_keep` calls `give_up` | 4 |
+//! | the bytes of a failed close are dropped | `send_or_keep` calls `give_up` | 6 |
 //! | a conflict takes theirs away | `conflict::resolve` calls `take_place` | 1 |
-//! | a conflict drops ours | `conflict::resolve` calls `show_theirs` only | 1 |
+//! | a conflict drops ours | `conflict::resolve` calls `show_theirs` only | 6 |
 //! | `RENAME_NOREPLACE` replaces | `rename` wants `AnyFile` | 496 |
 
 mod changes;
