@@ -14,6 +14,7 @@ mod eplf;
 mod fields;
 mod foreign;
 mod format;
+mod headings;
 mod line;
 mod loose;
 mod mlsd;

@@ -3,12 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    dos, eplf, foreign,
-    line::{self, Line},
-    loose, mlsd,
-    settle::Doubts,
-    time::Today,
-    unix,
+    dos, eplf, foreign, headings, line::Line, loose, mlsd, settle::Doubts, time::Today, unix,
 };
 use crate::{
     budget::Budget,
@@ -62,7 +57,7 @@ impl Format {
             return usual;
         }
         match loose::parse_line(text, today, doubts) {
-            Line::Reject if line::is_heading(text) => Line::Skip,
+            Line::Reject if headings::is_heading(text) => Line::Skip,
             Line::Reject => foreign::parse_line(text, today, doubts),
             loose => loose,
         }
