@@ -26,6 +26,9 @@ fn main() {
     let unix = lines(|index| {
         format!("-rw-r--r--    1 1000     1000     {index:8} Feb 27 09:05 file number {index}.txt")
     });
+    let other = lines(|index| {
+        format!("-rw-r--r--    1 1000     1000     {index:8} Okt 27 09:05 file number {index}.txt")
+    });
     let dos = lines(|index| format!("01-23-26  03:05PM {index:20} file number {index}.txt"));
     let mlsd = lines(|index| {
         format!(
@@ -34,6 +37,7 @@ fn main() {
         )
     });
     measure("LIST, Unix", &unix, |bytes| parse_list(bytes, now));
+    measure("LIST, other", &other, |bytes| parse_list(bytes, now));
     measure("LIST, DOS", &dos, |bytes| parse_list(bytes, now));
     measure("MLSD", &mlsd, parse_mlsd);
 }

@@ -166,6 +166,8 @@ impl Capabilities {
     /// Takes down what the first session was told; later ones change nothing.
     pub(super) fn tell(&self, server: Server, features: Features) {
         let offers_mlst = features.offers("MLST");
+        // Some name MLSD alone.
+        let offers_mlsd = offers_mlst || features.offers("MLSD");
         let has_mff_mode = features.offers_word("MFF", "UNIX.mode");
         let has_site_chmod = features.offers_word("SITE", "CHMOD");
         let has_avbl = features.offers("AVBL");
@@ -182,7 +184,7 @@ impl Capabilities {
         self.learn(|learnt| {
             learnt.doubles_iac = server.doubles_iac();
             learnt.has_mlst = offers_mlst;
-            learnt.dialect = if offers_mlst {
+            learnt.dialect = if offers_mlsd {
                 Dialect::Mlsd
             } else {
                 Dialect::List(None)

@@ -71,17 +71,43 @@ pub(super) fn list(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
             Dialect::List(Some(is_all)) => {
                 let argument = if is_all { "-a" } else { "" };
                 let fetched = fetch(remote, dir, "LIST", argument, Purpose::Entries)?;
-                return finish(remote, dir, fetched);
+                return finish(remote, dir, understood(remote, dir, fetched, "MLSD")?);
             }
         };
         match fetch(remote, dir, verb, argument, Purpose::Entries) {
-            Ok(fetched) => return finish(remote, dir, fetched),
+            Ok(fetched) => {
+                return finish(remote, dir, understood(remote, dir, fetched, "LIST")?);
+            }
             // Offered by FEAT and yet unknown, or unknown without an argument (501).
             Err(error) if error.command() == "MLSD" && is_unknown(&error) => {
                 log::info!("the server refuses MLSD {argument:?} ({error})");
                 capabilities.learn(|learnt| learnt.dialect = fallback);
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The listing, or one by the other command where not a line of it is understood. It is an error where that helps no more: an empty
+/// directory it is not.
+fn understood(
+    remote: &FtpRemote,
+    dir: &RemotePath,
+    fetched: Fetched,
+    other: &'static str,
+) -> Result<Fetched> {
+    if !fetched.parsed.is_strange {
+        return Ok(fetched);
+    }
+    let line = fetched.parsed.rejected.first();
+    let sample = line.get(..SAMPLE_BYTES_MAX).unwrap_or(line).escape_ascii();
+    log::warn!("{dir}: nothing of the listing is understood, trying {other}: {sample}");
+    match fetch(remote, dir, other, "", Purpose::Entries) {
+        Ok(other) if !other.parsed.is_strange && other.parsed.end != End::AtOnce => Ok(other),
+        Err(error) if matches!(error.kind(), RemoteErrorKind::TimedOut(_)) => Err(error),
+        Ok(_) | Err(_) => {
+            let error = RemoteError::new(RemoteErrorKind::Failed, other).with_path(dir);
+            Err(error.with_source("nothing of the listing is understood"))
         }
     }
 }
@@ -151,7 +177,7 @@ fn probe_hidden(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
         Err(error) if matches!(error.kind(), RemoteErrorKind::TimedOut(_)) => return Err(error),
         // That says nothing of the server.
         Err(error) if error.kind() == RemoteErrorKind::NoMemory => {
-            return finish(remote, dir, plain);
+            return finish(remote, dir, understood(remote, dir, plain, "MLSD")?);
         }
         Err(_) => None,
     };
@@ -167,7 +193,8 @@ fn probe_hidden(remote: &FtpRemote, dir: &RemotePath) -> Result<Listing> {
     {
         capabilities.learn(|learnt| learnt.dialect = Dialect::List(Some(all.is_some())));
     }
-    finish(remote, dir, all.unwrap_or(plain))
+    let fetched = understood(remote, dir, all.unwrap_or(plain), "MLSD")?;
+    finish(remote, dir, fetched)
 }
 
 fn fetch(

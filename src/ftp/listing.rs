@@ -8,11 +8,20 @@
 //! 3. LIST leaves the year out of recent times: `time::Today` guesses it;
 //! 4. LIST tells times of an unknown zone: [`super::zone`] puts them right later.
 
+mod dates;
 mod dos;
+mod eplf;
+mod fields;
+mod foreign;
 mod format;
+mod headings;
 mod line;
+mod loose;
 mod mlsd;
+mod months;
 mod reading;
+mod settle;
+mod sizes;
 mod time;
 mod unix;
 

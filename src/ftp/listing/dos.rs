@@ -6,10 +6,14 @@
 //!                         '-- 15 wide ---' the name
 //! ```
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 
 use super::{
-    line::{Line, number},
+    dates::{self, any_year},
+    fields::is_blank,
+    line::Line,
+    settle::{Doubts, Order},
+    sizes,
     time::{Clock, date, digits_up_to_two},
 };
 use crate::remote::{EntryKind, EntryRef};
@@ -17,19 +21,18 @@ use crate::remote::{EntryKind, EntryRef};
 /// The width of `<DIR>` and its like with what pads it.
 const KIND_WIDTH: usize = 15;
 
-pub(super) fn parse_line(line: &[u8]) -> Line<'_> {
-    parse(line).map_or(Line::Reject, Line::of)
+pub(super) fn parse_line<'a>(line: &'a [u8], doubts: &mut Doubts) -> Line<'a> {
+    parse(line, doubts).map_or(Line::Reject, Line::of)
 }
 
-fn parse(line: &[u8]) -> Option<EntryRef<'_>> {
-    let (day, rest) = field(line)?;
-    let day = parse_day(day)?;
+fn parse<'a>(line: &'a [u8], doubts: &mut Doubts) -> Option<EntryRef<'a>> {
+    let (date, rest) = field(line)?;
     let (time, mut rest) = field(rest)?;
     let (mut clock, precision) = Clock::parse(without_half(time))?;
     let half = match time.get(without_half(time).len()..)? {
         [] => match field(rest) {
             // `03:05 PM`, in two fields.
-            Some((word, behind)) if without_half(word).is_empty() => {
+            Some((word @ [_, _], behind)) if without_half(word).is_empty() => {
                 rest = behind;
                 word
             }
@@ -37,17 +40,20 @@ fn parse(line: &[u8]) -> Option<EntryRef<'_>> {
         },
         half => half,
     };
-    clock.hour = match (half.first().map(u8::to_ascii_lowercase), clock.hour) {
-        (None, hour) => hour,
-        (Some(b'a'), 12) => 0,
-        (Some(b'a'), hour @ 0..12) | (Some(b'p'), hour @ 12) => hour,
-        (Some(b'p'), hour @ 0..12) => hour + 12,
-        _ => return None,
+    let is_time = clock
+        .in_half(half.first().map(u8::to_ascii_lowercase))
+        .is_some();
+    let day = match parse_day(date) {
+        Some(day) => {
+            doubts.note_order(order(day, date, half));
+            Some(day)
+        }
+        None => dates::day(date, doubts)?.0,
     };
     let (what, behind) = field(rest)?;
     let (kind, size) = parse_kind(what)?;
     let name = match kind {
-        None => behind.strip_prefix(b" ")?,
+        None => behind.split_at_checked(1)?.1,
         Some(_) => behind_kind(what, behind)?,
     };
     let (name, kind) = match kind {
@@ -60,8 +66,20 @@ fn parse(line: &[u8]) -> Option<EntryRef<'_>> {
     };
     let mut entry = EntryRef::new(name, kind);
     entry.size = size;
-    entry.modified = clock.on(day, precision);
-    entry.modified.is_some().then_some(entry)
+    entry.modified = day
+        .filter(|_| is_time)
+        .and_then(|day| clock.on(day, precision));
+    Some(entry)
+}
+
+/// IIS writes the month first, with AM and PM. Others may not, and other lines show it.
+fn order(day: NaiveDate, text: &[u8], half: &[u8]) -> Order {
+    match (day.day(), day.month()) {
+        (13.., _) => Order::MonthFirst,
+        (day, month) if day == month => Order::Either,
+        _ if half.is_empty() && text.contains(&b'/') => Order::Open,
+        _ => Order::Usual,
+    }
 }
 
 enum Kind {
@@ -73,10 +91,10 @@ enum Kind {
 /// `<DIR>` and its like, or a size.
 fn parse_kind(text: &[u8]) -> Option<(Option<Kind>, Option<u64>)> {
     let kind = match text {
-        b"<DIR>" | b"<dir>" => Kind::Dir,
+        b"<DIR>" | b"<dir>" | b"<Dir>" | b"DIR" => Kind::Dir,
         b"<JUNCTION>" | b"<SYMLINKD>" => Kind::DirLink,
         b"<SYMLINK>" => Kind::FileLink,
-        _ => return Some((None, Some(number(text)?))),
+        _ => return Some((None, sizes::size(text)?.bytes())),
     };
     Some((Some(kind), None))
 }
@@ -84,7 +102,7 @@ fn parse_kind(text: &[u8]) -> Option<(Option<Kind>, Option<u64>)> {
 /// The name behind `<DIR>`: it begins where the column ends, so that its own leading spaces stay; where the column is
 /// narrower than on IIS, at the first byte that is no space.
 fn behind_kind<'a>(what: &[u8], behind: &'a [u8]) -> Option<&'a [u8]> {
-    let spaces = behind.iter().position(|byte| *byte != b' ')?;
+    let spaces = behind.iter().position(|byte| !is_blank(*byte))?;
     behind
         .get(spaces.min(KIND_WIDTH.saturating_sub(what.len()))..)
         .filter(|_| spaces > 0)
@@ -106,13 +124,7 @@ fn parse_day(text: &[u8]) -> Option<NaiveDate> {
     if parts.next().is_some() {
         return None;
     }
-    let year = match (year.len(), number::<i32>(year)?) {
-        (4, year) => year,
-        // No server has a file from before 1970.
-        (2, year @ 70..) => 1900 + year,
-        (2, year) => 2000 + year,
-        _ => return None,
-    };
+    let year = any_year(year)?;
     date(year, digits_up_to_two(month)?, digits_up_to_two(day)?)
 }
 
@@ -126,10 +138,10 @@ fn without_half(time: &[u8]) -> &[u8] {
 
 /// The next run of bytes that are not spaces, and what is behind it.
 fn field(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.get(text.iter().position(|byte| *byte != b' ')?..)?;
+    let text = text.get(text.iter().position(|byte| !is_blank(*byte))?..)?;
     let end = text
         .iter()
-        .position(|byte| *byte == b' ')
+        .position(|byte| is_blank(*byte))
         .unwrap_or(text.len());
     text.split_at_checked(end)
 }

@@ -1,6 +1,6 @@
 //! What one line of a listing is, and the numbers in it.
 
-use crate::remote::{EntryRef, InvalidName, RemotePath};
+use crate::remote::{EntryKind, EntryRef, InvalidName, RemotePath};
 
 /// What one line is.
 #[derive(Debug)]
@@ -21,9 +21,25 @@ impl<'a> Line<'a> {
         match RemotePath::check_name(entry.name) {
             Ok(()) => Self::Entry(entry),
             Err(InvalidName::Dots) => Self::Dots,
+            Err(InvalidName::Separator) if entry.name.contains(&b'/') => {
+                match last_name(entry.name, entry.kind) {
+                    Some(name) => Self::of(EntryRef { name, ..entry }),
+                    None => Self::Reject,
+                }
+            }
             Err(InvalidName::Empty | InvalidName::Separator) => Self::Reject,
         }
     }
+}
+
+/// The name in a path: some servers tell whole paths, and some put a slash behind directories.
+fn last_name(path: &[u8], kind: EntryKind) -> Option<&[u8]> {
+    let name = match path {
+        [name @ .., b'/'] if matches!(kind, EntryKind::Directory | EntryKind::Symlink) => name,
+        [b'/', ..] | [b'.', b'/', ..] => path.rsplit(|byte| *byte == b'/').next()?,
+        _ => return None,
+    };
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// A number of nothing but digits.

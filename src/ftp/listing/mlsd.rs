@@ -1,4 +1,4 @@
-//! One line of MLSD or MLST: facts, one space, the name (RFC 3659 section 7.2).
+//! One line of MLSD or MLST: facts, one space, the name (RFC 3659 section 7.2), and what servers make of it.
 //!
 //! ```text
 //! type=file;size=1024;modify=20260102030405;UNIX.mode=0644; a name; with=everything
@@ -59,6 +59,7 @@ fn parse(line: &[u8]) -> Option<(EntryRef<'_>, bool)> {
     // A server that forgets the last `;` is forgiven, a word without `=` is not: it is no fact line at all.
     for fact in facts
         .split(|byte| *byte == b';')
+        .map(<[u8]>::trim_ascii_start)
         .filter(|fact| !fact.is_empty())
     {
         let (key, value) = split_at(fact, b'=')?;
@@ -88,19 +89,87 @@ fn can_be_entered(entry: &EntryRef<'_>) -> bool {
         .is_some_and(|perm| b"celmp".iter().any(|letter| perm.allows(*letter)))
 }
 
-/// Facts and name. The first space ends the facts, for a fact holds none; except that a link's target may, and then the first
-/// space behind a `;` does.
+/// Facts and name. The first space ends the facts, for a fact holds none. Some servers do it otherwise:
+/// 1. a link's target and the names of owner and group may hold spaces; then the first space behind a `;` ends the facts;
+/// 2. the space before the name is left out, or is a TAB: the name begins behind the last known fact;
+/// 3. a blank stands behind every fact: known facts behind the first are facts.
 fn split_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (facts, name) = split_at(line, b' ')?;
+    let Some((facts, name)) = split_at(line, b' ') else {
+        return split_known(line);
+    };
     let last = facts.rsplit(|byte| *byte == b';').next().unwrap_or(facts);
-    let is_cut_target = !last.is_empty()
-        && split_at(last, b'=').is_some_and(|(key, value)| {
-            key.eq_ignore_ascii_case(b"type") && matches!(Type::from_fact(value), Type::Link(_))
-        });
+    if last.is_empty() {
+        let is_first = facts.iter().position(|byte| *byte == b';') == facts.len().checked_sub(1);
+        if is_first && known_fact(name).is_some() {
+            return split_spaced(line);
+        }
+        return Some((facts, name));
+    }
+    let Some((key, value)) = split_at(last, b'=') else {
+        return split_known(line);
+    };
+    let is_text = if is_key(key, b"type") {
+        matches!(Type::from_fact(value), Type::Link(_))
+    } else {
+        !NUMBERS.iter().any(|known| is_key(key, known))
+    };
     match line.windows(2).position(|pair| pair == b"; ") {
-        Some(end) if is_cut_target => Some((line.get(..=end)?, line.get(end + 2..)?)),
+        Some(end) if is_text => Some((line.get(..=end)?, line.get(end + 2..)?)),
         _ => Some((facts, name)),
     }
+}
+
+/// Facts whose values hold no spaces, on any server.
+const NUMBERS: [&[u8]; 11] = [
+    b"size",
+    b"sizd",
+    b"modify",
+    b"create",
+    b"perm",
+    b"unique",
+    b"UNIX.mode",
+    b"UNIX.owner",
+    b"UNIX.group",
+    b"UNIX.uid",
+    b"UNIX.gid",
+];
+
+/// The length of the known fact that a text begins with, its `;` too.
+fn known_fact(text: &[u8]) -> Option<usize> {
+    let end = text.iter().position(|byte| *byte == b';')?;
+    let (key, _) = split_at(text.get(..end)?, b'=')?;
+    let is_known = is_key(key, b"type") || NUMBERS.iter().any(|known| is_key(key, known));
+    let is_owner = [&b"UNIX.ownername"[..], b"UNIX.groupname"];
+    let is_owner = is_owner.iter().any(|known| is_key(key, known));
+    (is_known || is_owner).then_some(end + 1)
+}
+
+/// The known facts that follow each other without a blank, and what is behind them.
+fn split_known(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 0;
+    while let Some(len) = known_fact(line.get(at..)?) {
+        at += len;
+    }
+    let (facts, name) = line.split_at_checked(at).filter(|_| at > 0)?;
+    let name = name.strip_prefix(b"\t").unwrap_or(name);
+    // A line that was cut off may end in a fact.
+    let is_fact = known_fact(&[name, b";"].concat()).is_some();
+    (!name.is_empty() && !is_fact).then_some((facts, name))
+}
+
+/// The known facts with a space behind each, and what is behind them.
+fn split_spaced(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = line.iter().position(|byte| *byte == b' ')? + 1;
+    while let Some(len) = known_fact(line.get(at..)?) {
+        at += len;
+        at += usize::from(line.get(at) == Some(&b' '));
+    }
+    let (facts, name) = line.split_at_checked(at)?;
+    Some((facts, name))
+}
+
+fn is_key(key: &[u8], wanted: &[u8]) -> bool {
+    key.eq_ignore_ascii_case(wanted)
 }
 
 impl<'a> Type<'a> {

@@ -27,6 +27,8 @@ pub struct Parsed {
     pub count: usize,
     /// The lines that are no entries that can be shown.
     pub rejected: Rejected,
+    /// Whether there are lines and not one of them was understood: this is no listing, or one of another format.
+    pub is_strange: bool,
     /// Whether names that begin with a dot were among the lines, `.` and `..` too.
     pub has_dot_names: bool,
     /// Whether the directory itself, or the one above it, was among them.
@@ -118,7 +120,20 @@ pub(in crate::ftp) struct Reading<'a> {
     rejected: Rejected,
     has_dot_names: bool,
     has_dots: bool,
-    is_nothing: bool,
+    come: Come,
+    /// The first line of an entry that takes two, and what is put between them.
+    half: Option<(Vec<u8>, &'static [u8])>,
+    budget: Arc<Budget>,
+}
+
+/// What has come so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Come {
+    Nothing,
+    /// No line that was understood.
+    Text,
+    /// One line at least that was understood.
+    Understood,
 }
 
 /// What has come of a line.
@@ -146,13 +161,17 @@ impl<'a> Reading<'a> {
             rejected: Rejected::default(),
             has_dot_names: false,
             has_dots: false,
-            is_nothing: true,
+            come: Come::Nothing,
+            half: None,
+            budget: Arc::clone(budget),
         }
     }
 
     /// Takes what comes next.
     pub(in crate::ftp) fn feed(&mut self, piece: &[u8]) {
-        self.is_nothing &= piece.is_empty();
+        if self.come == Come::Nothing && !piece.is_empty() {
+            self.come = Come::Text;
+        }
         let mut rest = piece;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, behind) = rest.split_at(end);
@@ -171,16 +190,22 @@ impl<'a> Reading<'a> {
 
     /// All that it has come to. A last line that did not end counts as one.
     pub(in crate::ftp) fn finish(mut self) -> Parsed {
-        let end = match self.is_nothing {
-            true => End::AtOnce,
-            false if self.begun.is_nothing() => End::BehindLine,
-            false => End::InLine,
+        let end = match self.come {
+            Come::Nothing => End::AtOnce,
+            _ if self.begun.is_nothing() => End::BehindLine,
+            _ => End::InLine,
         };
         self.end_begun();
+        if let Some((first, _)) = self.half.take() {
+            self.reject(&first);
+        }
+        let count = self.gathering.pushed();
+        let entries = self.gathering.finish();
         Parsed {
-            count: self.gathering.pushed(),
+            count,
             zone: self.format.zone(),
-            entries: self.gathering.finish(),
+            entries: self.format.settle(entries, self.shown.offset, &self.budget),
+            is_strange: self.rejected.count() > 0 && self.come != Come::Understood,
             rejected: self.rejected,
             has_dot_names: self.has_dot_names,
             has_dots: self.has_dots,
@@ -209,20 +234,48 @@ impl<'a> Reading<'a> {
     }
 
     fn take(&mut self, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = without_returns(line);
         if line.is_empty() {
             return;
         }
-        match self.format.parse(line) {
-            Line::Entry(entry) if self.keep(entry) => {}
-            Line::Skip => {}
+        if let Some((first, between)) = self.half.take() {
+            let joined = [&first, between, line].concat();
+            if self.take_whole(&joined) {
+                return;
+            }
+            // The two have nothing to do with each other.
+            self.reject(&first);
+        }
+        if self.take_whole(line) {
+            return;
+        }
+        match self.format.begins(line) {
+            Some(between) => self.half = Some((line.to_vec(), between)),
+            None => self.reject(line),
+        }
+    }
+
+    /// Takes up a line; whether it was understood.
+    fn take_whole(&mut self, line: &[u8]) -> bool {
+        let parsed = self.format.parse(line);
+        if !matches!(parsed, Line::Reject) {
+            self.come = Come::Understood;
+        }
+        match parsed {
+            Line::Entry(entry) => self.keep(entry),
+            Line::Skip => true,
             Line::Dots => {
                 self.has_dot_names = true;
                 self.has_dots = true;
+                true
             }
-            // Names are looked for in them as they are shown.
-            Line::Entry(_) | Line::Reject => self.rejected.push(&self.shown.names.decode(line)),
+            Line::Reject => false,
         }
+    }
+
+    fn reject(&mut self, line: &[u8]) {
+        // Names are looked for in them as they are shown.
+        self.rejected.push(&self.shown.names.decode(line));
     }
 
     /// Keeps an entry, unless name or target are longer than they can be shown.
@@ -259,4 +312,12 @@ impl<'a> Reading<'a> {
         }
         true
     }
+}
+
+/// A line without the carriage returns at either end. No name has one: FTP cannot carry it.
+fn without_returns(mut line: &[u8]) -> &[u8] {
+    while let [rest @ .., b'\r'] | [b'\r', rest @ ..] = line {
+        line = rest;
+    }
+    line
 }

@@ -41,6 +41,8 @@ fn at(text: &str, precision: Precision) -> Modified {
     }
 }
 
+mod cases;
+
 use EntryKind::{Directory, File, Special, Symlink};
 use Precision::{Day, Minute, Second};
 
@@ -239,26 +241,20 @@ fn totals_and_dots_are_passed_over() {
 #[test]
 fn what_is_no_entry_is_counted_and_sampled() {
     let bad = [
-        "-rw-r--r--   1 0 0    1 Feb 27 09:05 /full/path",
         "-rw-r--r--   1 0 0    1 Feb 27 09:05 a\0b",
         "-rw-r--r--   1 0 0    1 Feb 27 09:05 a\rb",
-        "-rw-r--r--   1 0 0    1 Feb 27 09:05 a\r",
         "-rw-r--r--   1 0 0    1 Feb 27 09:05 ",
         "-rw-r--r--   1 0 0    1 Feb 27 09:05",
-        "-rw-r--r--   1 0 0    1 Feb 30 09:05 x",
-        "-rw-r--r--   1 0 0    1 Feb 27 24:05 x",
-        "-rw-r--r--   1 0 0    1 Foo 27 09:05 x",
-        "-rw-r--r--   1 0 0    x Feb 27 09:05 x",
-        "-rw-r--r-?   1 0 0    1 Feb 27 09:05 x",
         "-rw-r--r--   1 a b c d e f g h i j k l 1 Feb 27 09:05 x",
         "?rw-r--r--   1 0 0    1 Feb 27 09:05 x",
+        "-rw-r--r--   1 0 0    1 Feb 27 09:05 a/b",
+        "-rw-r--r--   1 0 0    1 Feb 27 09:05 a/",
+        "-rw-r--r-- 1 Feb 27 09:05",
+        "-rw-r--r--   1 0 0    x Foo 27 09:05 x",
         "lrwxrwxrwx   1 0 0    1 Feb 27 09:05  -> target",
         "ls: cannot open directory '.': Permission denied",
         "./sub:",
         "total",
-        "13-01-26  03:05PM  1 x",
-        "01-23-26  13:05PM  1 x",
-        "01-23-126  03:05PM  1 x",
         "01-23-26  03:05PM  <WHAT> x",
         "01-23-26  03:05PM  <DIR>",
         "01-23-26  03:05PM  1",
@@ -278,7 +274,7 @@ fn what_is_no_entry_is_counted_and_sampled() {
 
 #[test]
 fn a_name_in_a_line_that_is_not_understood_may_be_there() {
-    let parsed = parse_list(b"-rw-r--r-- 1 o g ?? Jan 5 12:30 Report.txt\r\n", now());
+    let parsed = parse_list(b"?rw-r--r-- 1 o g ?? Jan 5 12:30 Report.txt\r\n", now());
     for (name, may_be_there) in [
         (&b"Report.txt"[..], true),
         (b"report.TXT", true),

@@ -56,6 +56,18 @@ impl Clock {
         ))
     }
 
+    /// Makes it that of the half of the day named by `a` or `p` (AM, PM), if any; `None` where the hour does not fit.
+    pub(super) fn in_half(&mut self, half: Option<u8>) -> Option<()> {
+        self.hour = match (half, self.hour) {
+            (None, hour) => hour,
+            (Some(b'a'), 12) => 0,
+            (Some(b'a'), hour @ 0..12) | (Some(b'p'), hour @ 12) => hour,
+            (Some(b'p'), hour @ 0..12) => hour + 12,
+            _ => return None,
+        };
+        Some(())
+    }
+
     pub(super) fn on(self, date: NaiveDate, precision: Precision) -> Option<Modified> {
         // A leap second counts as the first of the next minute, as in POSIX.
         let (second, leap) = if self.second == 60 {
@@ -143,5 +155,16 @@ impl Today {
             let time = clock.on(date(self.year - back, month, day)?, precision)?;
             (time.seconds <= self.latest_seconds).then_some(time)
         })
+    }
+    /// How long ago a time was.
+    pub(super) fn age_seconds(&self, time: Modified) -> i64 {
+        self.latest_seconds
+            .saturating_sub(86_400)
+            .saturating_sub(time.seconds)
+    }
+
+    /// Whether a year is still to come.
+    pub(super) fn is_before(&self, year: i32) -> bool {
+        self.year < year
     }
 }

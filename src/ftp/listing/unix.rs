@@ -11,6 +11,7 @@
 
 use super::{
     line::{Line, number, radix},
+    settle::Doubts,
     time::{Clock, Today, date, digits_up_to_two, month, parse_fraction},
 };
 use crate::remote::{EntryKind, EntryRef, Modified, Precision};
@@ -18,14 +19,14 @@ use crate::remote::{EntryKind, EntryRef, Modified, Precision};
 /// Columns that may stand before the time. Nine are usual at most; two names of four words each fit.
 const COLUMNS_MAX: usize = 12;
 
-pub(super) fn parse_line<'a>(line: &'a [u8], today: &Today) -> Line<'a> {
+pub(super) fn parse_line<'a>(line: &'a [u8], today: &Today, doubts: &mut Doubts) -> Line<'a> {
     if is_total(line) {
         return Line::Skip;
     }
-    parse(line, today).map_or(Line::Reject, Line::of)
+    parse(line, today, doubts).map_or(Line::Reject, Line::of)
 }
 
-fn parse<'a>(line: &'a [u8], today: &Today) -> Option<EntryRef<'a>> {
+fn parse<'a>(line: &'a [u8], today: &Today, doubts: &mut Doubts) -> Option<EntryRef<'a>> {
     let (kind, mode) = parse_mode(line)?;
     let found = Columns::find(line, today)?;
     let rest = line.get(found.name_at..)?;
@@ -38,6 +39,9 @@ fn parse<'a>(line: &'a [u8], today: &Today) -> Option<EntryRef<'a>> {
     entry.size = found.size;
     entry.modified = Some(found.modified);
     entry.target = target;
+    if found.lacks_year {
+        doubts.note_time(entry.modified, name, today);
+    }
     Some(entry)
 }
 
@@ -50,7 +54,7 @@ fn is_total(line: &[u8]) -> bool {
 }
 
 /// The kind and the permission bits of `drwxr-sr-x` and the like.
-fn parse_mode(line: &[u8]) -> Option<(EntryKind, u32)> {
+pub(super) fn parse_mode(line: &[u8]) -> Option<(EntryKind, u32)> {
     let (first, letters) = line.get(..10)?.split_first()?;
     let kind = match first {
         b'-' => EntryKind::File,
@@ -81,7 +85,7 @@ fn parse_mode(line: &[u8]) -> Option<(EntryKind, u32)> {
 /// Name and target of a symbolic link. Where ` -> ` is there more than once, the line does not tell which one is the
 /// link's own. The first is taken: a target is a path of several names, so that one with an arrow in it is likelier than
 /// a name with an arrow.
-fn split_target(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(super) fn split_target(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
     const ARROW: &[u8] = b" -> ";
     let arrow = rest.windows(ARROW.len()).position(|part| part == ARROW);
     match arrow.and_then(|at| rest.split_at_checked(at)) {
@@ -100,6 +104,8 @@ struct Columns {
     size: Option<u64>,
     modified: Modified,
     name_at: usize,
+    /// Whether the year was guessed.
+    lacks_year: bool,
 }
 
 impl Columns {
@@ -111,13 +117,16 @@ impl Columns {
             let (start, end) = next_field(line, at)?;
             let field = line.get(start..end)?;
             let is_size = number::<u64>(last).is_some() || is_device && is_pair(last);
-            if is_size && let Some((modified, end)) = parse_time(line, start, end, today) {
+            if is_size
+                && let Some((modified, end, lacks_year)) = parse_time(line, start, end, today)
+            {
                 let size = number(last).filter(|_| !is_device);
                 let name_at = (line.get(end) == Some(&b' ')).then_some(end + 1)?;
                 return Some(Self {
                     size,
                     modified,
                     name_at,
+                    lacks_year,
                 });
             }
             (last, at) = (field, end);
@@ -151,11 +160,16 @@ fn next_field(line: &[u8], at: usize) -> Option<(usize, usize)> {
     ))
 }
 
-/// The time whose first field is given, and where its last field ends.
-fn parse_time(line: &[u8], start: usize, end: usize, today: &Today) -> Option<(Modified, usize)> {
+/// The time whose first field is given, where its last field ends, and whether its year was guessed.
+fn parse_time(
+    line: &[u8],
+    start: usize,
+    end: usize,
+    today: &Today,
+) -> Option<(Modified, usize, bool)> {
     let first = line.get(start..end)?;
     if first.len() == 10 {
-        return parse_iso(line, first, end);
+        return parse_iso(line, first, end).map(|(modified, end)| (modified, end, false));
     }
     // `Jan  5` or `5 Jan`.
     if first.len() > 3 {
@@ -169,13 +183,12 @@ fn parse_time(line: &[u8], start: usize, end: usize, today: &Today) -> Option<(M
     };
     let (start, end) = next_field(line, end)?;
     let last = line.get(start..end)?;
-    let modified = if let Some((clock, precision)) = Clock::parse(last) {
-        today.with_year(month, day, clock, precision)?
-    } else {
-        let year = number(last).filter(|_| last.len() == 4)?;
-        Clock::default().on(date(year, month, day)?, Precision::Day)?
-    };
-    Some((modified, end))
+    if let Some((clock, precision)) = Clock::parse(last) {
+        return Some((today.with_year(month, day, clock, precision)?, end, true));
+    }
+    let year = number(last).filter(|_| last.len() == 4)?;
+    let modified = Clock::default().on(date(year, month, day)?, Precision::Day)?;
+    Some((modified, end, false))
 }
 
 /// `2026-01-05 12:30`, with `:59`, `.123456789` and ` +0100` where the server has them.

@@ -118,3 +118,37 @@ fn nothing_at_all_is_no_listing_where_others_show_the_directory_itself() {
     assert_eq!(times_asked(&server), 2);
     assert!(remote.list(&path("empty")).unwrap().entries.is_empty());
 }
+
+/// Sends these as the listings of MLSD and LIST.
+fn listings_of(mlsd: &'static [u8], list: &'static [u8]) -> ScriptedServer {
+    ScriptedServer::start(move |client, line| {
+        let bytes = match line {
+            "MLSD" => mlsd,
+            "LIST" | "LIST -a" => list,
+            _ => return Handled::No,
+        };
+        client.say("150 here it comes");
+        let mut data = client.accept();
+        data.write_all(bytes).unwrap();
+        drop(data);
+        client.say("226 done");
+        Handled::Yes
+    })
+}
+
+// SEMANTICS: S-list-strange
+#[test]
+fn a_listing_of_which_nothing_is_understood_is_tried_the_other_way_and_then_an_error() {
+    let line = b"-rw-r--r-- 1 u g 12 Jan  1 2004 x\r\n";
+    let remote_of = |mlsd, list| connect(&listings_of(mlsd, list)).list(&path("d"));
+    let listing = remote_of(line, line).unwrap();
+    assert_eq!(listing.entries.get(0).unwrap().name, b"x");
+    for list in [&b"ls: no such thing\r\n"[..], b""] {
+        let error = remote_of(b"what is this\r\n", list).unwrap_err();
+        assert_eq!(error.kind(), RemoteErrorKind::Failed);
+    }
+    // Not a line, and a line that is understood.
+    for mlsd in [&b""[..], b"type=cdir; .\r\nwhat is this\r\n"] {
+        assert_eq!(remote_of(mlsd, line).unwrap().entries.len(), 0);
+    }
+}

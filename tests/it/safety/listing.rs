@@ -188,6 +188,8 @@ fn a_directory_with_a_line_that_is_not_understood_is_not_removed(rig: &mut Rig) 
     let t = rig.target();
     t.make_dir_on_disk("d");
     t.put_on_disk("d/f", b"theirs");
+    // A listing of which nothing is understood is an error.
+    t.make_dir_on_disk("d/understood");
     let rule = rig.meddler.on("").when(is_listing);
     rule.download(End::Close, |listing| garble(&listing, "f"));
     names_in(&t.path("d"));
@@ -208,6 +210,7 @@ fn a_tree_that_is_not_understood_is_not_removed() {
          [listing]\nfile = \"?{mode}? {size} of {name}\"\n[files]\nremove_dir = \"tree\"\n",
     ));
     server.tree().make_dir("/d");
+    server.tree().make_dir("/d/understood");
     server.tree().put("/d/f", b"theirs");
     server.tree().put("/source", b"ours");
     let mount = Mount::of_url(&server.url(), OLD);
