@@ -316,3 +316,27 @@ fn distance(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other)
         .unwrap_or_else(|error| error.duration())
 }
+
+// SEMANTICS: S-list-strange
+#[test]
+fn a_size_that_a_listing_does_not_tell_is_asked_for() {
+    if !can_mount() {
+        return;
+    }
+    let server = Simulated::start(Dialect::parse(""));
+    server.tree().make_dir("/d");
+    server.tree().put("/d/told", b"1234567");
+    server.tree().put("/d/vague", b"12345");
+    let lines =
+        b"-rw-r--r-- 1 u g 7 Jan  1  2020 told\r\n-rw-r--r-- 1 u g 2KB Jan  1  2020 vague\r\n";
+    server.make_listed("/d", &std::sync::Arc::new(lines.to_vec()));
+    let mount = Mount::of_url(&server.url(), &[]);
+    let dir = mount.path().join("d");
+    // As ls -l and tar do: the names, and each one's attributes without opening it.
+    let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap());
+    let sizes: BTreeMap<_, _> = entries
+        .map(|entry| (entry.file_name(), entry.metadata().unwrap().len()))
+        .collect();
+    let expected = [("told", 7), ("vague", 5)].map(|(name, size)| (name.into(), size));
+    assert_eq!(sizes, BTreeMap::from(expected));
+}

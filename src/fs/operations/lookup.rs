@@ -35,6 +35,11 @@ impl Filesystem {
         if entry.is_none() && !listing.lacks(name) && !self.server.hidden().is_hidden(name) {
             return None;
         }
+        if let Some(entry) = &entry
+            && self.server.tree().must_ask_size(entry.kind, entry.size)
+        {
+            return None;
+        }
         Some(Ok(self.view.found(
             parent,
             name,
@@ -64,6 +69,9 @@ impl Filesystem {
         };
         let listing = self.server.tree().listings().fresh(&path.parent()?)?;
         let entry = listing.find(path.name()?)?;
+        if self.server.tree().must_ask_size(entry.kind, entry.size) {
+            return None;
+        }
         Some(
             self.view
                 .seen_attr(ino, &path, &entry)

@@ -266,6 +266,10 @@ fn add_entry(
     let (ino, file) = fs.inodes.look_up_with_file(dir, name, entry.kind);
     let (attr, ttl) = match file.and_then(|_| fs.getattr_cached(ino)) {
         Some(Ok(seen)) => seen,
+        // The kernel asks for it when a program wants to know.
+        _ if fs.server.tree().must_ask_size(entry.kind, entry.size) => {
+            (fs.view.attr(ino, entry), Duration::ZERO)
+        }
         _ => (fs.view.attr(ino, entry), ttl),
     };
     let item = DirItem {

@@ -1,7 +1,10 @@
 //! The tree as the server shows it: listings kept in memory, names asked for alone, and our own changes entered.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -26,6 +29,8 @@ pub(crate) struct Tree {
     hidden: Arc<HiddenNames>,
     clock: Arc<dyn Clock>,
     dir_ttl: Duration,
+    /// Whether the server was asked in vain for a size that its listing does not show.
+    tells_no_sizes: AtomicBool,
 }
 
 impl Tree {
@@ -43,6 +48,7 @@ impl Tree {
             hidden,
             clock,
             dir_ttl: config.dir_ttl,
+            tells_no_sizes: AtomicBool::new(false),
         }
     }
 
@@ -138,7 +144,7 @@ impl Tree {
         };
         let ttl = self.remaining(&listing);
         match listing.find(name) {
-            Some(entry) => Ok((Some(entry), ttl)),
+            Some(entry) => Ok((Some(self.sized(&dir, path, entry)?), ttl)),
             None if listing.lacks(name) => Ok((None, ttl)),
             None => {
                 let entry = self.stat(path, None)?;
@@ -146,6 +152,37 @@ impl Tree {
                     self.listings.upsert(&dir, entry.clone());
                 }
                 Ok((entry.map(Arc::new), ttl))
+            }
+        }
+    }
+
+    /// Whether a listing does not show how long a file is, and the server may say so when it is asked.
+    pub(crate) fn must_ask_size(&self, kind: EntryKind, size: Option<u64>) -> bool {
+        kind == EntryKind::File && size.is_none() && !self.tells_no_sizes.load(Ordering::Relaxed)
+    }
+
+    /// The entry of a listing, with the size that it does not show.
+    fn sized(
+        &self,
+        dir: &RemotePath,
+        path: &RemotePath,
+        entry: Arc<RemoteEntry>,
+    ) -> remote::Result<Arc<RemoteEntry>> {
+        if !self.must_ask_size(entry.kind, entry.size) {
+            return Ok(entry);
+        }
+        match self.stat(path, Some(&entry)) {
+            Ok(Some(found)) if found.kind == entry.kind && found.size.is_some() => {
+                self.listings.upsert(dir, found.clone());
+                Ok(Arc::new(found))
+            }
+            Err(error) if !error.is_answer() => Err(error),
+            _ => {
+                log::info!(
+                    "{path}: its size is not known; this server is not asked for sizes again"
+                );
+                self.tells_no_sizes.store(true, Ordering::Relaxed);
+                Ok(entry)
             }
         }
     }
