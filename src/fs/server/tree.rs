@@ -177,7 +177,9 @@ impl Tree {
                 Ok(Arc::new(found))
             }
             Err(error) if !error.is_answer() => Err(error),
-            _ => {
+            // Gone since, or refused: that may be for the sake of this file.
+            Ok(None) | Err(_) => Ok(entry),
+            Ok(Some(_)) => {
                 log::info!(
                     "{path}: its size is not known; this server is not asked for sizes again"
                 );
